@@ -1,0 +1,9 @@
+//! The core: facts are folded into a visit, a visit is planned into a room, the difference is what is published.
+//!
+//! Everything here is a plain function of its arguments. It never awaits, never asks for the time, never does I/O, never logs, and knows no HL7.
+
+pub mod fact;
+pub mod notice;
+pub mod policy;
+pub mod room;
+pub mod roster;
