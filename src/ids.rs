@@ -224,6 +224,14 @@ impl<'de> Deserialize<'de> for TriggerEvent {
 #[serde(transparent)]
 pub struct CareRoomId(pub Uuid);
 
+impl CareRoomId {
+    /// The same id in every test.
+    #[cfg(test)]
+    pub(crate) const fn default_for_tests() -> Self {
+        Self(Uuid::nil())
+    }
+}
+
 impl fmt::Display for CareRoomId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
@@ -234,6 +242,13 @@ impl fmt::Display for CareRoomId {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct JournalId(pub i64);
+
+impl JournalId {
+    /// When the message arrived: ids are drawn from the clock (see [`IdSource`]).
+    pub const fn at(self) -> Timestamp {
+        Timestamp::from_micros(self.0 / 1024)
+    }
+}
 
 impl fmt::Display for JournalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

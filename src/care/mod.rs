@@ -4,6 +4,13 @@
 
 pub mod fact;
 pub mod notice;
+mod runs;
+pub mod identity;
+pub mod visit;
 pub mod policy;
-pub mod room;
 pub mod roster;
+mod team;
+pub mod plan;
+pub mod room;
+pub mod change;
+pub mod diff;

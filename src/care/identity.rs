@@ -1,0 +1,261 @@
+//! Identity: which identifiers are one, and who the person behind them is.
+//!
+//! Merges, moves and changes of identifiers are edges from an old identifier to the one that counts; they are recorded also for ids never seen, so that
+//! a message under an old id finds its way whenever it comes. Edges are resolved newest first, which makes chains and corrections come out the same in
+//! any order of arrival. What was said of a person stays with the id it was said of, so that a wrong merge can be taken apart again.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::care::fact::Fact;
+use crate::care::fact::FieldUpdate;
+use crate::care::fact::PersonName;
+use crate::care::fact::RelationKind;
+use crate::care::fact::Stamp;
+use crate::care::runs::Register;
+use crate::care::visit::Signals;
+use crate::ids::PatientId;
+use crate::ids::StaffId;
+use crate::phi::Phi;
+
+/// One identifier became another.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Edge<T> {
+    /// The old one.
+    pub from: T,
+    /// The one that counts.
+    pub into: T,
+    /// The fact that said so.
+    pub stamp: Stamp,
+}
+
+/// Edges between identifiers, resolved by union-find: newest first, and none that would close a circle.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Edges<T> {
+    /// All edges ever said, newest first.
+    edges: Vec<Edge<T>>,
+}
+
+impl<T> Default for Edges<T> {
+    fn default() -> Self {
+        Self { edges: Vec::new() }
+    }
+}
+
+impl<T: Clone + Eq> Edges<T> {
+    /// Records an edge, whatever the order of arrival; the same word again changes nothing.
+    pub fn add(&mut self, from: T, into: T, stamp: Stamp) {
+        if from == into || self.edges.iter().any(|edge| edge.from == from && edge.into == into && edge.stamp == stamp) {
+            return;
+        }
+        let at = self.edges.partition_point(|edge| edge.stamp > stamp);
+        self.edges.insert(at, Edge { from, into, stamp });
+    }
+
+    /// Takes over the edges of another set.
+    pub fn join(&mut self, other: &Self) {
+        for edge in &other.edges {
+            self.add(edge.from.clone(), edge.into.clone(), edge.stamp);
+        }
+    }
+
+    /// The identifier that counts for this one.
+    pub fn resolve<'a>(&'a self, id: &'a T) -> &'a T {
+        if self.edges.is_empty() {
+            return id;
+        }
+        let standing = self.standing();
+        let mut at = id;
+        while let Some(edge) = standing.iter().find(|edge| edge.from == *at) {
+            at = &edge.into;
+        }
+        at
+    }
+
+    /// Whether both are the same after all edges.
+    pub fn are_one(&self, a: &T, b: &T) -> bool {
+        self.resolve(a) == self.resolve(b)
+    }
+
+    /// The edges that stand: of each identifier the newest outgoing one that closes no circle with newer ones.
+    fn standing(&self) -> Vec<&Edge<T>> {
+        let mut standing: Vec<&Edge<T>> = Vec::with_capacity(self.edges.len());
+        for edge in &self.edges {
+            let mut root = &edge.into;
+            while let Some(next) = standing.iter().find(|other| other.from == *root) {
+                root = &next.into;
+            }
+            if *root != edge.from && !standing.iter().any(|other| other.from == edge.from) {
+                standing.push(edge);
+            }
+        }
+        standing
+    }
+
+    /// All edges ever said, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Edge<T>> {
+        self.edges.iter()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.edges.is_empty()
+    }
+}
+
+/// What was said of a person under one patient id; of each facet the latest word counts.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Person {
+    name: Option<Register<PersonName>>,
+    birth_date: Option<Register<String>>,
+    sex: Option<Register<String>>,
+    deceased: Option<Register<bool>>,
+    identity_unknown: Option<Register<bool>>,
+    other_ids: Option<Register<Vec<PatientId>>>,
+    pub(crate) signals: Signals,
+}
+
+impl Person {
+    /// Takes what a fact says of the person, whatever the order of arrival.
+    pub fn say(&mut self, fact: &Fact) {
+        let (said, since) = (&fact.person, fact.stamp);
+        let bare = |update: &FieldUpdate<Phi<String>>| update.clone().map(Phi::into_inner);
+        Register::say(&mut self.name, &said.name, since);
+        Register::say(&mut self.birth_date, &bare(&said.birth_date), since);
+        Register::say(&mut self.sex, &bare(&said.sex), since);
+        Register::say(&mut self.deceased, &said.deceased, since);
+        Register::say(&mut self.identity_unknown, &said.identity_unknown, since);
+        if !fact.other_ids.is_empty() {
+            Register::say(&mut self.other_ids, &FieldUpdate::Set(fact.other_ids.clone()), since);
+        }
+        self.signals.say(&said.signals, since);
+    }
+
+    /// The same person seen through another record too: this record's word counts, the other fills what it leaves open; of signals the latest word.
+    fn joined(mut self, other: &Self) -> Self {
+        self.name = self.name.or_else(|| other.name.clone());
+        self.birth_date = self.birth_date.or_else(|| other.birth_date.clone());
+        self.sex = self.sex.or_else(|| other.sex.clone());
+        self.deceased = self.deceased.or_else(|| other.deceased.clone());
+        self.identity_unknown = self.identity_unknown.or_else(|| other.identity_unknown.clone());
+        self.other_ids = self.other_ids.or_else(|| other.other_ids.clone());
+        self.signals.join(&other.signals);
+        self
+    }
+
+    /// The name.
+    pub fn name(&self) -> Option<&PersonName> {
+        self.name.as_ref().and_then(|register| register.value.as_ref())
+    }
+
+    /// The birth date, ISO, of the precision that was sent.
+    pub fn birth_date(&self) -> Option<&str> {
+        self.birth_date.as_ref().and_then(|register| register.value.as_deref())
+    }
+
+    /// The sex.
+    pub fn sex(&self) -> Option<&str> {
+        self.sex.as_ref().and_then(|register| register.value.as_deref())
+    }
+
+    /// Whether the person has died.
+    pub fn deceased(&self) -> bool {
+        self.deceased.as_ref().and_then(|register| register.value).unwrap_or(false)
+    }
+
+    /// Whether nobody knows who the person is.
+    pub fn identity_unknown(&self) -> bool {
+        self.identity_unknown.as_ref().and_then(|register| register.value).unwrap_or(false)
+    }
+
+    /// The person's ids as a member of staff might have them.
+    pub fn staff_ids(&self) -> impl Iterator<Item = StaffId> {
+        let ids = self.other_ids.as_ref().and_then(|register| register.value.as_deref()).unwrap_or_default();
+        ids.iter().filter(|id| id.0.id_type == "EI").map(|PatientId(id)| StaffId::new(id.authority.as_str(), &id.id_type, id.value.as_str()))
+    }
+}
+
+/// A patient's record: every identifier that was ever said to be of the same person, or that shares a visit moved between persons.
+///
+/// It is the unit in which changes are serialised. It may hold more than one person: after a visit was moved, or a merge undone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct PatientRecord {
+    /// What was said, by the id it was said of; as a list, because a document's keys are text.
+    #[serde(with = "as_pairs")]
+    persons: BTreeMap<PatientId, Person>,
+    /// Merges and changes of patient ids.
+    aliases: Edges<PatientId>,
+}
+
+mod as_pairs {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
+
+    use super::Person;
+    use crate::ids::PatientId;
+
+    pub(super) fn serialize<S: Serializer>(persons: &BTreeMap<PatientId, Person>, serializer: S) -> Result<S::Ok, S::Error> {
+        persons.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<PatientId, Person>, D::Error> {
+        Ok(Vec::<(PatientId, Person)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+impl PatientRecord {
+    /// Takes what a fact says of persons and their identifiers, whatever the order of arrival.
+    pub fn say(&mut self, fact: &Fact) {
+        self.persons.entry(fact.patient.clone()).or_default().say(fact);
+        let Some(relation) = &fact.relation else { return };
+        for pair in &relation.patients {
+            self.persons.entry(pair.from.clone()).or_default();
+            self.persons.entry(pair.into.clone()).or_default();
+            if matches!(relation.kind, RelationKind::Patient | RelationKind::PatientIdChange) {
+                self.aliases.add(pair.from.clone(), pair.into.clone(), fact.stamp);
+            }
+        }
+    }
+
+    /// Takes over another record: the two have become one.
+    pub fn absorb(&mut self, other: &Self) {
+        for (id, person) in &other.persons {
+            let known = self.persons.entry(id.clone()).or_default();
+            *known = std::mem::take(known).joined(person);
+        }
+        self.aliases.join(&other.aliases);
+    }
+
+    /// The patient id that counts for this one.
+    pub fn resolve<'a>(&'a self, id: &'a PatientId) -> &'a PatientId {
+        self.aliases.resolve(id)
+    }
+
+    /// Whether both ids are of one person.
+    pub fn are_one(&self, a: &PatientId, b: &PatientId) -> bool {
+        self.aliases.are_one(a, b)
+    }
+
+    /// The person behind an id, with what was said of them under the ids merged into it.
+    pub fn person(&self, id: &PatientId) -> Person {
+        let root = self.resolve(id);
+        let own = self.persons.get(root).cloned().unwrap_or_default();
+        self.persons.iter().filter(|(other, _)| *other != root && self.resolve(other) == root).fold(own, |person, (_, other)| person.joined(other))
+    }
+
+    /// Every id of the record.
+    pub fn ids(&self) -> impl Iterator<Item = &PatientId> {
+        self.persons.keys()
+    }
+
+    /// What was merged or changed.
+    pub const fn aliases(&self) -> &Edges<PatientId> {
+        &self.aliases
+    }
+}

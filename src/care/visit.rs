@@ -1,0 +1,500 @@
+//! The visit: what stands after all facts about it, folded in the order in which they were recorded.
+//!
+//! [`VisitState::apply`] folds a fact that sorts last; anything that arrives late is folded again with the others in its place. The state keeps what a
+//! later cancel may need (milestones and runs of values), so its size follows what happened and not how often it was said. It decides nothing about
+//! rooms, and knows neither policy nor staff.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::care::fact::Act;
+use crate::care::fact::Assignment;
+use crate::care::fact::AssignmentsSaid;
+use crate::care::fact::BedLocation;
+use crate::care::fact::Fact;
+use crate::care::fact::FieldUpdate;
+use crate::care::fact::Practitioner;
+use crate::care::fact::RelationKind;
+use crate::care::fact::Restriction;
+use crate::care::fact::SignalSource;
+use crate::care::fact::SignalsSaid;
+use crate::care::fact::Stamp;
+use crate::care::fact::StaySaid;
+use crate::care::identity::Edges;
+use crate::care::runs::Register;
+use crate::care::runs::Runs;
+use crate::ids::HospitalService;
+use crate::ids::PatientClass;
+use crate::ids::PatientId;
+use crate::ids::VisitId;
+use crate::time::Timestamp;
+
+mod cancel;
+mod course;
+
+pub use course::Course;
+pub use course::CourseRules;
+pub use course::Phase;
+
+/// How long after an A02 an update that still names the place before it is taken for a straggler.
+const STRAGGLER: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// What a fact said that a strike takes back: place, class, service, doctors, times.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Strikable {
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) class: FieldUpdate<PatientClass>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) location: FieldUpdate<BedLocation>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) service: FieldUpdate<HospitalService>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) attending: FieldUpdate<Practitioner>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) referring: FieldUpdate<Practitioner>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) consulting: FieldUpdate<Vec<Practitioner>>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) admitting: FieldUpdate<Practitioner>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) discharged_at: FieldUpdate<Timestamp>,
+}
+
+/// An opening, a move, an end, a leave or a change of providers: what a cancel can name.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Milestone {
+    pub(crate) act: Act,
+    pub(crate) stamp: Stamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) occurred_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) movement: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) prior_location: Option<BedLocation>,
+    #[serde(default)]
+    pub(crate) said: Strikable,
+    /// On an opening: whether it may open again what has ended (its time is the sender's own).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) reopens: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) struck: bool,
+}
+
+/// An assignment that stands, and who said it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct StandingAssignment {
+    pub(crate) assignment: Assignment,
+    /// The fact that said it first.
+    pub(crate) since: Stamp,
+    /// The fact that said it last.
+    pub(crate) restated: Stamp,
+}
+
+/// The signals that were said at one level; the latest word of each counts and nothing is struck.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct Signals(Vec<(SignalSource, Register<Restriction>)>);
+
+impl Signals {
+    /// Takes what a fact says, whatever the order of arrival.
+    pub(crate) fn say(&mut self, said: &SignalsSaid, since: Stamp) {
+        if said.replaces_access_restrictions {
+            for (source, register) in &mut self.0 {
+                if matches!(source, SignalSource::AccessRestriction(_)) && register.since <= since {
+                    *register = Register { value: None, since };
+                }
+            }
+        }
+        for signal in &said.said {
+            let at = self.0.partition_point(|(source, _)| *source < signal.source);
+            if self.0.get(at).is_none_or(|(source, _)| *source != signal.source) {
+                self.0.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default() }));
+            }
+            if let Some((_, register)) = self.0.get_mut(at).filter(|(_, register)| register.since <= since) {
+                *register = Register { value: signal.update.value().copied(), since };
+            }
+        }
+    }
+
+    /// Takes over the signals of another record of the same person: of each the latest word.
+    pub(crate) fn join(&mut self, other: &Self) {
+        for (source, register) in &other.0 {
+            match self.0.iter_mut().find(|(known, _)| known == source) {
+                Some((_, known)) if known.since < register.since => known.clone_from(register),
+                Some(_) => {}
+                None => self.0.push((source.clone(), register.clone())),
+            }
+        }
+        self.0.sort_by(|a, b| a.0.cmp(&b.0));
+    }
+
+    /// What stands.
+    pub(crate) fn standing(&self) -> impl Iterator<Item = &Restriction> {
+        self.0.iter().filter_map(|(_, register)| register.value.as_ref())
+    }
+}
+
+/// One stay: from an opening to an end. A visit number that is used again begins another.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Stay {
+    pub(crate) milestones: Vec<Milestone>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) class: Runs<PatientClass>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) location: Runs<BedLocation>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) service: Runs<HospitalService>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) attending: Runs<Practitioner>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) referring: Runs<Practitioner>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) consulting: Runs<Vec<Practitioner>>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) admitting: Runs<Practitioner>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) admitted_at: Runs<Timestamp>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) discharged_at: Runs<Timestamp>,
+    /// Discharge times that a cancel took back: one that is said again never ends the stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) struck_discharges: Vec<Timestamp>,
+    /// A move that was charted late; the same place said again is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) charted_late: Option<BedLocation>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) assignments: Vec<StandingAssignment>,
+    #[serde(default)]
+    pub(crate) signals: Signals,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) whereabouts: Option<Register<BedLocation>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) planned_move: Option<Register<()>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) planned_end: Option<Register<()>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expected_at: Option<Register<Timestamp>>,
+    /// The newest fact of the stay.
+    pub(crate) newest: Stamp,
+    /// Whether the newest fact belongs to an initial load.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) load: bool,
+}
+
+/// A visit: its numbers, whose it is, and its stays.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct VisitState {
+    /// The stays under this number, oldest first; more than one only where the number was used again.
+    pub(crate) stays: Vec<Stay>,
+    /// Every number the visit was named by, in the order of the facts.
+    pub(crate) ids: Vec<VisitId>,
+    /// Which number became which.
+    #[serde(default)]
+    pub(crate) renames: Edges<VisitId>,
+    /// To whom the visit was bound, by whom: the first fact, and every explicit move to another patient.
+    pub(crate) bindings: Vec<(PatientId, Stamp)>,
+    /// The newest fact folded.
+    pub(crate) newest: Stamp,
+    /// How many facts were folded.
+    pub(crate) n_facts: u64,
+}
+
+/// Where a fact belongs among those already folded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Placement {
+    /// Behind all others: fold it onto the state.
+    Last,
+    /// Among them: fold all again.
+    Among,
+    /// Before the late window: it changes nothing.
+    History,
+}
+
+impl VisitState {
+    /// Folds facts in the order in which they were recorded. The law of the core: the order of the slice does not matter.
+    pub fn fold<'a>(facts: impl IntoIterator<Item = &'a Fact>) -> Self {
+        let mut sorted: Vec<&Fact> = facts.into_iter().collect();
+        sorted.sort_by_key(|fact| fact.stamp);
+        let mut seen = std::collections::HashSet::new();
+        let mut state = Self::default();
+        for fact in sorted {
+            if seen.insert(fact.hash) {
+                state.apply(fact);
+            }
+        }
+        state
+    }
+
+    /// Where a fact belongs among those already folded. `late_window` is how long before the newest a plain update still counts.
+    pub fn placement(&self, fact: &Fact, late_window: std::time::Duration) -> Placement {
+        if self.n_facts == 0 || fact.stamp > self.newest {
+            Placement::Last
+        } else if matches!(fact.act, Act::Update | Act::Track | Act::CancelTrack) && fact.stamp.recorded < self.newest.recorded.minus(late_window) {
+            Placement::History
+        } else {
+            Placement::Among
+        }
+    }
+
+    /// The number that counts now.
+    pub fn id(&self) -> Option<&VisitId> {
+        self.ids.first().map(|id| self.renames.resolve(id))
+    }
+
+    /// Whose visit it is, before merges of patients are resolved.
+    pub fn patient(&self) -> Option<&PatientId> {
+        self.bindings.iter().max_by_key(|(_, stamp)| *stamp).map(|(patient, _)| patient)
+    }
+
+    /// Everybody the visit was ever bound to, with the stamp of the binding.
+    pub fn bindings(&self) -> &[(PatientId, Stamp)] {
+        &self.bindings
+    }
+
+    /// How many facts were folded.
+    pub const fn n_facts(&self) -> u64 {
+        self.n_facts
+    }
+
+    /// The newest fact folded.
+    pub const fn newest(&self) -> Stamp {
+        self.newest
+    }
+
+    /// The stays, oldest first.
+    pub fn stays(&self) -> &[Stay] {
+        &self.stays
+    }
+
+    /// Folds a fact that sorts behind all others.
+    pub fn apply(&mut self, fact: &Fact) {
+        self.n_facts += 1;
+        self.newest = self.newest.max(fact.stamp);
+        self.name(fact);
+        if fact.movement.as_ref().is_some_and(|movement| movement.historic) {
+            return;
+        }
+        let begins_another = fact.act == Act::Open && self.stays.last().is_some_and(|stay| stay.number_is_used_again(fact));
+        if self.stays.is_empty() || begins_another {
+            self.stays.push(Stay::default());
+        }
+        if let Some(stay) = self.stays.last_mut() {
+            stay.apply(fact);
+        }
+    }
+
+    /// Takes the numbers and the patient that the fact names.
+    fn name(&mut self, fact: &Fact) {
+        if let Some(visit) = &fact.visit {
+            if !self.ids.contains(&visit.id) {
+                self.ids.push(visit.id.clone());
+            }
+            if let Some(preadmit) = visit.preadmit.as_ref().filter(|preadmit| **preadmit != visit.id)
+                && self.ids.contains(preadmit)
+            {
+                self.renames.add(preadmit.clone(), visit.id.clone(), fact.stamp);
+            }
+        }
+        if let Some(relation) = &fact.relation {
+            for pair in relation.visits.iter().chain(&relation.accounts) {
+                let concerns = self.ids.contains(&pair.from) || self.ids.contains(&pair.into);
+                if matches!(relation.kind, RelationKind::VisitChange | RelationKind::AccountChange | RelationKind::VisitMove) && concerns {
+                    self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
+                }
+            }
+        }
+        let moves = fact
+            .relation
+            .as_ref()
+            .is_some_and(|relation| matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty());
+        if moves {
+            self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
+            self.bindings.push((fact.patient.clone(), fact.stamp));
+        } else if self.bindings.is_empty() {
+            self.bindings.push((fact.patient.clone(), fact.stamp));
+        }
+    }
+}
+
+impl Stay {
+    /// Whether an opening under the number of an ended stay begins another: it says it began after this one ended.
+    fn number_is_used_again(&self, fact: &Fact) -> bool {
+        let Some(admitted) = fact.stay.admitted_at.value() else { return false };
+        let course = self.course(fact.stamp.recorded, &CourseRules::default());
+        let ended = self.discharged_at.standing().copied().or_else(|| course.ended.map(|end| end.recorded));
+        course.phase == Phase::Ended && ended.is_some_and(|ended| *admitted > ended) && self.admitted_at.standing() != Some(admitted)
+    }
+
+    fn apply(&mut self, fact: &Fact) {
+        self.newest = self.newest.max(fact.stamp);
+        self.load = fact.load;
+        self.signals.say(&fact.stay.signals, fact.stamp);
+        match fact.act {
+            Act::CancelOpen
+            | Act::CancelMove
+            | Act::CancelEnd
+            | Act::CancelExpect
+            | Act::CancelLeave
+            | Act::CancelReturn
+            | Act::CancelChangeProviders => self.cancel(fact),
+            Act::Track | Act::CancelTrack => {
+                let whereabouts = self.whereabouts_after(fact);
+                Register::say(&mut self.whereabouts, &whereabouts, fact.stamp);
+            }
+            Act::PlanMove => Register::say(&mut self.planned_move, &FieldUpdate::Set(()), fact.stamp),
+            Act::CancelPlanMove => Register::say(&mut self.planned_move, &FieldUpdate::Clear, fact.stamp),
+            Act::PlanEnd => Register::say(&mut self.planned_end, &FieldUpdate::Set(()), fact.stamp),
+            Act::CancelPlanEnd => Register::say(&mut self.planned_end, &FieldUpdate::Clear, fact.stamp),
+            Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson => {}
+            Act::End if self.ends_the_emergency_part_only(fact) => {}
+            Act::Open | Act::Reclassify | Act::Expect | Act::Move | Act::End | Act::Update | Act::Leave | Act::Return | Act::ChangeProviders => {
+                self.take(fact);
+            }
+        }
+    }
+
+    /// An A03 of class E while the patient is an inpatient ends the emergency part, not the stay.
+    fn ends_the_emergency_part_only(&self, fact: &Fact) -> bool {
+        let emergency = fact.stay.class.value().is_some_and(|class| class.as_str() == "E");
+        emergency && self.class.standing().is_some_and(|class| class.as_str() == "I")
+    }
+
+    /// Where the patient is for a while, after a tracking fact: nowhere special once the place named is the bed itself.
+    fn whereabouts_after(&self, fact: &Fact) -> FieldUpdate<BedLocation> {
+        match (&fact.act, &fact.stay.whereabouts) {
+            (_, FieldUpdate::Set(place)) if Some(place) == self.location.standing() => FieldUpdate::Clear,
+            (_, FieldUpdate::Set(place)) => FieldUpdate::Set(place.clone()),
+            (_, FieldUpdate::Clear) | (Act::CancelTrack, FieldUpdate::Keep) => FieldUpdate::Clear,
+            (_, FieldUpdate::Keep) => FieldUpdate::Keep,
+        }
+    }
+
+    /// Takes everything an ordinary fact says, and notes it as a milestone where a cancel could name it.
+    fn take(&mut self, fact: &Fact) {
+        let said = &fact.stay;
+        let location = self.location_said(fact);
+        let adopts = fact.act == Act::Update && self.milestones.iter().all(|milestone| milestone.struck) && self.looks_begun(fact);
+        if fact.act != Act::Update || adopts {
+            self.milestones.push(Milestone {
+                act: fact.act,
+                stamp: fact.stamp,
+                occurred_at: fact.occurred_at,
+                movement: fact.movement.as_ref().map(|movement| movement.ids.clone()).unwrap_or_default(),
+                prior_location: said.prior_location.clone(),
+                said: strikable(said, location.clone()),
+                reopens: fact.act == Act::Open && fact.recorded_by_sender,
+                struck: false,
+            });
+        }
+        self.class.say(&said.class, fact.stamp, None);
+        self.location.say(&location, fact.stamp, fact.occurred_at);
+        self.service.say(&said.service, fact.stamp, None);
+        self.say_providers(fact);
+        self.admitted_at.say(&said.admitted_at, fact.stamp, None);
+        self.discharged_at.say(&said.discharged_at, fact.stamp, None);
+        if let Some(at) = said.expected_at {
+            Register::say(&mut self.expected_at, &FieldUpdate::Set(at), fact.stamp);
+        }
+        if matches!(fact.act, Act::Move) {
+            Register::say(&mut self.planned_move, &FieldUpdate::Clear, fact.stamp);
+            Register::say(&mut self.whereabouts, &FieldUpdate::Clear, fact.stamp);
+        }
+    }
+
+    /// Takes the named clinicians.
+    fn say_providers(&mut self, fact: &Fact) {
+        let said = &fact.stay;
+        self.attending.say(&said.attending, fact.stamp, None);
+        self.referring.say(&said.referring, fact.stamp, None);
+        self.admitting.say(&said.admitting, fact.stamp, None);
+        match (&said.consulting, self.consulting.standing()) {
+            (FieldUpdate::Set(new), Some(standing)) if said.consulting_adds => {
+                let mut all = standing.clone();
+                all.extend(new.iter().filter(|person| !standing.contains(person)).cloned());
+                self.consulting.say(&FieldUpdate::Set(all), fact.stamp, None);
+            }
+            _ => self.consulting.say(&said.consulting, fact.stamp, None),
+        }
+        self.assign(&said.assignments, fact.stamp);
+    }
+
+    /// Whether an update tells of a stay that has begun and not ended, so that it may stand for an opening nobody sent us.
+    fn looks_begun(&self, fact: &Fact) -> bool {
+        let begun = fact.stay.admitted_at.value().or_else(|| self.admitted_at.standing()).is_some();
+        let ended = fact.stay.discharged_at.value().or_else(|| self.discharged_at.standing()).is_some();
+        begun && !ended
+    }
+
+    /// What the fact says of the place, after the rules for stragglers, beds left out, and movements charted late.
+    fn location_said(&mut self, fact: &Fact) -> FieldUpdate<BedLocation> {
+        let FieldUpdate::Set(place) = &fact.stay.location else { return fact.stay.location.clone() };
+        let Some(standing) = self.location.last() else { return fact.stay.location.clone() };
+        let Some(current) = &standing.value else { return fact.stay.location.clone() };
+        if current.same_unit(place) && place.room.is_empty() && place.bed.is_empty() {
+            return FieldUpdate::Keep;
+        }
+        if fact.act == Act::Update && current != place {
+            let straggler = self.milestones.iter().rev().find(|milestone| !milestone.struck && milestone.act == Act::Move).is_some_and(|milestone| {
+                milestone.prior_location.as_ref() == Some(place) && fact.stamp.recorded.since(milestone.stamp.recorded) < STRAGGLER
+            });
+            if straggler {
+                return FieldUpdate::Keep;
+            }
+        }
+        let occurred_before = fact.occurred_at.zip(standing.occurred_at).is_some_and(|(occurred, standing)| occurred < standing);
+        if fact.act == Act::Move && occurred_before && current != place && self.charted_late.as_ref() != Some(place) {
+            self.charted_late = Some(place.clone());
+            return FieldUpdate::Keep;
+        }
+        fact.stay.location.clone()
+    }
+
+    fn assign(&mut self, said: &AssignmentsSaid, stamp: Stamp) {
+        let (list, replaces) = match said {
+            AssignmentsSaid::Keep => return,
+            AssignmentsSaid::Snapshot(list) => (list, true),
+            AssignmentsSaid::Delta(list) => (list, false),
+        };
+        let mut standing = std::mem::take(&mut self.assignments);
+        let mut next: Vec<StandingAssignment> = Vec::with_capacity(list.len());
+        for assignment in list {
+            let known = standing.iter().position(|known| same_assignment(&known.assignment, assignment));
+            let known = known.map(|index| standing.remove(index));
+            if !assignment.removed {
+                let since = known.map_or(stamp, |known| known.since);
+                next.push(StandingAssignment { assignment: assignment.clone(), since, restated: stamp });
+            }
+        }
+        if !replaces {
+            standing.append(&mut next);
+            next = standing;
+        }
+        self.assignments = next;
+    }
+}
+
+/// Whether two segments speak of the same person in the same role.
+fn same_assignment(a: &Assignment, b: &Assignment) -> bool {
+    let same_person = if a.person.ids.is_empty() || b.person.ids.is_empty() {
+        a.person == b.person
+    } else {
+        a.person.ids.iter().any(|id| b.person.ids.contains(id))
+    };
+    a.source == b.source && same_person
+}
+
+fn strikable(said: &StaySaid, location: FieldUpdate<BedLocation>) -> Strikable {
+    Strikable {
+        class: said.class.clone(),
+        location,
+        service: said.service.clone(),
+        attending: said.attending.clone(),
+        referring: said.referring.clone(),
+        consulting: said.consulting.clone(),
+        admitting: said.admitting.clone(),
+        discharged_at: said.discharged_at.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
