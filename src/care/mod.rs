@@ -2,6 +2,7 @@
 //!
 //! Everything here is a plain function of its arguments. It never awaits, never asks for the time, never does I/O, never logs, and knows no HL7.
 
+pub mod change;
 pub mod fact;
 pub mod notice;
 mod runs;
