@@ -251,6 +251,11 @@ impl VisitState {
         &self.bindings
     }
 
+    /// Every number the visit was named by.
+    pub fn ids(&self) -> &[VisitId] {
+        &self.ids
+    }
+
     /// How many facts were folded.
     pub const fn n_facts(&self) -> u64 {
         self.n_facts
@@ -296,11 +301,10 @@ impl VisitState {
             }
         }
         if let Some(relation) = &fact.relation {
-            for pair in relation.visits.iter().chain(&relation.accounts) {
-                let concerns = self.ids.contains(&pair.from) || self.ids.contains(&pair.into);
-                if matches!(relation.kind, RelationKind::VisitChange | RelationKind::AccountChange | RelationKind::VisitMove) && concerns {
-                    self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
-                }
+            // A relation is folded into the visits it concerns and into no others.
+            let renames = !matches!(relation.kind, RelationKind::Visit | RelationKind::Account | RelationKind::Link | RelationKind::Unlink);
+            for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
+                self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
             }
         }
         let moves = fact
@@ -323,6 +327,18 @@ impl Stay {
         let course = self.course(fact.stamp.recorded, &CourseRules::default());
         let ended = self.discharged_at.standing().copied().or_else(|| course.ended.map(|end| end.recorded));
         course.phase == Phase::Ended && ended.is_some_and(|ended| *admitted > ended) && self.admitted_at.standing() != Some(admitted)
+    }
+
+    /// When the stay ended, as the feed says.
+    pub fn discharged(&self) -> Option<Timestamp> {
+        self.discharged_at.standing().copied()
+    }
+
+    /// Whether a fact that names no visit speaks of another stay: it says another beginning, or another class.
+    pub fn contradicts(&self, fact: &Fact) -> bool {
+        let differs = |a: Option<&Timestamp>, b: Option<&Timestamp>| a.zip(b).is_some_and(|(a, b)| a != b);
+        let class = fact.stay.class.value().zip(self.class.standing()).is_some_and(|(a, b)| a != b);
+        differs(fact.stay.admitted_at.value(), self.admitted_at.standing()) || (class && fact.act != Act::Reclassify)
     }
 
     fn apply(&mut self, fact: &Fact) {

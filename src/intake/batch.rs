@@ -1,0 +1,466 @@
+//! The commit batch: what arrived from all connections, taken in order and committed at once.
+//!
+//! Everything that the batch touches is loaded with a fixed number of statements, folded and planned in memory, and written in one transaction. The
+//! messages are answered by that commit and by nothing else. Nothing here parses a message or builds an answer.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::care::change::Cause;
+use crate::care::fact::Fact;
+use crate::care::identity::PatientRecord;
+use crate::care::notice::Notice;
+use crate::care::policy::Policy;
+use crate::care::roster::Roster;
+use crate::ids::IdSource;
+use crate::ids::JournalId;
+use crate::intake::Incoming;
+use crate::intake::Verdict;
+use crate::intake::look_ups::LookUps;
+use crate::intake::route::Taken;
+use crate::intake::world::Need;
+use crate::intake::world::PatientEntry;
+use crate::intake::world::RoomChange;
+use crate::intake::world::RoomIds;
+use crate::intake::world::Rules;
+use crate::intake::world::VisitEntry;
+use crate::intake::world::World;
+use crate::store::Store;
+use crate::store::error::CommitError;
+use crate::store::error::StoreError;
+use crate::store::form::FormError;
+use crate::store::form::Stored;
+use crate::store::form::VisitDocument;
+use crate::store::rows::AuditRow;
+use crate::store::rows::CommitBatch;
+use crate::store::rows::Disposition;
+use crate::store::rows::FactRow;
+use crate::store::rows::FindRequest;
+use crate::store::rows::Found;
+use crate::store::rows::JournalRow;
+use crate::store::rows::JournalSettled;
+use crate::store::rows::OutboxEvent;
+use crate::store::rows::PatientRow;
+use crate::store::rows::QuarantineRow;
+use crate::store::rows::VisitRow;
+use crate::store::sealing::Document;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+use crate::store::sealing::SealingKey;
+use crate::time::Timestamp;
+
+/// How often a batch starts over because something it needed was missing or had changed.
+const TRIES: usize = 8;
+
+/// Why a batch was not committed. Nothing of it is in the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store could not be written.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// A stored document could not be read.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// Others kept changing what the batch needed.
+    #[error("the commit batch did not come to an end after {TRIES} tries")]
+    Contended,
+}
+
+/// What a batch is to do.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Messages, in the order of their arrival.
+    pub(crate) messages: Vec<Arc<Incoming>>,
+    /// Visits to be planned again, and why.
+    pub(crate) visits: Vec<(i64, Cause)>,
+}
+
+/// What a batch did.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    /// What became of each message, in their order.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// How many events were put into the outbox.
+    pub(crate) n_events: usize,
+    /// The earliest instant at which a visit of this batch must be planned again.
+    pub(crate) wake_at: Option<Timestamp>,
+    /// Patients and visits that messages in quarantine may have waited for.
+    pub(crate) explained: Vec<LookUpHash>,
+}
+
+/// Everything a batch needs besides its work.
+#[derive(Debug)]
+pub(crate) struct BatchContext<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) ids: &'a IdSource,
+    pub(crate) look_ups: &'a LookUps,
+    pub(crate) policy: &'a Policy,
+    pub(crate) roster: &'a Roster,
+    pub(crate) now: Timestamp,
+}
+
+/// What an audit row tells of a change of a room, sealed.
+#[derive(Serialize)]
+struct AuditBody<'a> {
+    event_type: &'a str,
+    cause: &'a str,
+    trigger: Option<&'a str>,
+    feed: Option<&'a str>,
+    members: Vec<(&'a str, Vec<&'a str>)>,
+}
+
+/// Takes everything the batch is to do, commits it, and says what became of it.
+pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done, BatchError> {
+    let rules = Rules {
+        policy: context.policy,
+        roster: context.roster,
+        now: context.now,
+        ids: context.ids,
+        look_ups: context.look_ups,
+    };
+    let mut request = request(work, context.look_ups);
+    let mut with_facts: BTreeSet<i64> = BTreeSet::new();
+    for _ in 0..TRIES {
+        let found = context.store.find(&request).await?;
+        let duplicates: HashMap<LookUpHash, JournalId> =
+            found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
+        let mut world = load(found)?;
+        load_facts(context.store, &mut world, &with_facts).await?;
+        let taken = take_all(&mut world, work, &duplicates, &rules);
+        let done = match taken {
+            Ok(done) => done,
+            Err(need) => {
+                match need {
+                    Need::Facts(visit) => {
+                        with_facts.insert(visit);
+                    }
+                    Need::Visit(visit) => request.visits.push(visit),
+                    Need::Patient(patient) => request.patients.push(patient),
+                }
+                continue;
+            }
+        };
+        let batch = write_out(context, &rules, world, work, &done)?;
+        match context.store.commit(&batch).await {
+            Ok(()) => return Ok(done),
+            Err(CommitError::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(BatchError::Contended)
+}
+
+/// What must be loaded for a batch: every identifier that its messages name.
+fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
+    let mut request = FindRequest { visits: work.visits.iter().map(|(row, _)| *row).collect(), ..FindRequest::default() };
+    let mut wanted: HashSet<LookUpHash> = HashSet::new();
+    for message in &work.messages {
+        request.dedupe.extend(message.dedupe);
+        for fact in &message.facts {
+            name_look_ups(fact, look_ups, &mut wanted);
+        }
+    }
+    request.look_ups = wanted.into_iter().collect();
+    request
+}
+
+/// Every look-up that a fact may lead through.
+pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSet<LookUpHash>) {
+    wanted.insert(look_ups.patient(&fact.patient));
+    let mut visit = |id| {
+        wanted.insert(look_ups.visit(LookUpKind::Visit, id));
+        wanted.insert(look_ups.visit(LookUpKind::Account, id));
+    };
+    if let Some(named) = &fact.visit {
+        visit(&named.id);
+        [&named.account, &named.alternate, &named.preadmit].into_iter().flatten().for_each(&mut visit);
+    }
+    if let Some(relation) = &fact.relation {
+        for pair in relation.visits.iter().chain(&relation.accounts) {
+            visit(&pair.from);
+            visit(&pair.into);
+        }
+        for pair in &relation.patients {
+            wanted.insert(look_ups.patient(&pair.from));
+            wanted.insert(look_ups.patient(&pair.into));
+        }
+    }
+}
+
+fn load(found: Found) -> Result<World, FormError> {
+    let mut world = World::new(RoomIds::Random);
+    for patient in found.patients {
+        let record = PatientRecord::read(&patient.doc)?;
+        world.patients.insert(
+            patient.id,
+            PatientEntry { version: patient.version, absorbed_into: patient.absorbed_into, key: Some(patient.key), record, is_dirty: false },
+        );
+    }
+    for visit in found.visits {
+        let document = VisitDocument::read(&visit.doc)?;
+        world.visits.insert(
+            visit.id,
+            VisitEntry {
+                patient: visit.patient_id,
+                version: visit.version,
+                document,
+                facts: None,
+                new_facts: Vec::new(),
+                status: visit.status,
+                is_open: visit.is_open,
+                wake_at: visit.wake_at,
+                is_dirty: false,
+            },
+        );
+    }
+    for (hash, kind, target) in found.look_ups {
+        let targets = world.targets.entry(hash).or_default();
+        // The newest row comes first; rows that were absorbed lead on to the one that counts.
+        targets.push((kind, target));
+        targets.sort_unstable_by_key(|(_, target)| std::cmp::Reverse(*target));
+    }
+    world.settle_owners();
+    Ok(world)
+}
+
+/// Loads every fact of the visits that need theirs, those of rows they absorbed among them.
+async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) -> Result<(), BatchError> {
+    if visits.is_empty() {
+        return Ok(());
+    }
+    let mut owners: Vec<i64> = Vec::new();
+    for row in visits {
+        owners.push(*row);
+        owners.extend(world.visits.get(row).map(|visit| visit.document.absorbed.as_slice()).unwrap_or_default());
+    }
+    let mut stored = store.facts(&owners).await?;
+    for row in visits {
+        let Some(visit) = world.visits.get_mut(row) else { continue };
+        let mut facts = Vec::new();
+        for owner in std::iter::once(row).chain(&visit.document.absorbed) {
+            for fact in stored.remove(owner).unwrap_or_default() {
+                facts.push(Fact::read(&fact.body)?);
+            }
+        }
+        visit.facts = Some(facts);
+    }
+    Ok(())
+}
+
+/// Takes every message and every visit to be planned again.
+fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
+    let mut done = Done::default();
+    let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
+    for message in &work.messages {
+        let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
+        let verdict = match known.filter(|known| *known != message.journal) {
+            Some(known) => Verdict::duplicate(known),
+            None => take_message(world, message, rules, &mut done.explained)?,
+        };
+        if verdict.disposition != Disposition::Duplicate
+            && let Some(hash) = message.dedupe
+        {
+            seen.insert(hash, message.journal);
+        }
+        done.verdicts.push(verdict);
+    }
+    for (row, cause) in &work.visits {
+        let row = world.surviving_visit(*row)?;
+        world.replan(row, cause, false, true, rules)?;
+    }
+    done.n_events = world.changes.len();
+    done.wake_at = world.visits.values().filter(|visit| visit.is_dirty).filter_map(|visit| visit.wake_at).min();
+    Ok(done)
+}
+
+/// Takes one message: its facts one after another. If one of them waits, so does the message, and none of them counts.
+pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<'_>, explained: &mut Vec<LookUpHash>) -> Result<Verdict, Need> {
+    if let Some(verdict) = &message.decided {
+        return Ok(verdict.clone());
+    }
+    for fact in &message.facts {
+        if let Some(waits) = world.would_wait(fact, rules)? {
+            return Ok(Verdict { patient: world.find_patient(&fact.patient, rules)?, ..Verdict::quarantined(waits.as_str()) });
+        }
+    }
+    let mut verdict = Verdict::noop("history");
+    for fact in &message.facts {
+        if world.take(fact, rules)? == Taken::Applied {
+            verdict.disposition = Disposition::Applied;
+            verdict.reason = None;
+        }
+        verdict.patient = verdict.patient.or(world.find_patient(&fact.patient, rules)?);
+        if fact.relation.is_some() {
+            let mut named = HashSet::new();
+            name_look_ups(fact, rules.look_ups, &mut named);
+            explained.extend(named);
+        }
+    }
+    Ok(verdict)
+}
+
+/// What the batch changed, as rows.
+fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, mut world: World, work: &Work, done: &Done) -> Result<CommitBatch, BatchError> {
+    for (row, entry) in &mut world.patients {
+        if entry.key.is_none() {
+            entry.key = Some(context.store.new_patient_key(*row)?);
+        }
+    }
+    let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
+    let key_of = |row: i64| keys.get(&row).cloned();
+    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), ..CommitBatch::default() };
+    for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
+        journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
+    }
+    let mut created = false;
+    for (row, entry) in &world.patients {
+        if entry.is_dirty {
+            created |= entry.version == 0;
+            let Some(key) = entry.key.clone() else { continue };
+            batch.patients.push(PatientRow {
+                id: *row,
+                version: entry.version + 1,
+                absorbed_into: entry.absorbed_into,
+                key,
+                doc: entry.record.document(),
+            });
+        } else {
+            batch.read_patients.push((*row, entry.version));
+        }
+    }
+    for (row, visit) in &world.visits {
+        let Some(key) = key_of(visit.patient) else { continue };
+        for fact in &visit.new_facts {
+            batch.facts.push(FactRow {
+                owner: *row,
+                recorded_at: fact.stamp.recorded,
+                sent_at: fact.stamp.sent,
+                arrival: fact.stamp.arrival.0,
+                hash: LookUpHash(fact.hash.0),
+                key: key.clone(),
+                body: fact.document(),
+            });
+        }
+        if visit.is_dirty {
+            created |= visit.version == 0;
+            batch.visits.push(visit_row(*row, visit, key, rules.now));
+        } else {
+            batch.read_visits.push((*row, visit.version));
+        }
+    }
+    if created {
+        let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
+        batch.absent_look_ups = world.absent_look_ups.into_iter().filter(|hash| led.contains(hash)).collect();
+    }
+    for change in world.changes {
+        let key = key_of(change.patient);
+        publish(&mut batch, change, key, rules);
+    }
+    Ok(batch)
+}
+
+fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> VisitRow {
+    let last = visit.document.rooms.last();
+    VisitRow {
+        id: row,
+        patient_id: visit.patient,
+        version: visit.version + 1,
+        status: visit.status.clone(),
+        is_open: visit.is_open,
+        wake_at: visit.wake_at,
+        room_id: last.map(|slot| slot.id),
+        room_version: last.and_then(|slot| slot.published.as_ref()).map_or(0, |room| i64::try_from(room.version).unwrap_or(i64::MAX)),
+        updated_at: now,
+        key,
+        doc: visit.document.document(),
+    }
+}
+
+fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: Option<SealingKey>, rules: &Rules<'_>) {
+    let first = message.facts.first();
+    let waits = || QuarantineRow {
+        journal_id: message.journal,
+        reason: verdict.reason.unwrap_or_default().to_owned(),
+        since: message.received_at,
+        patient_hash: first.map(|fact| rules.look_ups.patient(&fact.patient)),
+        visit_hash: first.and_then(|fact| fact.visit.as_ref()).map(|visit| rules.look_ups.visit(LookUpKind::Visit, &visit.id)),
+        state: "waiting".to_owned(),
+    };
+    if message.is_retry {
+        // It is in the journal already; only what became of it changes.
+        if verdict.disposition != Disposition::Quarantined {
+            let reason = verdict.reason.map(str::to_owned);
+            batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
+            batch.quarantine_left.push(message.journal);
+        }
+        return;
+    }
+    if verdict.disposition == Disposition::Quarantined {
+        batch.quarantine.push(waits());
+    }
+    batch.journal.push(JournalRow {
+        id: message.journal,
+        feed: message.feed.as_str().to_owned(),
+        received_at: message.received_at,
+        dedupe: message.dedupe.filter(|_| verdict.disposition != Disposition::Duplicate),
+        control: None,
+        trigger: message.trigger.map(|trigger| trigger.to_string()),
+        disposition: verdict.disposition,
+        reason: verdict.reason.map(str::to_owned),
+        duplicate_of: verdict.duplicate_of,
+        ack_code: None,
+        patient_id: verdict.patient.filter(|_| key.is_some()),
+        key,
+        raw: Document::new(0, message.raw.to_vec()),
+    });
+}
+
+fn publish(batch: &mut CommitBatch, change: RoomChange, key: Option<SealingKey>, rules: &Rules<'_>) {
+    let RoomChange { event, cause, room, .. } = change;
+    let version = i64::try_from(room.version).unwrap_or(i64::MAX);
+    let members = room.state.members.iter().map(|member| {
+        let grounds = member.grounds.iter().map(|ground| ground.from.as_str()).collect();
+        (member.user.as_str(), grounds)
+    });
+    let body = AuditBody {
+        event_type: event.event_type.as_str(),
+        cause: cause.kind.as_str(),
+        trigger: cause.trigger.as_ref().map(crate::ids::TriggerEvent::as_str),
+        feed: cause.feed.as_ref().map(crate::ids::FeedName::as_str),
+        members: members.collect(),
+    };
+    batch.audit.push(AuditRow {
+        at: rules.now,
+        kind: event.event_type.as_str().to_owned(),
+        room_id: Some(room.id),
+        room_version: Some(version),
+        journal_id: cause.message,
+        key: key.clone(),
+        body: Document::new(1, serde_json::to_vec(&body).unwrap_or_default()),
+    });
+    batch.outbox.push(OutboxEvent {
+        seq: rules.ids.next(rules.now),
+        room_id: room.id,
+        room_version: version,
+        event_id: event.id,
+        event_type: event.event_type.as_str().to_owned(),
+        facility: event.facility.as_str().to_owned(),
+        traceparent: event.traceparent,
+        time: event.time,
+        key,
+        body: Document::new(1, event.body),
+    });
+}
+
+/// Notices of a batch's messages, for logs and metrics.
+pub(crate) fn notices(work: &Work) -> impl Iterator<Item = &Notice> {
+    work.messages.iter().flat_map(|message| &message.notices)
+}

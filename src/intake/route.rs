@@ -1,0 +1,424 @@
+//! The route of a fact: which patient and which visit it is about, and whether it may be applied at all.
+//!
+//! A fact about a known visit under a patient that nothing explains is never applied: it waits, and the room stays as it is. What is named by nothing
+//! goes to the patient's only open visit, if it does not contradict it.
+
+use crate::care::change::Cause;
+use crate::care::change::CauseKind;
+use crate::care::fact::Act;
+use crate::care::fact::Fact;
+use crate::care::fact::Relation;
+use crate::care::fact::RelationKind;
+use crate::care::fact::VisitRef;
+use crate::care::visit::CourseRules;
+use crate::care::visit::Phase;
+use crate::ids::VisitId;
+use crate::intake::world::Need;
+use crate::intake::world::Rules;
+use crate::intake::world::World;
+use crate::store::sealing::LookUpKind;
+
+/// How long an ended visit is looked for when a cancelled discharge names none.
+const RECENTLY_ENDED: std::time::Duration = std::time::Duration::from_hours(24);
+
+/// Why a fact waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Waits {
+    /// The visit is known under another patient, and nothing explains this one.
+    IdentityConflict,
+    /// The message names no visit, and there is not exactly one it could mean.
+    NoVisit,
+    /// The account has more than one open visit.
+    SeveralVisits,
+    /// Somebody asks that a record be deleted; a person decides.
+    DeleteRequest,
+}
+
+impl Waits {
+    /// The fixed word.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::IdentityConflict => "identity_conflict",
+            Self::NoVisit => "no_visit",
+            Self::SeveralVisits => "several_visits",
+            Self::DeleteRequest => "delete_request",
+        }
+    }
+}
+
+/// What became of a fact.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Taken {
+    /// It was recorded.
+    Applied,
+    /// It is older than the late window and changes nothing.
+    History,
+    /// It waits.
+    Waits(Waits),
+}
+
+impl World {
+    /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
+    pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
+        let cause = cause_of(fact);
+        let notify = !fact.load;
+        if matches!(fact.act, Act::DeleteVisit | Act::DeletePerson) {
+            return self.delete_request(fact, rules);
+        }
+        let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
+        let row = match visit {
+            Route::Waits(waits) => return Ok(Taken::Waits(waits)),
+            Route::None => None,
+            Route::Known(row) => Some(row),
+            Route::New => None,
+        };
+        let mut patient = self.patient(&fact.patient, rules)?;
+        if let Some(relation) = &fact.relation {
+            patient = self.relate_patients(relation, patient, rules)?;
+        }
+        if let Some(row) = row {
+            let owner = self.visits.get(&row).ok_or(Need::Visit(row))?.patient;
+            let owner = self.surviving_patient(owner)?;
+            if owner != patient && moves_a_visit(fact) {
+                patient = self.join_patients(owner, patient, rules);
+            } else {
+                // A late word from before a move, or one that agrees in everything but the number: the visit stays where it is.
+                patient = owner;
+            }
+        }
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            entry.record.say(fact);
+            entry.is_dirty = true;
+        }
+        for id in std::iter::once(&fact.patient).chain(fact.relation.iter().flat_map(|r| r.patients.iter().flat_map(|p| [&p.from, &p.into]))) {
+            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
+        }
+        let mut touched: Vec<i64> = Vec::new();
+        let mut counts = true;
+        match (visit, row) {
+            (Route::New, _) => {
+                let row = self.new_visit(patient, rules);
+                counts = self.fold(row, fact, rules)?;
+                touched.push(row);
+            }
+            (_, Some(row)) => {
+                counts = self.fold(row, fact, rules)?;
+                touched.push(row);
+            }
+            _ => {}
+        }
+        if let Some(relation) = &fact.relation {
+            touched.extend(self.relate_visits(fact, relation, patient, &cause, rules)?);
+        }
+        // What is said of the person may change every open room of theirs.
+        touched.extend(self.open_visits(patient));
+        touched.sort_unstable();
+        touched.dedup();
+        for row in touched {
+            self.replan(row, &cause, moves_a_visit(fact), notify, rules)?;
+        }
+        Ok(if counts { Taken::Applied } else { Taken::History })
+    }
+
+    /// A23 and A29: nothing is ever deleted on a message alone. Without anything to delete there is nothing to decide.
+    fn delete_request(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
+        let known = match &fact.visit {
+            Some(visit) if fact.act == Act::DeleteVisit => !self.find_visits(LookUpKind::Visit, &visit.id, rules)?.is_empty(),
+            _ => match self.find_patient(&fact.patient, rules)? {
+                Some(patient) => !self.open_visits(patient).is_empty(),
+                None => false,
+            },
+        };
+        if known {
+            return Ok(Taken::Waits(Waits::DeleteRequest));
+        }
+        let patient = self.patient(&fact.patient, rules)?;
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            entry.record.say(fact);
+            entry.is_dirty = true;
+        }
+        Ok(Taken::Applied)
+    }
+
+    /// Finds the visit a fact is about.
+    fn route(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Route, Need> {
+        let Some(named) = &fact.visit else { return self.route_unnamed(fact, rules) };
+        let patient = self.find_patient(&fact.patient, rules)?;
+        let mut found = self.find_visits(LookUpKind::Visit, &named.id, rules)?;
+        if found.is_empty() && named.is_account {
+            found = self.find_visits(LookUpKind::Account, &named.id, rules)?;
+            if found.len() > 1 {
+                let open: Vec<i64> = found.iter().copied().filter(|row| self.visits.get(row).is_some_and(|visit| visit.is_open)).collect();
+                if open.len() != 1 {
+                    return Ok(Route::Waits(Waits::SeveralVisits));
+                }
+                found = open;
+            }
+        }
+        if found.is_empty() && !named.is_account {
+            found = self.find_under_another_number(named, fact, rules)?;
+        }
+        let Some(row) = found.first().copied() else { return Ok(Route::New) };
+        let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
+        let owner = self.surviving_patient(visit.patient)?;
+        let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
+        let Some(bound) = visit.document.state.patient() else { return Ok(Route::Known(row)) };
+        let explained = moves_a_visit(fact)
+            || (patient == Some(owner) && record.are_one(bound, &fact.patient))
+            || visit.document.state.bindings().iter().any(|(earlier, since)| {
+                let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
+                moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
+            })
+            || agrees(record, bound, fact);
+        Ok(if explained { Route::Known(row) } else { Route::Waits(Waits::IdentityConflict) })
+    }
+
+    /// A visit that was known by its pre-admit number, by its alternate number, or by its account alone.
+    fn find_under_another_number(&mut self, named: &VisitRef, fact: &Fact, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut others: Vec<(LookUpKind, &VisitId)> = Vec::new();
+        others.extend(named.preadmit.as_ref().map(|id| (LookUpKind::Visit, id)));
+        others.extend(named.alternate.as_ref().map(|id| (LookUpKind::Visit, id)));
+        if let Some(relation) = &fact.relation {
+            let changes = matches!(relation.kind, RelationKind::AccountChange | RelationKind::VisitChange);
+            let pairs = relation.visits.iter().chain(&relation.accounts).filter(|_| changes);
+            others.extend(pairs.clone().map(|pair| (LookUpKind::Visit, &pair.from)));
+            others.extend(pairs.map(|pair| (LookUpKind::Account, &pair.from)));
+        }
+        for (kind, id) in others {
+            let found = self.find_visits(kind, id, rules)?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        let Some(account) = &named.account else { return Ok(Vec::new()) };
+        let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
+        let by_account_alone = |row: &&i64| {
+            self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account))
+        };
+        Ok(under_account.iter().find(by_account_alone).into_iter().copied().collect())
+    }
+
+    /// A fact that names no visit: the only open one of the patient, or for a cancelled discharge the one that ended.
+    fn route_unnamed(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Route, Need> {
+        let Some(patient) = self.find_patient(&fact.patient, rules)? else { return Ok(Route::Waits(Waits::NoVisit)) };
+        let open = self.open_visits(patient);
+        if fact.act == Act::CancelEnd {
+            let mut ended: Vec<(bool, crate::time::Timestamp, i64)> = Vec::new();
+            for row in &open {
+                let Some(stay) = self.visits.get(row).and_then(|visit| visit.document.state.stays().last()) else { continue };
+                let course = stay.course(rules.now, &CourseRules::default());
+                let Some(at) = course.ended_at.filter(|_| course.phase == Phase::Ended) else { continue };
+                let means = [fact.occurred_at, fact.stay.discharged_at.value().copied()];
+                let matches = means.contains(&stay.discharged()) || means.contains(&Some(at));
+                if matches || rules.now.since(at) < RECENTLY_ENDED {
+                    ended.push((matches, at, *row));
+                }
+            }
+            if let Some((_, _, row)) = ended.into_iter().max() {
+                return Ok(Route::Known(row));
+            }
+        }
+        let [row] = open[..] else { return Ok(Route::Waits(Waits::NoVisit)) };
+        let stay = self.visits.get(&row).and_then(|visit| visit.document.state.stays().last());
+        Ok(if stay.is_some_and(|stay| stay.contradicts(fact)) { Route::Waits(Waits::NoVisit) } else { Route::Known(row) })
+    }
+
+    /// Merges and changes of patient ids: the records become one.
+    fn relate_patients(&mut self, relation: &Relation, mut patient: i64, rules: &Rules<'_>) -> Result<i64, Need> {
+        if matches!(relation.kind, RelationKind::Link | RelationKind::Unlink) {
+            return Ok(patient);
+        }
+        for pair in &relation.patients {
+            for id in [&pair.from, &pair.into] {
+                if let Some(other) = self.find_patient(id, rules)? {
+                    patient = self.join_patients(patient, other, rules);
+                }
+            }
+        }
+        Ok(patient)
+    }
+
+    /// What a relation does to visits: renames, moves and merges.
+    fn relate_visits(
+        &mut self,
+        fact: &Fact,
+        relation: &Relation,
+        patient: i64,
+        cause: &Cause,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<i64>, Need> {
+        let mut touched = Vec::new();
+        match relation.kind {
+            RelationKind::VisitChange | RelationKind::AccountChange => {
+                for pair in relation.visits.iter().chain(&relation.accounts) {
+                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
+                }
+            }
+            RelationKind::AccountMove | RelationKind::VisitMove | RelationKind::PatientMove => {
+                touched.extend(self.move_visits(fact, relation, patient, cause, rules)?);
+            }
+            RelationKind::Visit | RelationKind::Account => {
+                for pair in relation.visits.iter().chain(&relation.accounts) {
+                    touched.extend(self.merge_visits(&pair.from, &pair.into, fact, patient, rules)?);
+                }
+            }
+            RelationKind::Patient | RelationKind::PatientIdChange => {
+                for pair in &relation.visits {
+                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
+                }
+                for pair in &relation.accounts {
+                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
+                }
+            }
+            RelationKind::Link | RelationKind::Unlink => {}
+        }
+        Ok(touched)
+    }
+
+    /// The same visit has another number: both rows become one, and both numbers lead to it.
+    fn rename_visit(
+        &mut self,
+        from: &VisitId,
+        into: &VisitId,
+        fact: &Fact,
+        patient: i64,
+        cause: &Cause,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<i64>, Need> {
+        let old = self.find_visits(LookUpKind::Visit, from, rules)?.first().copied();
+        let new = self.find_visits(LookUpKind::Visit, into, rules)?.first().copied();
+        let row = match (old, new) {
+            (Some(old), Some(new)) => {
+                self.join_visits(new, old, cause, rules)?;
+                new
+            }
+            (Some(row), None) | (None, Some(row)) => row,
+            (None, None) if fact.act == Act::Relate => self.new_visit(patient, rules),
+            (None, None) => return Ok(Vec::new()),
+        };
+        let is_known = self.visits.get(&row).is_some_and(|visit| visit.new_facts.iter().any(|known| known.hash == fact.hash));
+        if !is_known {
+            self.fold(row, fact, rules)?;
+        }
+        for id in [from, into] {
+            self.lead(rules.look_ups.visit(LookUpKind::Visit, id), LookUpKind::Visit, row);
+        }
+        Ok(vec![row])
+    }
+
+    /// Visits that go over to another patient or account.
+    fn move_visits(
+        &mut self,
+        fact: &Fact,
+        relation: &Relation,
+        patient: i64,
+        cause: &Cause,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<i64>, Need> {
+        let mut rows = Vec::new();
+        for pair in &relation.visits {
+            if pair.from == pair.into {
+                rows.extend(self.find_visits(LookUpKind::Visit, &pair.into, rules)?);
+            } else {
+                rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
+            }
+        }
+        if relation.visits.is_empty() {
+            for pair in &relation.accounts {
+                for kind in [LookUpKind::Account, LookUpKind::Visit] {
+                    rows.extend(self.find_visits(kind, &pair.from, rules)?);
+                    rows.extend(self.find_visits(kind, &pair.into, rules)?);
+                }
+            }
+        }
+        rows.sort_unstable();
+        rows.dedup();
+        for row in &rows {
+            let known = self.visits.get(row).is_some_and(|visit| visit.new_facts.iter().any(|known| known.hash == fact.hash));
+            if !known {
+                self.fold(*row, fact, rules)?;
+            }
+            if let Some(visit) = self.visits.get_mut(row)
+                && visit.patient != patient
+            {
+                visit.patient = patient;
+                visit.is_dirty = true;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Two visits become one: the survivor keeps its room, the other's leads to it.
+    fn merge_visits(&mut self, from: &VisitId, into: &VisitId, fact: &Fact, patient: i64, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let loser = self.find_visits(LookUpKind::Visit, from, rules)?.first().copied();
+        let winner = self.find_visits(LookUpKind::Visit, into, rules)?.first().copied();
+        let loser = loser.unwrap_or_else(|| self.new_visit(patient, rules));
+        let winner = winner.unwrap_or_else(|| self.new_visit(patient, rules));
+        if loser == winner {
+            return Ok(Vec::new());
+        }
+        for (row, id) in [(loser, from), (winner, into)] {
+            self.lead(rules.look_ups.visit(LookUpKind::Visit, id), LookUpKind::Visit, row);
+        }
+        if let Some(visit) = self.visits.get_mut(&loser)
+            && visit.document.merged_into.is_none_or(|(_, since)| since < fact.stamp)
+        {
+            visit.document.merged_into = Some((winner, fact.stamp));
+            visit.is_dirty = true;
+        }
+        if let Some(visit) = self.visits.get_mut(&winner)
+            && !visit.document.merged_from.contains(&loser)
+        {
+            visit.document.merged_from.push(loser);
+            visit.is_dirty = true;
+        }
+        Ok(vec![winner, loser])
+    }
+}
+
+/// Where a fact goes.
+#[derive(Clone, Copy, Debug)]
+enum Route {
+    /// To no visit: it speaks of persons only.
+    None,
+    /// To this one.
+    Known(i64),
+    /// To one nobody has heard of.
+    New,
+    /// Nowhere, for now.
+    Waits(Waits),
+}
+
+/// What caused the events that a fact leads to.
+pub(crate) fn cause_of(fact: &Fact) -> Cause {
+    Cause {
+        kind: if fact.load { CauseKind::Load } else { CauseKind::Message },
+        message: Some(fact.stamp.arrival),
+        trigger: Some(fact.trigger),
+        feed: Some(fact.feed.clone()),
+    }
+}
+
+fn speaks_of_a_visit(fact: &Fact) -> bool {
+    !matches!(fact.act, Act::Person | Act::Relate)
+}
+
+/// Whether the fact itself says that visits go over to another patient.
+fn moves_a_visit(fact: &Fact) -> bool {
+    fact.relation.as_ref().is_some_and(|relation| {
+        matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty()
+    })
+}
+
+/// Whether a fact under another patient id names the same person in everything else: name, birth date and sex all said and all equal.
+fn agrees(record: &crate::care::identity::PatientRecord, bound: &crate::ids::PatientId, fact: &Fact) -> bool {
+    let person = record.person(bound);
+    let said = &fact.person;
+    let same_name = said.name.value().zip(person.name()).is_some_and(|(a, b)| {
+        let same = |a: &str, b: &str| !a.is_empty() && a.eq_ignore_ascii_case(b);
+        same(a.family.as_str(), b.family.as_str()) && same(a.given.as_str(), b.given.as_str())
+    });
+    let same_birth = said.birth_date.value().zip(person.birth_date()).is_some_and(|(a, b)| a.as_str() == b);
+    let same_sex = said.sex.value().zip(person.sex()).is_some_and(|(a, b)| a.as_str() == b);
+    same_name && same_birth && same_sex
+}

@@ -1,0 +1,444 @@
+//! The world of one commit batch: the patients and visits it touches, as they stand while its messages are taken one after another.
+//!
+//! It is plain data and plain functions: it neither reads nor writes the store. What it lacks it names as a [`Need`]; the batch fetches that and starts
+//! over. What it changed it gives away as rows. `explain` and `verify` keep one world in memory for as long as they run.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::collections::HashSet;
+
+use uuid::Uuid;
+
+use crate::care::change::Cause;
+use crate::care::change::CauseKind;
+use crate::care::change::EventType;
+use crate::care::diff::Difference;
+use crate::care::diff::diff;
+use crate::care::fact::Fact;
+use crate::care::identity::PatientRecord;
+use crate::care::plan::PlanInput;
+use crate::care::plan::plan;
+use crate::care::plan::retired;
+use crate::care::policy::Policy;
+use crate::care::room::CareRoom;
+use crate::care::room::RoomState;
+use crate::care::room::RoomStatus;
+use crate::care::roster::Roster;
+use crate::care::visit::Placement;
+use crate::care::visit::VisitState;
+use crate::ids::CareRoomId;
+use crate::ids::IdSource;
+use crate::ids::PatientId;
+use crate::ids::VisitId;
+use crate::outbox::envelope::About;
+use crate::outbox::envelope::Event;
+use crate::outbox::envelope::event;
+use crate::intake::look_ups::LookUps;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+use crate::store::sealing::SealingKey;
+use crate::store::form::RoomSlot;
+use crate::store::form::VisitDocument;
+use crate::time::Timestamp;
+
+/// Something the world lacks to go on; the batch fetches it and starts over.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Need {
+    /// All facts of a visit, because one arrived late.
+    Facts(i64),
+    /// A visit that another one names.
+    Visit(i64),
+    /// A patient that another one names.
+    Patient(i64),
+}
+
+/// Where new room ids come from.
+#[derive(Debug)]
+pub(crate) enum RoomIds {
+    /// At random, as the contract says.
+    Random,
+    /// Counted, so that `explain` and journeys say the same each time.
+    Counted(u128),
+}
+
+impl RoomIds {
+    fn mint(&mut self) -> CareRoomId {
+        match self {
+            Self::Random => CareRoomId(Uuid::new_v4()),
+            Self::Counted(n) => {
+                *n += 1;
+                CareRoomId(Uuid::from_u128(*n))
+            }
+        }
+    }
+}
+
+/// What planning needs to know besides the world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) roster: &'a Roster,
+    pub(crate) now: Timestamp,
+    pub(crate) ids: &'a IdSource,
+    pub(crate) look_ups: &'a LookUps,
+}
+
+/// A patient's record in the world.
+#[derive(Debug)]
+pub(crate) struct PatientEntry {
+    pub(crate) version: i64,
+    pub(crate) absorbed_into: Option<i64>,
+    pub(crate) key: Option<SealingKey>,
+    pub(crate) record: PatientRecord,
+    pub(crate) is_dirty: bool,
+}
+
+/// A visit in the world.
+#[derive(Debug)]
+pub(crate) struct VisitEntry {
+    pub(crate) patient: i64,
+    pub(crate) version: i64,
+    pub(crate) document: VisitDocument,
+    /// Every fact, once somebody needed them.
+    pub(crate) facts: Option<Vec<Fact>>,
+    /// The facts of this batch.
+    pub(crate) new_facts: Vec<Fact>,
+    pub(crate) status: Option<RoomStatus>,
+    pub(crate) is_open: bool,
+    pub(crate) wake_at: Option<Timestamp>,
+    pub(crate) is_dirty: bool,
+}
+
+/// A change of a room, to be published and audited.
+#[derive(Debug)]
+pub(crate) struct RoomChange {
+    pub(crate) patient: i64,
+    pub(crate) event: Event,
+    pub(crate) cause: Cause,
+    pub(crate) room: CareRoom,
+}
+
+/// The patients and visits of a batch.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) patients: BTreeMap<i64, PatientEntry>,
+    pub(crate) visits: BTreeMap<i64, VisitEntry>,
+    pub(crate) targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
+    pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
+    pub(crate) absent_look_ups: HashSet<LookUpHash>,
+    pub(crate) changes: Vec<RoomChange>,
+    pub(crate) room_ids: RoomIds,
+    /// Whether everything there is was loaded, so that nothing can be lacking.
+    pub(crate) is_whole: bool,
+}
+
+impl World {
+    /// An empty world.
+    pub(crate) fn new(room_ids: RoomIds, is_whole: bool) -> Self {
+        Self {
+            patients: BTreeMap::new(),
+            visits: BTreeMap::new(),
+            targets: HashMap::new(),
+            new_look_ups: Vec::new(),
+            absent_look_ups: HashSet::new(),
+            changes: Vec::new(),
+            room_ids,
+            is_whole,
+        }
+    }
+
+    /// Follows merged records to the one that counts.
+    pub(crate) fn surviving_patient(&self, mut id: i64) -> Result<i64, Need> {
+        loop {
+            let entry = self.patients.get(&id).ok_or(Need::Patient(id))?;
+            match entry.absorbed_into {
+                Some(next) => id = next,
+                None => return Ok(id),
+            }
+        }
+    }
+
+    /// Follows absorbed visits to the one that counts.
+    pub(crate) fn surviving_visit(&self, mut id: i64) -> Result<i64, Need> {
+        loop {
+            let entry = self.visits.get(&id).ok_or(Need::Visit(id))?;
+            match entry.document.absorbed_by {
+                Some(next) => id = next,
+                None => return Ok(id),
+            }
+        }
+    }
+
+    /// The record that knows a patient id.
+    pub(crate) fn find_patient(&mut self, id: &PatientId, rules: &Rules<'_>) -> Result<Option<i64>, Need> {
+        let hash = rules.look_ups.patient(id);
+        let Some(row) = self.targets.get(&hash).and_then(|targets| targets.first()).map(|(_, row)| *row) else {
+            self.absent_look_ups.insert(hash);
+            return Ok(None);
+        };
+        self.surviving_patient(row).map(Some)
+    }
+
+    /// The visits known under a number of a kind, those that count, each once.
+    pub(crate) fn find_visits(&mut self, kind: LookUpKind, id: &VisitId, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let hash = rules.look_ups.visit(kind, id);
+        let Some(rows) = self.targets.get(&hash) else {
+            self.absent_look_ups.insert(hash);
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for (_, row) in rows {
+            let row = self.surviving_visit(*row)?;
+            if !found.contains(&row) {
+                found.push(row);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes a look-up lead to a row from now on.
+    pub(crate) fn lead(&mut self, hash: LookUpHash, kind: LookUpKind, row: i64) {
+        let targets = self.targets.entry(hash).or_default();
+        if !targets.contains(&(kind, row)) {
+            // The newest comes first: an id that has gone over to another record is found there.
+            targets.insert(0, (kind, row));
+            self.new_look_ups.push((hash, kind, row));
+        }
+    }
+
+    /// The record that knows a patient id, or a new one.
+    pub(crate) fn patient(&mut self, id: &PatientId, rules: &Rules<'_>) -> Result<i64, Need> {
+        if let Some(row) = self.find_patient(id, rules)? {
+            return Ok(row);
+        }
+        let row = rules.ids.next(rules.now);
+        let entry = PatientEntry { version: 0, absorbed_into: None, key: None, record: PatientRecord::default(), is_dirty: true };
+        self.patients.insert(row, entry);
+        self.lead(rules.look_ups.patient(id), LookUpKind::Patient, row);
+        Ok(row)
+    }
+
+    /// A new visit of a patient.
+    pub(crate) fn new_visit(&mut self, patient: i64, rules: &Rules<'_>) -> i64 {
+        let row = rules.ids.next(rules.now);
+        let entry = VisitEntry {
+            patient,
+            version: 0,
+            document: VisitDocument::default(),
+            facts: Some(Vec::new()),
+            new_facts: Vec::new(),
+            status: None,
+            is_open: true,
+            wake_at: None,
+            is_dirty: true,
+        };
+        self.visits.insert(row, entry);
+        row
+    }
+
+    /// Makes two records one: the older row takes over the other's persons, aliases and loaded visits.
+    pub(crate) fn join_patients(&mut self, a: i64, b: i64, rules: &Rules<'_>) -> i64 {
+        if a == b {
+            return a;
+        }
+        let (into, from) = (a.min(b), a.max(b));
+        let Some(loser) = self.patients.get_mut(&from) else { return into };
+        loser.absorbed_into = Some(into);
+        loser.is_dirty = true;
+        let record = std::mem::take(&mut loser.record);
+        let ids: Vec<PatientId> = record.ids().cloned().collect();
+        if let Some(winner) = self.patients.get_mut(&into) {
+            winner.record.absorb(&record);
+            winner.is_dirty = true;
+        }
+        for id in ids {
+            self.lead(rules.look_ups.patient(&id), LookUpKind::Patient, into);
+        }
+        for visit in self.visits.values_mut().filter(|visit| visit.patient == from) {
+            visit.patient = into;
+            visit.is_dirty = true;
+        }
+        into
+    }
+
+    /// Every loaded visit of a patient that still moves.
+    pub(crate) fn open_visits(&self, patient: i64) -> Vec<i64> {
+        let is_one = |visit: &VisitEntry| visit.patient == patient && visit.is_open && visit.document.absorbed_by.is_none();
+        self.visits.iter().filter(|(_, visit)| is_one(visit)).map(|(row, _)| *row).collect()
+    }
+
+    /// Folds a fact into a visit. Gives back whether it counts: one from before the late window is history.
+    pub(crate) fn fold(&mut self, row: i64, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
+        let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        match visit.document.state.placement(fact, rules.policy.late_window) {
+            Placement::History => return Ok(false),
+            Placement::Last => {
+                visit.document.state.apply(fact);
+                if let Some(facts) = &mut visit.facts {
+                    facts.push(fact.clone());
+                }
+            }
+            Placement::Among => {
+                let facts = visit.facts.as_mut().ok_or(Need::Facts(row))?;
+                facts.push(fact.clone());
+                visit.document.state = VisitState::fold(facts.iter());
+            }
+        }
+        visit.new_facts.push(fact.clone());
+        visit.is_dirty = true;
+        let patient = visit.patient;
+        let ids: Vec<VisitId> = visit.document.state.ids().to_vec();
+        for id in ids {
+            self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, row);
+        }
+        let named = fact.visit.as_ref();
+        for account in named.into_iter().flat_map(|named| named.is_account.then_some(&named.id).into_iter().chain(named.account.as_ref())) {
+            self.lead(rules.look_ups.visit(LookUpKind::Account, account), LookUpKind::Account, row);
+        }
+        if let Some(alternate) = named.and_then(|named| named.alternate.as_ref()) {
+            self.lead(rules.look_ups.visit(LookUpKind::Visit, alternate), LookUpKind::Visit, row);
+        }
+        debug_assert!(self.patients.contains_key(&patient), "a visit's record is always loaded with it");
+        Ok(true)
+    }
+
+    /// Makes two rows one visit: their facts are folded together, and of two rooms the surviving number's stays.
+    pub(crate) fn join_visits(&mut self, into: i64, from: i64, cause: &Cause, rules: &Rules<'_>) -> Result<(), Need> {
+        if into == from {
+            return Ok(());
+        }
+        let mut facts = self.visits.get(&into).ok_or(Need::Visit(into))?.facts.clone().ok_or(Need::Facts(into))?;
+        let loser = self.visits.get_mut(&from).ok_or(Need::Visit(from))?;
+        facts.extend(loser.facts.clone().ok_or(Need::Facts(from))?);
+        loser.document.absorbed_by = Some(into);
+        loser.document.state = VisitState::default();
+        loser.facts = Some(Vec::new());
+        loser.is_dirty = true;
+        loser.is_open = false;
+        loser.wake_at = None;
+        let mut rooms = std::mem::take(&mut loser.document.rooms);
+        let absorbed = std::mem::take(&mut loser.document.absorbed);
+        let patient = loser.patient;
+        let winner = self.visits.get_mut(&into).ok_or(Need::Visit(into))?;
+        winner.document.absorbed.push(from);
+        winner.document.absorbed.extend(absorbed);
+        winner.document.state = VisitState::fold(facts.iter());
+        winner.facts = Some(facts);
+        winner.is_dirty = true;
+        let ids: Vec<VisitId> = winner.document.state.ids().to_vec();
+        let unpublished = |slots: &[RoomSlot]| slots.iter().all(|slot| slot.published.is_none());
+        if unpublished(&winner.document.rooms) && !unpublished(&rooms) {
+            std::mem::swap(&mut winner.document.rooms, &mut rooms);
+        }
+        let survivor = winner.document.rooms.last().map(|slot| slot.id);
+        for slot in &mut rooms {
+            if let (Some(published), Some(survivor)) = (&slot.published, survivor) {
+                let state = RoomState { merged_into: Some(survivor), ..RoomState { status: RoomStatus::Merged, ..retired(&published.state) } };
+                let changed = publish(slot, state, false, patient, cause, false, rules);
+                self.changes.extend(changed);
+            }
+        }
+        if let Some(loser) = self.visits.get_mut(&from) {
+            loser.document.rooms = rooms;
+            loser.status = Some(RoomStatus::Merged);
+        }
+        for id in ids {
+            self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, into);
+        }
+        Ok(())
+    }
+
+    /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
+    pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
+        let merged = self.visits.get(&row).ok_or(Need::Visit(row))?.document.merged_into;
+        let merged_into = match merged {
+            Some((into, _)) => {
+                let into = self.surviving_visit(into)?;
+                self.visits.get(&into).ok_or(Need::Visit(into))?.document.rooms.last().map(|slot| slot.id)
+            }
+            None => None,
+        };
+        let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        if visit.document.absorbed_by.is_some() {
+            return Ok(());
+        }
+        let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
+        let VisitDocument { state, rooms, .. } = &mut visit.document;
+        let (Some(number), Some(bound)) = (state.id(), state.patient()) else { return Ok(()) };
+        let person_id = patient.record.resolve(bound);
+        let person = patient.record.person(bound);
+        let (mut wake_at, mut status, mut is_open) = (None, None, false);
+        for (index, stay) in state.stays().iter().enumerate() {
+            if rooms.len() <= index {
+                rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
+                visit.is_dirty = true;
+            }
+            let Some(slot) = rooms.get_mut(index) else { continue };
+            let planned = plan(&PlanInput {
+                stay,
+                visit: number,
+                patient: person_id,
+                person: &person,
+                room: slot.id,
+                merged_into,
+                policy: rules.policy,
+                roster: rules.roster,
+                now: rules.now,
+            });
+            wake_at = [wake_at, planned.wake_at].into_iter().flatten().min();
+            status = planned.target.as_ref().map(|target| target.status);
+            is_open |= !matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled | RoomStatus::Merged)) || planned.wake_at.is_some();
+            let before = slot.published.as_ref().map(|room| &room.state);
+            let target = match (planned.target, before) {
+                // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
+                (Some(target), Some(before)) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => retired(before),
+                (Some(target), None) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => continue,
+                (Some(target), _) => target,
+                (None, Some(before)) if before.status.is_open() => retired(before),
+                (None, _) => continue,
+            };
+            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+                visit.is_dirty = true;
+                self.changes.push(change);
+            }
+        }
+        if visit.wake_at != wake_at || visit.status != status || visit.is_open != is_open {
+            visit.wake_at = wake_at;
+            visit.status = status;
+            visit.is_open = is_open;
+            visit.is_dirty = true;
+        }
+        Ok(())
+    }
+}
+
+fn stay_is_load(cause: &Cause) -> bool {
+    cause.kind == CauseKind::Load
+}
+
+/// Compares a room with its target and, where they differ, makes the next version and its event.
+fn publish(
+    slot: &mut RoomSlot,
+    target: RoomState,
+    rehomed: bool,
+    patient: i64,
+    cause: &Cause,
+    notify: bool,
+    rules: &Rules<'_>,
+) -> Option<RoomChange> {
+    let before = slot.published.as_ref();
+    let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
+    let is_load = cause.kind == CauseKind::Load && before.is_none();
+    let event_type = if is_load { EventType::Snapshot } else { event_type };
+    let room = CareRoom {
+        id: slot.id,
+        epoch: before.map_or(1, |room| room.epoch),
+        version: before.map_or(0, |room| room.version) + 1,
+        state: target,
+    };
+    let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
+    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent: None };
+    let event = event(&room, &about);
+    slot.published = Some(room.clone());
+    Some(RoomChange { patient, event, cause: cause.clone(), room })
+}

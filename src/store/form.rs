@@ -1,0 +1,99 @@
+//! The stored form: what a document of each kind looks like, with its version.
+//!
+//! The types of the core are written as JSON in their present form; a change that JSON cannot absorb by a default gets a new version here, with the
+//! upcast from the one before. Documents of every version ever written stay readable: the tests hold committed examples of each.
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::care::fact::Fact;
+use crate::care::fact::Stamp;
+use crate::care::identity::PatientRecord;
+use crate::care::room::CareRoom;
+use crate::care::visit::VisitState;
+use crate::ids::CareRoomId;
+use crate::store::Document;
+
+/// The version that is written now.
+const PRESENT: u8 = 1;
+
+/// A document that does not read as what it should be. Says the kind, never the content.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored {kind} of form {format} can't be read\nhint: {hint}")]
+pub struct FormError {
+    /// `patient`, `visit`, `fact`.
+    pub kind: &'static str,
+    /// The version it was written in.
+    pub format: u8,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+/// The room of one stay: its id from the first, and what was published of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct RoomSlot {
+    /// Minted when the stay was first known.
+    pub id: CareRoomId,
+    /// What was published last; absent while nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<CareRoom>,
+}
+
+/// A visit's document.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct VisitDocument {
+    /// What stands after all its facts.
+    pub state: VisitState,
+    /// The rooms of its stays, in their order.
+    pub rooms: Vec<RoomSlot>,
+    /// Rows whose facts belong to this visit too: numbers that turned out to be the same visit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absorbed: Vec<i64>,
+    /// The row that took this one over, facts and all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absorbed_by: Option<i64>,
+    /// The visit that this one was merged into, while both keep their facts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<(i64, Stamp)>,
+    /// Visits merged into this one: it takes over their named clinicians.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged_from: Vec<i64>,
+}
+
+/// Something that is stored as a document.
+pub trait Stored: Serialize + DeserializeOwned {
+    /// Its kind, for errors.
+    const KIND: &'static str;
+
+    /// Writes it in the present form.
+    fn document(&self) -> Document {
+        // The types hold nothing that JSON cannot say: no map with keys that are not text, no float, no foreign serializer.
+        Document::new(PRESENT, serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Reads it in any form it was ever written in.
+    ///
+    /// # Errors
+    /// When the document is of a newer form, or no such thing.
+    fn read(document: &Document) -> Result<Self, FormError> {
+        if document.format != PRESENT {
+            let hint = "it was written by a newer wardroom; run that version";
+            return Err(FormError { kind: Self::KIND, format: document.format, hint });
+        }
+        let hint = "the row is damaged; restore the store from its backup";
+        serde_json::from_slice(&document.bytes).map_err(|_| FormError { kind: Self::KIND, format: document.format, hint })
+    }
+}
+
+impl Stored for PatientRecord {
+    const KIND: &'static str = "patient";
+}
+
+impl Stored for VisitDocument {
+    const KIND: &'static str = "visit";
+}
+
+impl Stored for Fact {
+    const KIND: &'static str = "fact";
+}
