@@ -130,8 +130,12 @@ impl<'m> Component<'m> {
 
     /// Subcomponent `n`, counted from one, unescaped and trimmed; empty where there is none, and for null.
     pub fn sub(&self, n: usize) -> Cow<'m, str> {
-        let text = n.checked_sub(1).and_then(|at| self.text.split(self.syntax.delimiters.subcomponent()).nth(at)).unwrap_or_default();
-        leaf(text, self.syntax)
+        leaf(self.sub_raw(n), self.syntax)
+    }
+
+    /// Subcomponent `n` as it stands.
+    pub(crate) fn sub_raw(&self, n: usize) -> &'m str {
+        n.checked_sub(1).and_then(|at| self.text.split(self.syntax.delimiters.subcomponent()).nth(at)).unwrap_or_default()
     }
 
     /// Whether the sender cut the value off.

@@ -150,3 +150,6 @@ fn from_header(text: &str, terminator: char) -> Option<&str> {
         rest = rest.split_once(terminator)?.1.trim_start_matches(is_lead);
     }
 }
+
+#[cfg(test)]
+mod tests;

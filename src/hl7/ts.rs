@@ -187,7 +187,8 @@ fn precision(stamp: &TimeStamp) -> Precision {
 fn civil(stamp: &TimeStamp) -> Option<DateTime> {
     let small = |value: Option<u8>, least: i8| value.map_or(Some(least), |value| i8::try_from(value).ok());
     let date = Date::new(i16::try_from(stamp.year).ok()?, small(stamp.month, 1)?, small(stamp.day, 1)?).ok()?;
-    let (minute, second) = (small(stamp.minute, 0)?, small(stamp.second, 0)?.min(59 + i8::from(stamp.second > Some(60))));
+    let minute = small(stamp.minute, 0)?;
+    let second = small(stamp.second.map(|second| if second == 60 { 59 } else { second }), 0)?;
     let nanosecond = i32::try_from(stamp.microsecond.unwrap_or(0)).ok()?.checked_mul(1000)?;
     match small(stamp.hour, 0)? {
         24 if minute == 0 && second == 0 => date.checked_add(Span::new().days(1)).ok().map(|next| next.at(0, 0, 0, 0)),
@@ -197,30 +198,165 @@ fn civil(stamp: &TimeStamp) -> Option<DateTime> {
 
 /// The offset that a time on the wall is meant in.
 fn resolve(civil: DateTime, context: &TimeContext) -> Offset {
-    let ambiguous = context.zone.to_ambiguous_timestamp(civil).offset();
+    let own = context.zone.to_ambiguous_timestamp(civil).offset();
     let said = context.message_offset;
-    match (ambiguous, said) {
-        (AmbiguousOffset::Unambiguous { offset }, None) => offset,
-        (AmbiguousOffset::Unambiguous { offset }, Some(said)) if offset == said || has_offset(&context.zone, said, civil) => offset,
-        (AmbiguousOffset::Fold { before, after }, Some(said)) if said == before || said == after => said,
-        (AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } | AmbiguousOffset::Gap { .. }, Some(said))
-            if !has_offset(&context.zone, said, civil) =>
-        {
-            said
-        }
-        (AmbiguousOffset::Unambiguous { offset }, Some(_)) => offset,
-        (AmbiguousOffset::Gap { before, .. }, _) => before,
-        (AmbiguousOffset::Fold { before, after }, _) => {
+    if let Some(said) = said
+        && !is_of_zone(said, &context.zone, own, civil.year())
+    {
+        return said;
+    }
+    match own {
+        AmbiguousOffset::Unambiguous { offset } => offset,
+        AmbiguousOffset::Gap { before, .. } => before,
+        AmbiguousOffset::Fold { before, after } if said == Some(before) || said == Some(after) => said.unwrap_or(before),
+        AmbiguousOffset::Fold { before, after } => {
             let later = after.to_timestamp(civil).map(Timestamp::from);
             if context.arrival.zip(later.ok()).is_some_and(|(arrival, later)| later <= arrival) { after } else { before }
         }
     }
 }
 
-/// Whether the zone has this offset at some time of the year: then it is the zone's own, of summer or of winter.
-fn has_offset(zone: &TimeZone, offset: Offset, civil: DateTime) -> bool {
-    [1, 7].into_iter().any(|month| {
-        let middle = Date::new(civil.year(), month, 1).map(|date| date.at(12, 0, 0, 0));
-        middle.is_ok_and(|middle| matches!(zone.to_ambiguous_timestamp(middle).offset(), AmbiguousOffset::Unambiguous { offset: o } if o == offset))
-    })
+/// Whether the zone itself has this offset, now or in its other half of the year: then a time of summer in a message of winter keeps its hour.
+fn is_of_zone(offset: Offset, zone: &TimeZone, now: AmbiguousOffset, year: i16) -> bool {
+    let has = |found: AmbiguousOffset| match found {
+        AmbiguousOffset::Unambiguous { offset: only } => only == offset,
+        AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => before == offset || after == offset,
+    };
+    has(now)
+        || [1, 7].into_iter().any(|month| Date::new(year, month, 1).is_ok_and(|day| has(zone.to_ambiguous_timestamp(day.at(12, 0, 0, 0)).offset())))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::proptest;
+
+    use super::Precision;
+    use super::TimeContext;
+    use super::date;
+    use super::timestamp;
+
+    fn new_york() -> TimeContext {
+        TimeContext::of(TimeZone::get("America/New_York").unwrap())
+    }
+
+    fn check_in(context: &TimeContext, text: &str, expected: &str) {
+        let shown = timestamp(text, context).map(|read| read.map_or("none".to_owned(), |dtm| dtm.at.to_string()));
+        assert_eq!(shown.as_deref().unwrap_or("unreadable"), expected, "{text}");
+    }
+
+    fn check(text: &str, expected: &str) {
+        check_in(&new_york(), text, expected);
+    }
+
+    #[test]
+    fn every_precision_is_read_and_told() {
+        let cases = [
+            ("2026", "2026-01-01T05:00:00Z", Precision::Year),
+            ("202611", "2026-11-01T04:00:00Z", Precision::Month),
+            ("20261121", "2026-11-21T05:00:00Z", Precision::Day),
+            ("2026112109", "2026-11-21T14:00:00Z", Precision::Hour),
+            ("202611210930", "2026-11-21T14:30:00Z", Precision::Minute),
+            ("20261121093005", "2026-11-21T14:30:05Z", Precision::Second),
+            ("20261121093005.1234", "2026-11-21T14:30:05.1234Z", Precision::Fraction),
+        ];
+        for (text, expected, precision) in cases {
+            check(text, expected);
+            assert_eq!(timestamp(text, &new_york()).unwrap().unwrap().precision, precision, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_offset_of_its_own_counts() {
+        check("20261121093000-0500", "2026-11-21T14:30:00Z");
+        check("20261121093000+0530", "2026-11-21T04:00:00Z");
+        check("20261121093000-0030", "2026-11-21T10:00:00Z");
+        check("202611210930Z", "2026-11-21T09:30:00Z");
+        assert!(timestamp("20261121093000-0500", &new_york()).unwrap().unwrap().had_offset);
+    }
+
+    #[test]
+    fn what_senders_write_besides_is_understood() {
+        check(" 20261121093000 ", "2026-11-21T14:30:00Z");
+        check("2026-11-21T09:30:00.123456Z", "2026-11-21T09:30:00.1234Z");
+        check("2026-11-21 09:30:00-05:00", "2026-11-21T14:30:00Z");
+        check("2026-11-21", "2026-11-21T05:00:00Z");
+        check("20261121240000", "2026-11-22T05:00:00Z");
+        check("20261121235960", "2026-11-22T04:59:59Z");
+        check("99991231", "9999-12-30T22:00:00.999999999Z");
+    }
+
+    #[test]
+    fn nothing_and_null_are_no_time_and_nonsense_is_unreadable() {
+        for text in ["", "  ", "\"\""] {
+            check(text, "none");
+        }
+        for text in [
+            "00000000",
+            "00000000000000",
+            "18991231",
+            "20261321",
+            "20260230",
+            "202611210",
+            "2026112109300012",
+            "tomorrow",
+            "2026112125",
+            "20261121+",
+            "ü026",
+            "20261121093000-9900",
+        ] {
+            check(text, "unreadable");
+        }
+    }
+
+    #[test]
+    fn a_skipped_hour_is_read_an_hour_later_and_a_doubled_one_as_the_message_or_its_arrival_says() {
+        check("20260308023000", "2026-03-08T07:30:00Z");
+        check("20261101013000", "2026-11-01T05:30:00Z");
+        let in_winter = TimeContext::for_message(TimeZone::get("America/New_York").unwrap(), "20261101013100-0500", None);
+        check_in(&in_winter, "20261101013000", "2026-11-01T06:30:00Z");
+        let mut later = new_york();
+        later.arrival = Some("2026-11-01T06:45:00Z".parse::<jiff::Timestamp>().unwrap().into());
+        check_in(&later, "20261101013000", "2026-11-01T06:30:00Z");
+        later.arrival = Some("2026-11-01T06:15:00Z".parse::<jiff::Timestamp>().unwrap().into());
+        check_in(&later, "20261101013000", "2026-11-01T05:30:00Z");
+    }
+
+    #[test]
+    fn the_offset_of_the_message_counts_where_the_zone_does_not_have_it() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        check_in(&TimeContext::for_message(zone.clone(), "20261121093000-0800", None), "20261121080000", "2026-11-21T16:00:00Z");
+        check_in(&TimeContext::for_message(zone, "20261121093000-0500", None), "20260701080000", "2026-07-01T12:00:00Z");
+    }
+
+    #[test]
+    fn dates_keep_the_precision_that_was_said() {
+        let cases = [
+            ("19800131", Some("1980-01-31")),
+            ("195210150000", Some("1952-10-15")),
+            ("19521015093000-0500", Some("1952-10-15")),
+            ("1980-01-31", Some("1980-01-31")),
+            ("198001", Some("1980-01")),
+            ("19800100", Some("1980-01")),
+            ("1980", Some("1980")),
+            ("19800000", Some("1980")),
+            ("19800230", None),
+            ("198013", None),
+            ("00000000", None),
+            ("", None),
+            ("\"\"", None),
+            ("UNKNOWN", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(date(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in r"[0-9]{0,20}[-+.TZ: ü]{0,2}[0-9:]{0,8}") {
+            let _read = timestamp(&text, &new_york());
+            let _read = date(&text);
+        }
+    }
 }
