@@ -195,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_line_feed_inside_a_message_is_data_but_not_before_a_header() {
-        let noted = ONE.replace("7", "7\nMSH and more\nPV1|x");
+        let noted = ONE.replace('7', "7\nMSH and more\nPV1|x");
         check(&noted, false, &[&noted]);
-        check(&format!("{}\n{TWO}", ONE.trim_end()), false, &[ONE.trim_end(), &format!("\n{TWO}")[1..]]);
+        check(&format!("{}\n{TWO}", ONE.trim_end()), false, &[ONE.trim_end(), TWO]);
     }
 
     #[test]

@@ -171,7 +171,7 @@ pub(crate) fn leaf(text: &str, syntax: Syntax) -> Cow<'_, str> {
 }
 
 /// An identifier's part: as [`leaf`], and empty where a word stands for nothing, so that no two patients ever share the id `UNKNOWN`.
-pub(crate) fn code<'m>(text: Cow<'m, str>) -> Cow<'m, str> {
+pub(crate) fn code(text: Cow<'_, str>) -> Cow<'_, str> {
     if is_word_for_nothing(&text) { Cow::Borrowed("") } else { text }
 }
 
@@ -182,12 +182,12 @@ pub(crate) fn upper(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// `""`, and what was seen for it: `"`, `"" ""`, `\E"\E`.
 fn is_null_token(text: &str, escape: char) -> bool {
-    text.len() <= 12 && text.contains('"') && text.split(escape).all(|piece| piece.chars().all(|c| matches!(c, '"' | ' ')) || is_escaped_quote(piece))
-}
-
-/// What stands behind an escape character in `\E"\E"`.
-fn is_escaped_quote(piece: &str) -> bool {
-    piece.strip_prefix('E').is_some_and(|quotes| quotes.chars().all(|c| c == '"'))
+    if text.len() > 12 || !text.contains('"') {
+        return false;
+    }
+    let quotes = |piece: &str| piece.chars().all(|c| matches!(c, '"' | ' '));
+    let mut pieces = text.split(escape);
+    pieces.next().is_some_and(quotes) && pieces.all(|piece| quotes(piece.strip_prefix('E').unwrap_or(piece)))
 }
 
 fn is_word_for_nothing(text: &str) -> bool {

@@ -19,7 +19,7 @@ impl<'f> RawHeader<'f> {
     }
 
     /// The header in a line that begins with this id.
-    pub(crate) fn of_line(line: &'f [u8], id: &[u8; 3]) -> Option<Self> {
+    pub(crate) fn of_line(line: &'f [u8], id: &[u8]) -> Option<Self> {
         let line = without_lead(line);
         let (head, rest) = line.split_first_chunk::<3>()?;
         (head.eq_ignore_ascii_case(id) && rest.first()?.is_ascii_punctuation()).then_some(Self { line })

@@ -131,12 +131,11 @@ fn normal(text: &str) -> Option<Normal> {
     if text.len() > 40 || !text.is_ascii() {
         return None;
     }
-    let iso = text.as_bytes().get(4) == Some(&b'-') && text.as_bytes().get(7) == Some(&b'-');
-    let (date, rest) = if iso { text.split_at_checked(10)? } else { ("", text) };
-    let clock_ends = rest.find(['+', '-', 'Z', 'z']).unwrap_or(rest.len());
-    let (clock, zone) = rest.split_at_checked(clock_ends)?;
-    let (clock, fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
-    let mut digits: String = date.chars().filter(|c| *c != '-').collect();
+    let (date, rest) = text.split_at_checked(iso_date_length(text.as_bytes()))?;
+    let (clock, zone) = rest.split_at_checked(rest.find(['+', '-', 'Z', 'z']).unwrap_or(rest.len()))?;
+    let (clock, mut fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
+    let mut digits = String::with_capacity(24);
+    digits.extend(date.chars().filter(|c| *c != '-'));
     for c in clock.chars() {
         match c {
             c if c.is_ascii_digit() => digits.push(c),
@@ -144,31 +143,52 @@ fn normal(text: &str) -> Option<Normal> {
             _ => return None,
         }
     }
+    // Milliseconds without their point.
+    if digits.len() == 17 && fraction.is_empty() && date.is_empty() {
+        (_, fraction) = clock.split_at_checked(clock.len() - 3)?;
+        digits.truncate(14);
+    }
     if digits.len() > 14 || digits.len() % 2 == 1 || digits.len() < 4 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
+    let offset = offset(zone, digits.len() >= 10)?;
     if !fraction.is_empty() && digits.len() == 14 {
         digits.push('.');
         digits.push_str(fraction.get(..4).unwrap_or(fraction));
     }
-    Some(Normal { digits, offset: offset(zone)? })
+    Some(Normal { digits, offset })
 }
 
-/// `Some(None)` when there is none, `None` when it is none.
+/// How many characters of the text are a date with hyphens, as in `2026-11-21` or `2026-11`.
+fn iso_date_length(text: &[u8]) -> usize {
+    match (text.get(4), text.get(7)) {
+        (Some(b'-'), Some(b'-')) => 10,
+        (Some(b'-'), None) if text.len() == 7 => 7,
+        _ => 0,
+    }
+}
+
+/// `Some(None)` when there is none, `None` when it is none. One of hours alone is one only behind a time of day.
 #[expect(clippy::option_option, reason = "absent and wrong are different answers")]
-fn offset(zone: &str) -> Option<Option<Offset>> {
-    let (sign, digits) = match zone.split_at_checked(1) {
-        None => return Some(None),
-        Some(("+", digits)) => (1, digits),
-        Some(("-", digits)) => (-1, digits),
-        Some(("Z" | "z", "")) => return Some(Some(Offset::UTC)),
-        Some(_) => return None,
+fn offset(zone: &str, after_time_of_day: bool) -> Option<Option<Offset>> {
+    let (sign, digits) = match zone.as_bytes() {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(Offset::UTC)),
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return None,
     };
-    let digits: String = digits.chars().filter(|c| *c != ':').collect();
-    let (hours, minutes) = digits.split_at_checked(2)?;
-    let number = |text: &str, most: i32| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i32>().ok()).flatten().filter(|n| *n <= most);
-    let minutes = if minutes.is_empty() { 0 } else { number(minutes, 59)? };
-    Offset::from_seconds(sign * (number(hours, 15)? * 3600 + minutes * 60)).ok().map(Some)
+    let (hours, minutes) = match digits {
+        [h, hh, m, mm] | [h, hh, b':', m, mm] => ([*h, *hh], [*m, *mm]),
+        [h, hh] if after_time_of_day => ([*h, *hh], *b"00"),
+        _ => return None,
+    };
+    let number = |[tens, ones]: [u8; 2]| {
+        let both = tens.is_ascii_digit() && ones.is_ascii_digit();
+        both.then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours <= 15 && minutes <= 59).then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok())?.map(Some)
 }
 
 fn precision(stamp: &TimeStamp) -> Precision {
@@ -241,7 +261,7 @@ mod tests {
     }
 
     fn check_in(context: &TimeContext, text: &str, expected: &str) {
-        let shown = timestamp(text, context).map(|read| read.map_or("none".to_owned(), |dtm| dtm.at.to_string()));
+        let shown = timestamp(text, context).map(|read| read.map_or_else(|| "none".to_owned(), |dtm| dtm.at.to_string()));
         assert_eq!(shown.as_deref().unwrap_or("unreadable"), expected, "{text}");
     }
 
@@ -281,6 +301,9 @@ mod tests {
         check("2026-11-21T09:30:00.123456Z", "2026-11-21T09:30:00.1234Z");
         check("2026-11-21 09:30:00-05:00", "2026-11-21T14:30:00Z");
         check("2026-11-21", "2026-11-21T05:00:00Z");
+        check("2026-11", "2026-11-01T04:00:00Z");
+        check("20261121093000-05", "2026-11-21T14:30:00Z");
+        check("20261121093000123", "2026-11-21T14:30:00.123Z");
         check("20261121240000", "2026-11-22T05:00:00Z");
         check("20261121235960", "2026-11-22T04:59:59Z");
         check("99991231", "9999-12-30T22:00:00.999999999Z");
@@ -337,6 +360,7 @@ mod tests {
             ("19521015093000-0500", Some("1952-10-15")),
             ("1980-01-31", Some("1980-01-31")),
             ("198001", Some("1980-01")),
+            ("1980-01", Some("1980-01")),
             ("19800100", Some("1980-01")),
             ("1980", Some("1980")),
             ("19800000", Some("1980")),

@@ -42,7 +42,7 @@ impl Writer {
     }
 
     /// The id of a header segment and its delimiters.
-    pub(in crate::hl7) fn header(&mut self, id: &[u8; 3]) {
+    pub(in crate::hl7) fn header(&mut self, id: &[u8]) {
         self.out.extend_from_slice(id);
         self.separator();
         self.out.extend_from_slice(&self.encoding);
