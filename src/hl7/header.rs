@@ -1,5 +1,7 @@
 //! The header as bytes: what must be known of a frame before it is text, and when it never becomes text.
 
+use crate::hl7::delimiters::Delimiters;
+
 /// The fields of one MSH (or BHS, FHS) line, undecoded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RawHeader<'f> {
@@ -12,12 +14,12 @@ pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
 impl<'f> RawHeader<'f> {
     /// Finds the MSH line: at the beginning of the frame, or at that of any of its lines. `None` when there is none with a separator.
     pub(crate) fn find(frame: &'f [u8]) -> Option<Self> {
-        let frame = without_lead(frame);
-        frame.split(|byte| matches!(byte, b'\r' | b'\n')).find_map(|line| Self::of_line(line, b"MSH"))
+        let terminator = terminator(frame);
+        frame.split(|byte| *byte == terminator).find_map(|line| Self::of_line(line, b"MSH"))
     }
 
     /// The header in a line that begins with this id.
-    pub(crate) fn of_line(line: &'f [u8], id: &[u8; 3]) -> Option<Self> {
+    pub(crate) fn of_line(line: &'f [u8], id: &[u8]) -> Option<Self> {
         let line = without_lead(line);
         let (head, rest) = line.split_first_chunk::<3>()?;
         (head.eq_ignore_ascii_case(id) && rest.first()?.is_ascii_punctuation()).then_some(Self { line })
@@ -44,11 +46,17 @@ impl<'f> RawHeader<'f> {
         n.checked_sub(1).and_then(|at| self.line.split(|byte| *byte == separator).nth(at)).unwrap_or_default()
     }
 
-    /// Whether field `n` is closed by a separator, so that its end was not cut off.
-    pub(crate) fn is_closed(&self, n: usize) -> bool {
-        let separator = self.separator();
-        self.line.iter().filter(|byte| **byte == separator).count() >= n
+    /// Component `n` of field `at`, without spaces.
+    pub(crate) fn component(&self, at: usize, n: usize) -> &'f [u8] {
+        let separator = Delimiters::read(self.after_id()).unwrap_or_default().component();
+        let text = self.field(at).split(|byte| char::from(*byte) == separator).nth(n.saturating_sub(1));
+        text.unwrap_or_default().trim_ascii()
     }
+}
+
+/// What ends a segment in this frame: CR, or LF in a frame that has no CR at all.
+pub(crate) fn terminator(frame: &[u8]) -> u8 {
+    if frame.contains(&b'\r') { b'\r' } else { b'\n' }
 }
 
 /// The bytes from the first that can begin a line on.
@@ -57,9 +65,4 @@ pub(crate) fn without_lead(bytes: &[u8]) -> &[u8] {
     let from = bytes.iter().position(|byte| !byte.is_ascii_whitespace() && !byte.is_ascii_control()).unwrap_or(bytes.len());
     let rest = bytes.get(from..).unwrap_or_default();
     rest.strip_prefix(BOM).unwrap_or(rest)
-}
-
-/// The bytes without spaces at either end.
-pub(crate) fn trimmed(bytes: &[u8]) -> &[u8] {
-    bytes.trim_ascii()
 }

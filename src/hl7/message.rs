@@ -8,6 +8,8 @@ use encoding_rs::UTF_8;
 
 use crate::care::notice::Notice;
 use crate::care::notice::NoticeCode;
+use crate::hl7::ack::ErrDetail;
+use crate::hl7::ack::Severity;
 use crate::hl7::charset::Decoded;
 use crate::hl7::delimiters::Delimiters;
 use crate::hl7::field::Syntax;
@@ -26,6 +28,13 @@ pub enum NotHl7 {
     /// MSH-1 or MSH-2 cannot be delimiters.
     #[error("MSH-1 and MSH-2 are not delimiters")]
     BadDelimiters,
+}
+
+impl NotHl7 {
+    /// How the sender is told: the message is rejected with code 100.
+    pub const fn detail(self) -> ErrDetail {
+        ErrDetail { code: 100, location: None, severity: Severity::E }
+    }
 }
 
 /// One message, borrowed from its text.
@@ -150,3 +159,6 @@ fn from_header(text: &str, terminator: char) -> Option<&str> {
         rest = rest.split_once(terminator)?.1.trim_start_matches(is_lead);
     }
 }
+
+#[cfg(test)]
+mod tests;
