@@ -246,9 +246,12 @@ fn accept(frame: Frame) -> Result<Bytes, ClientError> {
 
 /// TLS tells of a refused client certificate only after the client's side of the handshake is done: with the first read or write.
 fn broken(error: io::Error) -> ClientError {
-    match HandshakeFault::of(&error) {
-        HandshakeFault::Gone => ClientError::Closed,
-        HandshakeFault::Other => ClientError::Codec(CodecError::Io(error)),
-        fault => ClientError::RefusedByTls { fault },
+    let fault = HandshakeFault::of(&error);
+    if fault == HandshakeFault::Gone {
+        ClientError::Closed
+    } else if fault == HandshakeFault::Other {
+        ClientError::Codec(CodecError::Io(error))
+    } else {
+        ClientError::RefusedByTls { fault }
     }
 }

@@ -186,13 +186,15 @@ impl MllpCodec {
         }
         self.opening &= src.is_empty();
         let start = src.iter().position(|byte| *byte == START);
+        let n_borne = self.max_frame_bytes.saturating_sub(self.n_skipped_in_a_row);
         let n_skipped = start.unwrap_or(src.len());
+        if n_skipped > n_borne {
+            self.tally.n_skipped_bytes += n_borne as u64;
+            return Err(CodecError::NotMllp { n_bytes: self.max_frame_bytes });
+        }
         self.n_skipped_in_a_row = self.n_skipped_in_a_row.saturating_add(n_skipped);
         self.tally.n_skipped_bytes += n_skipped as u64;
         src.advance(n_skipped);
-        if self.n_skipped_in_a_row > self.max_frame_bytes {
-            return Err(CodecError::NotMllp { n_bytes: self.max_frame_bytes });
-        }
         if start.is_some() {
             src.advance(1);
             self.n_skipped_in_a_row = 0;

@@ -69,8 +69,8 @@ impl ListenerOptions {
             handshake_timeout: Duration::from_secs(10),
             max_connections: 1024,
             max_connections_per_address: 256,
-            keepalive: Duration::from_secs(60),
-            user_timeout: Duration::from_secs(60),
+            keepalive: Duration::from_mins(1),
+            user_timeout: Duration::from_mins(1),
             stats: Arc::default(),
         }
     }
@@ -118,9 +118,10 @@ pub async fn serve<A: Answerer>(
 
 /// How long to wait after `accept` failed: not at all when a single peer is to blame, else longer and longer, to one second.
 fn pause_after(error: &io::Error, n_failures_in_a_row: u32) -> Duration {
-    match error.kind() {
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted => Duration::ZERO,
-        _ => Duration::from_millis(10 << n_failures_in_a_row.min(7)).min(Duration::from_secs(1)),
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) {
+        Duration::ZERO
+    } else {
+        Duration::from_millis(10 << n_failures_in_a_row.min(7)).min(Duration::from_secs(1))
     }
 }
 

@@ -190,9 +190,9 @@ impl ClientTls {
         });
         let config = match &files.identity {
             None => builder.with_no_client_auth(),
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
-                .map_err(|source| pair_error(certificate, key, source))?,
+            Some((certificate, key)) => {
+                builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(|source| pair_error(certificate, key, source))?
+            }
         };
         let name = files.name.as_deref().map(server_name).transpose()?;
         Ok(Self { config: Arc::new(config), name })
@@ -306,10 +306,8 @@ impl HandshakeFault {
     /// The reason behind an error of a handshake.
     pub fn of(error: &io::Error) -> Self {
         let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-            return match error.kind() {
-                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Gone,
-                _ => Self::Other,
-            };
+            let is_gone = matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe);
+            return if is_gone { Self::Gone } else { Self::Other };
         };
         if let rustls::Error::InvalidCertificate(error) = error {
             Self::of_certificate(error)
@@ -336,7 +334,8 @@ impl HandshakeFault {
     }
 
     fn of_certificate(error: &CertificateError) -> Self {
-        if matches!(error, CertificateError::UnknownIssuer) {
+        // A bad signature is what an authority of the same name and another key looks like: a CA that was made anew.
+        if matches!(error, CertificateError::UnknownIssuer | CertificateError::BadSignature) {
             Self::UnknownIssuer
         } else if matches!(error, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
             Self::Expired
@@ -355,6 +354,7 @@ impl HandshakeFault {
         } else if matches!(
             alert,
             AlertDescription::UnknownCA
+                | AlertDescription::DecryptError
                 | AlertDescription::BadCertificate
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
@@ -376,7 +376,9 @@ impl HandshakeFault {
             Self::Version => ("no version of TLS in common", "TLS 1.2 and 1.3 are spoken here"),
             Self::NothingInCommon => ("no cipher or key exchange in common", "update the TLS library of the peer"),
             Self::NoCertificate => ("a client certificate is required and none was shown", "give the sender a certificate of the client CA"),
-            Self::UnknownIssuer => ("the peer's certificate is not signed by a trusted authority", "check the CA file, and that the peer sends its whole chain"),
+            Self::UnknownIssuer => {
+                ("the peer's certificate is not signed by a trusted authority", "check the CA file, and that the peer sends its whole chain")
+            }
             Self::Expired => ("the peer's certificate has expired", "renew it"),
             Self::NotYetValid => ("the peer's certificate is not valid yet", "compare the clocks of both machines"),
             Self::WrongName => ("the peer's certificate bears another name", "connect by a name it bears, or say the name to expect"),

@@ -67,12 +67,8 @@ impl Served {
         let session = TaskTracker::new().spawn({
             let (echo, stats, shutdown) = (Arc::clone(&echo), Arc::clone(&stats), shutdown.clone());
             async move {
-                let peer = PeerInfo {
-                    connection: 1,
-                    address: "192.0.2.1:4000".parse().unwrap(),
-                    certificate_subject: None,
-                    certificate_names: Vec::new(),
-                };
+                let peer =
+                    PeerInfo { connection: 1, address: "192.0.2.1:4000".parse().unwrap(), certificate_subject: None, certificate_names: Vec::new() };
                 Session { stream, peer: &peer, options: &options, answerer: &*echo, stats: &stats, shutdown: &shutdown }.run().await
             }
         });
@@ -117,7 +113,7 @@ async fn one_message_is_in_flight_at_a_time() {
     let mut served = Served::new(SessionOptions::default(), 0);
     served.send(b"\x0bone\x1c\r\x0btwo\x1c\r").await;
     served.echo.begun.acquire().await.unwrap().forget();
-    advance(Duration::from_secs(3600)).await;
+    advance(Duration::from_hours(1)).await;
     assert_eq!(served.echo.begun.available_permits(), 0);
     served.echo.permits.add_permits(2);
     served.expect(b"\x0back:one\x1c\r\x0back:two\x1c\r").await;
@@ -139,11 +135,11 @@ async fn a_connection_may_be_idle_for_ever_unless_told_otherwise() {
     let mut served = Served::new(SessionOptions::default(), 9);
     served.send(b"\x0bone\x1c\r").await;
     served.expect(b"\x0back:one\x1c\r").await;
-    advance(Duration::from_secs(86_400)).await;
+    advance(Duration::from_hours(24)).await;
     served.send(b"\x0btwo\x1c\r").await;
     served.expect(b"\x0back:two\x1c\r").await;
 
-    let served = Served::new(SessionOptions { idle_timeout: Some(Duration::from_secs(60)), ..SessionOptions::default() }, 9);
+    let served = Served::new(SessionOptions { idle_timeout: Some(Duration::from_mins(1)), ..SessionOptions::default() }, 9);
     assert!(matches!(served.end().await, (_, 0, Ended::Idle(_))));
 }
 
