@@ -1,1 +1,310 @@
-//! store
+//! The store: durable state, sealed at rest, the same operations on SQLite and PostgreSQL.
+//!
+//! It keeps documents of patients and visits, facts, the journal of messages, the outbox, the audit chain and the quarantine. Contents are opaque
+//! [`Document`]s that it seals when it writes and unseals when it reads; it knows no HL7 and nothing of care. Every operation is a whole transaction
+//! and costs a fixed number of statements, whatever the size of its lists. A write that was begun runs to its end, also when nobody waits for it any
+//! more. It never logs what it stores, and its errors quote nothing.
+
+pub mod chain;
+pub mod error;
+pub mod master_key;
+pub mod rows;
+pub mod sealing;
+
+mod read;
+mod sealed;
+mod sql;
+mod sqlite;
+mod sqlite_sql;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+use tokio_util::task::TaskTracker;
+
+use crate::store::error::CommitError;
+use crate::store::error::StoreError;
+use crate::store::error::Trouble;
+use crate::store::master_key::MasterKey;
+use crate::store::rows::AuditRow;
+use crate::store::rows::CommitBatch;
+use crate::store::rows::FindRequest;
+use crate::store::rows::Found;
+use crate::store::rows::QuarantineRow;
+use crate::store::rows::StoredFact;
+use crate::store::sealed::seal_batch;
+use crate::store::sealing::Keys;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+use crate::store::sealing::SealingKey;
+use crate::store::sealing::WrappedKeys;
+use crate::store::sqlite::SqliteBackend;
+use crate::store::write::AuditKeys;
+use crate::store::write::RawFind;
+use crate::store::write::RawFound;
+use crate::store::write::SealedWrite;
+use crate::store::write::Write;
+
+const META_OWN_KEY: &str = "key/own";
+const META_LOOK_UP_KEY: &str = "key/look_up";
+
+/// How the store is opened.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// `sqlite:FILE` or `postgres://…`; may hold a password.
+    pub url: SecretString,
+    /// The key that wraps all others.
+    pub master_key: MasterKey,
+    /// How many connections read.
+    pub readers: u32,
+    /// This daemon's number, the same as its id source's (0 to 1023): its audit chain.
+    pub daemon: u16,
+}
+
+impl fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreOptions").field("readers", &self.readers).field("daemon", &self.daemon).finish_non_exhaustive()
+    }
+}
+
+/// The two databases.
+#[derive(Clone, Debug)]
+enum Backend {
+    Sqlite(SqliteBackend),
+}
+
+/// Runs one expression on the backend, whichever it is.
+macro_rules! on_backend {
+    ($store:expr, $backend:ident => $expression:expr) => {
+        match &$store.backend {
+            $crate::store::Backend::Sqlite($backend) => $expression,
+        }
+    };
+}
+use on_backend;
+
+/// An open store. Cloning it is cheap; all clones are the same store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    backend: Backend,
+    keys: Arc<Keys>,
+    lane: u16,
+    tasks: TaskTracker,
+}
+
+/// Whether there is a store at this URL already. For SQLite, whether the file is there; a PostgreSQL database always is.
+///
+/// # Errors
+/// When the URL names no store.
+pub fn exists(url: &SecretString) -> Result<bool, StoreError> {
+    let url = url.expose_secret();
+    if is_postgres(url) { Ok(true) } else { Ok(sqlite::file_of(url)?.exists()) }
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+impl Store {
+    /// Opens the store for the daemon: brings it up to date, checks the key, and keeps a second daemon out of a SQLite file.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`], [`StoreError::WrongKey`], or the store cannot be reached or made.
+    pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
+        let backend = Backend::Sqlite(SqliteBackend::open(options.url.expose_secret(), options.readers).await?);
+        let made = Keys::generate(&options.master_key)?;
+        let keep = Write::Keep(vec![(META_OWN_KEY.to_owned(), made.own), (META_LOOK_UP_KEY.to_owned(), made.look_up)]);
+        if read::wrapped_keys(&backend).await?.is_none() {
+            // Two daemons may both do this; the first one's keys stay.
+            let write = SealedWrite { write: keep, lane: options.daemon, keys: AuditKeys::default() };
+            match &backend {
+                Backend::Sqlite(backend) => backend.write(write).await.map_err(StoreError::from)?,
+            }
+        }
+        Self::with_keys(backend, &options).await
+    }
+
+    /// Opens the store beside a daemon that may be running; every write is refused.
+    ///
+    /// # Errors
+    /// [`StoreError::NotMigrated`], [`StoreError::WrongKey`], or the store cannot be reached.
+    pub async fn open_read_only(options: StoreOptions) -> Result<Self, StoreError> {
+        let backend = Backend::Sqlite(SqliteBackend::open_read_only(options.url.expose_secret(), options.readers)?);
+        Self::with_keys(backend, &options).await
+    }
+
+    async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
+        let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
+        let keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
+        Ok(Self { backend, keys: Arc::new(keys), lane: options.daemon, tasks: TaskTracker::new() })
+    }
+
+    /// Waits for the writes that were begun, then closes.
+    pub async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        on_backend!(self, backend => backend.close().await);
+    }
+
+    /// The keyed hash by which something with these parts is found.
+    pub fn look_up_hash(&self, kind: LookUpKind, parts: &[&str]) -> LookUpHash {
+        self.keys.hash(kind, parts.iter().map(|part| part.as_bytes()))
+    }
+
+    /// As [`Store::look_up_hash`], for parts that need not be text.
+    pub fn hash_bytes(&self, kind: LookUpKind, parts: &[&[u8]]) -> LookUpHash {
+        self.keys.hash(kind, parts.iter().copied())
+    }
+
+    /// A new key for a new patient with this row id.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn new_patient_key(&self, patient: i64) -> Result<SealingKey, StoreError> {
+        self.keys.new_patient_key(patient)
+    }
+
+    /// How many statements were run, since the store was opened.
+    pub fn n_statements(&self) -> u64 {
+        on_backend!(self, backend => backend.n_statements())
+    }
+
+    /// Everything that a batch is planned from, as of one moment.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn find(&self, request: &FindRequest) -> Result<Found, StoreError> {
+        let request = RawFind { dedupe: &request.dedupe, look_ups: &request.look_ups, visits: &request.visits, patients: &request.patients };
+        let raw = on_backend!(self, backend => backend.find(&request).await?);
+        self.unseal_found(raw)
+    }
+
+    fn unseal_found(&self, raw: RawFound) -> Result<Found, StoreError> {
+        let mut patients = Vec::with_capacity(raw.patients.len());
+        let mut keys: HashMap<i64, SealingKey> = HashMap::with_capacity(raw.patients.len() + raw.keys.len());
+        for row in raw.patients {
+            let patient = sealed::patient(&self.keys, row)?;
+            keys.insert(patient.id, patient.key.clone());
+            patients.push(patient);
+        }
+        for (id, wrapped) in raw.keys {
+            keys.insert(id, self.keys.unwrap(id, wrapped)?);
+        }
+        patients.sort_unstable_by_key(|patient| patient.id);
+        let visits = raw.visits.into_iter().map(|row| sealed::visit(read::key_for(&self.keys, &keys, sealing::Table::Visits, &row.9)?, row));
+        Ok(Found {
+            visits: visits.collect::<Result<_, _>>()?,
+            patients,
+            duplicates: raw.known.into_iter().map(sealed::known_message).collect::<Result<_, _>>()?,
+            look_ups: raw.look_ups.into_iter().map(sealed::look_up).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The facts of these owners, each owner's sorted by when they were recorded, sent, and came.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn facts(&self, owners: &[i64]) -> Result<HashMap<i64, Vec<StoredFact>>, StoreError> {
+        let rows = on_backend!(self, backend => backend.facts(owners).await?);
+        let keys = self.keys_of(sealing::Table::Facts, rows.iter().map(|row| row.5.as_slice())).await?;
+        let mut facts: HashMap<i64, Vec<StoredFact>> = HashMap::new();
+        for row in rows {
+            let key = read::key_for(&self.keys, &keys, sealing::Table::Facts, &row.5)?;
+            let (owner, fact) = sealed::fact(key, row)?;
+            facts.entry(owner).or_default().push(fact);
+        }
+        for facts in facts.values_mut() {
+            facts.sort_unstable_by_key(|fact| (fact.recorded_at, fact.sent_at, fact.arrival));
+        }
+        Ok(facts)
+    }
+
+    /// Those of these facts that are stored already.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn facts_known(&self, facts: &[(i64, LookUpHash)]) -> Result<HashSet<(i64, LookUpHash)>, StoreError> {
+        let rows = on_backend!(self, backend => backend.facts_known(facts).await?);
+        rows.into_iter().map(|(owner, hash)| Ok((owner, LookUpHash(sealing::hash_column(sealing::Table::Facts, &hash)?)))).collect()
+    }
+
+    /// Messages in quarantine that wait for one of these patients or visits.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn quarantine_by_hashes(&self, hashes: &[LookUpHash]) -> Result<Vec<QuarantineRow>, StoreError> {
+        let rows = on_backend!(self, backend => backend.quarantine_by_hashes(hashes).await?);
+        rows.into_iter().map(sealed::quarantine_row).collect()
+    }
+
+    /// Commits a batch in one transaction; when this returns, it is on disk.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] when something read has changed, or the store cannot be written. Then nothing of the batch is there.
+    pub async fn commit(&self, batch: &CommitBatch) -> Result<(), CommitError> {
+        let sealed = seal_batch(&self.keys, batch)?;
+        Ok(self.write(Write::Commit(Box::new(sealed))).await?)
+    }
+
+    /// Appends rows to the audit chain.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn append_audit(&self, rows: Vec<AuditRow>) -> Result<(), StoreError> {
+        let batch = CommitBatch { audit: rows, ..CommitBatch::default() };
+        let sealed = seal_batch(&self.keys, &batch)?;
+        Ok(self.write(Write::Commit(Box::new(sealed))).await?)
+    }
+
+    /// Takes events out of the outbox that the broker has.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn settle_outbox(&self, seqs: &[i64]) -> Result<(), StoreError> {
+        Ok(self.write(Write::Settle(seqs.to_vec())).await?)
+    }
+
+    /// Sets an event aside that nobody can publish, so that it stands in nobody's way.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn park_outbox(&self, seq: i64, reason: &str) -> Result<(), StoreError> {
+        Ok(self.write(Write::Park { seq, reason: Some(reason.to_owned()) }).await?)
+    }
+
+    /// Puts a parked event back into the line.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn unpark_outbox(&self, seq: i64) -> Result<(), StoreError> {
+        Ok(self.write(Write::Park { seq, reason: None }).await?)
+    }
+
+    /// Keeps a small value that is not PHI under a name: revisions, marks of background work.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn put_setting(&self, name: &str, value: Vec<u8>) -> Result<(), StoreError> {
+        Ok(self.write(Write::Put { key: format!("setting/{name}"), value }).await?)
+    }
+
+    /// One write, in a task of its own: whoever stops waiting for it does not stop it.
+    async fn write(&self, write: Write) -> Result<(), Trouble> {
+        let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
+        let backend = self.backend.clone();
+        let task = self.tasks.spawn(async move {
+            match &backend {
+                Backend::Sqlite(backend) => backend.write(write).await,
+            }
+        });
+        task.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))
+    }
+}

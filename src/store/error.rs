@@ -1,0 +1,231 @@
+//! What can go wrong with the store, without a word of what is stored.
+//!
+//! A driver's error is reduced to its code: the text of a database error may quote a row, so it is never kept as a source.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::store::sealing::Table;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The URL names no store.
+    #[error("the store's url is not understood\nhint: use `sqlite:FILE` or `postgres://USER@HOST/DATABASE`")]
+    Url,
+    /// Another daemon has the file.
+    #[error("another process holds `{}`\nhint: one daemon per SQLite file; stop the other one first", path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The lock file cannot be made.
+    #[error("the lock file `{}` cannot be opened", path.display())]
+    LockFile {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no store yet, or one of another version.
+    #[error("the store is not there, or was made by another version\nhint: start the daemon once, it brings the store up to date")]
+    NotMigrated,
+    /// The scheme could not be brought up to date.
+    #[error("the store's tables could not be brought up to date (code {code})")]
+    Migrate {
+        /// The database's code, or a word of ours.
+        code: String,
+    },
+    /// The master key is not the one that the store was made with.
+    #[error("the key does not open this store\nhint: `store.key` must be the key that the store was made with")]
+    WrongKey,
+    /// A sealed value does not open: it was changed, moved to another row, or sealed under a key that is gone.
+    #[error("a sealed value in {table} does not open")]
+    Unsealed {
+        /// Where.
+        table: Table,
+    },
+    /// A value stands in a form that this version does not know.
+    #[error("a value in {table} has a form that this version does not know")]
+    Form {
+        /// Where.
+        table: Table,
+    },
+    /// The machine gives no random bytes.
+    #[error("the machine gives no random bytes")]
+    Random,
+    /// The store was opened to be read only.
+    #[error("the store was opened to be read only")]
+    ReadOnly,
+    /// No space is left.
+    #[error("no space is left for the store (code {code})\nhint: free some space on its volume; nothing that was acknowledged is lost")]
+    Full {
+        /// The database's code.
+        code: String,
+    },
+    /// The disk or the connection to the database failed.
+    #[error("the store cannot be reached or written (code {code})")]
+    Unreachable {
+        /// The database's code, or a word of ours.
+        code: String,
+    },
+    /// Somebody else holds what is needed, for too long.
+    #[error("the store is busy (code {code})")]
+    Busy {
+        /// The database's code, or a word of ours.
+        code: String,
+    },
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The database refused a statement.
+    #[error("the database refused a statement (code {code})")]
+    Refused {
+        /// The database's code, or a word of ours.
+        code: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same may succeed later without anybody changing anything in wardroom.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Unreachable { .. } | Self::Busy { .. } | Self::Random | Self::Locked { .. })
+    }
+}
+
+/// Why a batch was not committed. Nothing of it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// Something that the batch was planned from has changed: read it again, plan again.
+    #[error("what the batch was planned from has changed")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl CommitError {
+    /// Whether the same batch may succeed later. A conflict is not transient: the batch must be planned again.
+    pub const fn is_transient(&self) -> bool {
+        match self {
+            Self::Conflict => false,
+            Self::Store(error) => error.is_transient(),
+        }
+    }
+}
+
+/// What a driver's error means for us.
+pub(super) enum Trouble {
+    /// A unique index refused a row, or the database chose this transaction to lose.
+    Conflict,
+    /// Anything else.
+    Other(StoreError),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Database(database) = &error {
+            let code = database.code().unwrap_or_default();
+            if is_conflict(&code) {
+                return Self::Conflict;
+            }
+        }
+        Self::Other(error.into())
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Trouble> for CommitError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Conflict => Self::Conflict,
+            Trouble::Other(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Conflict => Self::Refused { code: "conflict".to_owned() },
+            Trouble::Other(error) => error,
+        }
+    }
+}
+
+/// SQLite: unique and primary key. PostgreSQL: unique violation, serialisation failure, deadlock.
+fn is_conflict(code: &str) -> bool {
+    matches!(code, "2067" | "1555" | "23505" | "40001" | "40P01")
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx's enum is non-exhaustive, and only a few kinds mean something to us")]
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let word = |word: &str| word.to_owned();
+        match error {
+            sqlx::Error::Database(database) => from_code(&database.code().unwrap_or_default()),
+            sqlx::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => Self::Full { code: word("io") },
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Unreachable { code: word("io") },
+            sqlx::Error::WorkerCrashed => Self::Unreachable { code: word("worker") },
+            sqlx::Error::PoolTimedOut => Self::Busy { code: word("pool") },
+            sqlx::Error::PoolClosed => Self::Closed,
+            sqlx::Error::Configuration(_) => Self::Url,
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Refused { code: word("decode") },
+            sqlx::Error::Encode(_) => Self::Refused { code: word("encode") },
+            sqlx::Error::Protocol(_) => Self::Refused { code: word("protocol") },
+            _ => Self::Refused { code: word("driver") },
+        }
+    }
+}
+
+/// SQLite gives its extended result code as a number, PostgreSQL a five-character SQLSTATE.
+fn from_code(code: &str) -> StoreError {
+    let owned = code.to_owned();
+    if code.len() == 5 {
+        return match code.get(..2) {
+            _ if code == "53100" => StoreError::Full { code: owned },
+            _ if code == "42P01" => StoreError::NotMigrated,
+            _ if code == "55P03" => StoreError::Busy { code: owned },
+            Some("08" | "53" | "57" | "58") => StoreError::Unreachable { code: owned },
+            _ => StoreError::Refused { code: owned },
+        };
+    }
+    match code.parse::<i32>().unwrap_or(0) & 0xff {
+        13 => StoreError::Full { code: owned },
+        5 | 6 => StoreError::Busy { code: owned },
+        10 | 8 | 14 | 23 => StoreError::Unreachable { code: owned },
+        _ => StoreError::Refused { code: owned },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StoreError;
+    use super::from_code;
+    use super::is_conflict;
+
+    #[test]
+    fn a_full_disk_is_transient_and_says_so_in_both_databases() {
+        for code in ["13", "53100"] {
+            let error = from_code(code);
+            assert!(matches!(error, StoreError::Full { .. }) && error.is_transient(), "{code}");
+        }
+        assert!(matches!(from_code("778"), StoreError::Unreachable { .. }), "SQLITE_IOERR_WRITE");
+        assert!(matches!(from_code("261"), StoreError::Busy { .. }), "SQLITE_BUSY_RECOVERY");
+        assert!(!from_code("42601").is_transient());
+    }
+
+    #[test]
+    fn a_unique_violation_is_a_conflict_in_both_databases() {
+        assert!(is_conflict("2067") && is_conflict("23505") && is_conflict("1555"));
+        assert!(!is_conflict("787"));
+    }
+}

@@ -1,0 +1,257 @@
+//! What is read outside the way of a message: wakes, pages, the outbox, the audit chain, counts.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+
+use crate::ids::CareRoomId;
+use crate::ids::JournalId;
+use crate::store::Backend;
+use crate::store::Store;
+use crate::store::chain::ChainVerdict;
+use crate::store::chain::Head;
+use crate::store::chain::Verification;
+use crate::store::error::StoreError;
+use crate::store::on_backend;
+use crate::store::rows::Disposition;
+use crate::store::rows::FindRequest;
+use crate::store::rows::Found;
+use crate::store::rows::OutboxDepth;
+use crate::store::rows::OutboxRow;
+use crate::store::rows::QuarantineRow;
+use crate::store::rows::StoredAudit;
+use crate::store::rows::StoredMessage;
+use crate::store::rows::VisitPage;
+use crate::store::sealed;
+use crate::store::sealed::AuditColumns;
+use crate::store::sealed::JournalColumns;
+use crate::store::sealed::OutboxColumns;
+use crate::store::sealed::QuarantineColumns;
+use crate::store::sealing::Keys;
+use crate::store::sealing::SealingKey;
+use crate::store::sealing::Table;
+use crate::store::sealing::key_id;
+use crate::store::sql;
+use crate::time::Timestamp;
+
+const AUDIT_ROWS_AT_ONCE: i64 = 1000;
+
+/// The two keys of the store as they stand in it, when they do.
+pub(super) async fn wrapped_keys(backend: &Backend) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    let own = meta(backend, super::META_OWN_KEY).await?;
+    let look_up = meta(backend, super::META_LOOK_UP_KEY).await?;
+    Ok(own.zip(look_up))
+}
+
+async fn meta(backend: &Backend, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let value = match backend {
+        Backend::Sqlite(backend) => sqlx::query_scalar(sql::META).bind(key).fetch_optional(&backend.readers).await,
+    };
+    match value {
+        Err(sqlx::Error::Database(error)) if error.message().starts_with("no such table") => Err(StoreError::NotMigrated),
+        value => Ok(value?),
+    }
+}
+
+/// The key that a value is sealed under.
+pub(super) fn key_for<'k>(own: &'k Keys, keys: &'k HashMap<i64, SealingKey>, table: Table, sealed: &[u8]) -> Result<&'k SealingKey, StoreError> {
+    match key_id(table, sealed)? {
+        0 => Ok(&own.own),
+        id => keys.get(&id).ok_or(StoreError::Unsealed { table }),
+    }
+}
+
+impl Store {
+    /// The data keys that these values are sealed under; those of deleted patients are not among them.
+    pub(super) async fn keys_of(&self, table: Table, sealed: impl Iterator<Item = &[u8]> + Send) -> Result<HashMap<i64, SealingKey>, StoreError> {
+        let mut ids: BTreeSet<i64> = sealed.map(|sealed| key_id(table, sealed)).collect::<Result<_, _>>()?;
+        ids.remove(&0);
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<i64> = ids.into_iter().collect();
+        let rows = on_backend!(self, backend => backend.data_keys(&ids).await?);
+        rows.into_iter().map(|(id, wrapped)| Ok((id, self.keys.unwrap(id, wrapped)?))).collect()
+    }
+
+    /// A value kept with [`Store::put_setting`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        meta(&self.backend, &format!("setting/{name}")).await
+    }
+
+    /// Visits whose time has come, and their patients, the longest overdue first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn due_wakes(&self, now: Timestamp, limit: i64) -> Result<Vec<(i64, i64)>, StoreError> {
+        let query = sql::DUE_WAKES;
+        Ok(on_backend!(self, backend => sqlx::query_as(query).bind(now.as_micros()).bind(limit).fetch_all(&backend.readers).await?))
+    }
+
+    /// When the next visit must be planned again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        let at: Option<i64> = on_backend!(self, backend => sqlx::query_scalar(sql::NEXT_WAKE).fetch_one(&backend.readers).await?);
+        Ok(at.map(Timestamp::from_micros))
+    }
+
+    /// The next open visits after this row id, with their patients; other open visits of those patients are among them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open_visits_page(&self, after: i64, limit: i64) -> Result<VisitPage, StoreError> {
+        self.visit_page(sql::OPEN_VISITS, after, limit).await
+    }
+
+    /// The next visits that have a room, open or not, after this row id.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn rooms_page(&self, after: i64, limit: i64) -> Result<VisitPage, StoreError> {
+        self.visit_page(sql::ROOMS, after, limit).await
+    }
+
+    async fn visit_page(&self, statement: &'static str, after: i64, limit: i64) -> Result<VisitPage, StoreError> {
+        let visits: Vec<i64> = on_backend!(self, backend => sqlx::query_scalar(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
+        let found = self.find(&FindRequest { visits: visits.clone(), ..FindRequest::default() }).await?;
+        Ok(VisitPage { visits, found })
+    }
+
+    /// The visit of a room: its row id, and everything that is found with it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn room_by_id(&self, room: CareRoomId) -> Result<Option<(i64, Found)>, StoreError> {
+        let visit: Option<i64> = on_backend!(self, backend => sqlx::query_scalar(sql::ROOM).bind(room.0).fetch_optional(&backend.readers).await?);
+        let Some(visit) = visit else { return Ok(None) };
+        let found = self.find(&FindRequest { visits: vec![visit], ..FindRequest::default() }).await?;
+        Ok(Some((visit, found)))
+    }
+
+    /// Events that wait, in order, after this place in the order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn pending_outbox(&self, limit: i64, after_seq: Option<i64>) -> Result<Vec<OutboxRow>, StoreError> {
+        self.outbox(sql::OUTBOX_PENDING, limit, after_seq).await
+    }
+
+    /// Events that were parked, in order, after this place in the order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn parked_outbox(&self, limit: i64, after_seq: Option<i64>) -> Result<Vec<OutboxRow>, StoreError> {
+        self.outbox(sql::OUTBOX_PARKED, limit, after_seq).await
+    }
+
+    async fn outbox(&self, statement: &'static str, limit: i64, after_seq: Option<i64>) -> Result<Vec<OutboxRow>, StoreError> {
+        let after = after_seq.unwrap_or(i64::MIN);
+        let rows: Vec<OutboxColumns> =
+            on_backend!(self, backend => sqlx::query_as(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
+        let keys = self.keys_of(Table::Outbox, rows.iter().map(|row| row.9.as_slice())).await?;
+        rows.into_iter().map(|row| sealed::outbox_row(key_for(&self.keys, &keys, Table::Outbox, &row.9)?, row)).collect()
+    }
+
+    /// How much waits in the outbox.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
+        let n_pending: i64 = on_backend!(self, backend => sqlx::query_scalar(sql::OUTBOX_COUNT).fetch_one(&backend.readers).await?);
+        let n_parked: i64 = on_backend!(self, backend => sqlx::query_scalar(sql::OUTBOX_COUNT_PARKED).fetch_one(&backend.readers).await?);
+        let oldest: Option<i64> = on_backend!(self, backend => sqlx::query_scalar(sql::OUTBOX_OLDEST).fetch_optional(&backend.readers).await?);
+        Ok(OutboxDepth { n_pending, oldest: oldest.map(Timestamp::from_micros), n_parked })
+    }
+
+    /// The next audit rows after this id, of one room or of all.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn audit_page(&self, room: Option<CareRoomId>, after: i64, limit: i64) -> Result<Vec<StoredAudit>, StoreError> {
+        let rows: Vec<AuditColumns> = match room {
+            Some(room) => on_backend!(self, backend => {
+                sqlx::query_as(sql::AUDIT_OF_ROOM).bind(after).bind(limit).bind(room.0).fetch_all(&backend.readers).await?
+            }),
+            None => self.audit_columns(after, limit).await?,
+        };
+        let keys = self.keys_of(Table::Audit, rows.iter().map(|row| row.7.as_slice())).await?;
+        rows.into_iter().map(|row| sealed::audit_row(key_for(&self.keys, &keys, Table::Audit, &row.7).ok(), row)).collect()
+    }
+
+    async fn audit_columns(&self, after: i64, limit: i64) -> Result<Vec<AuditColumns>, StoreError> {
+        let query = sql::AUDIT_PAGE;
+        Ok(on_backend!(self, backend => sqlx::query_as(query).bind(after).bind(limit).fetch_all(&backend.readers).await?))
+    }
+
+    /// Reads the whole audit chain and says whether every row is as it was written.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn verify_audit_chain(&self) -> Result<ChainVerdict, StoreError> {
+        // The ends first: rows that are written meanwhile only come after them.
+        let ends: Vec<(String, Vec<u8>)> = on_backend!(self, backend => sqlx::query_as(sql::CHAIN_ENDS).fetch_all(&backend.readers).await?);
+        let ends = ends.into_iter().map(|(key, value)| {
+            let lane = key.rsplit('/').next().and_then(|lane| lane.parse().ok());
+            lane.zip(Head::from_bytes(&value)).ok_or(StoreError::Form { table: Table::Audit })
+        });
+        let mut verification = Verification::new(ends.collect::<Result<_, _>>()?);
+        let mut after = i64::MIN;
+        loop {
+            let rows = self.audit_columns(after, AUDIT_ROWS_AT_ONCE).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.0;
+            if let Some(broken) = rows.iter().find(|row| !verification.check(&sealed::link(row), &row.6)) {
+                return Ok(ChainVerdict::Broken { id: broken.0 });
+            }
+        }
+        Ok(verification.finish())
+    }
+
+    /// How many messages ended how, by feed, counting from this message on.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn journal_counts(&self, since: JournalId) -> Result<Vec<(String, Disposition, i64)>, StoreError> {
+        let rows: Vec<(String, i16, i64)> =
+            on_backend!(self, backend => sqlx::query_as(sql::JOURNAL_COUNTS).bind(since.0).fetch_all(&backend.readers).await?);
+        let form = StoreError::Form { table: Table::Journal };
+        let counts = rows.into_iter().map(|(feed, number, count)| Some((feed, Disposition::from_number(number)?, count)));
+        counts.collect::<Option<_>>().ok_or(form)
+    }
+
+    /// A message as it came.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the message's patient was deleted.
+    pub async fn journal_message(&self, id: JournalId) -> Result<Option<StoredMessage>, StoreError> {
+        let query = sql::JOURNAL_MESSAGE;
+        let row: Option<JournalColumns> = on_backend!(self, backend => sqlx::query_as(query).bind(id.0).fetch_optional(&backend.readers).await?);
+        let Some(row) = row else { return Ok(None) };
+        let keys = self.keys_of(Table::Journal, std::iter::once(row.11.as_slice())).await?;
+        let key = key_for(&self.keys, &keys, Table::Journal, &row.11)?;
+        Ok(Some(sealed::message(key, row)?))
+    }
+
+    /// The next quarantined messages after this one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn quarantine_page(&self, after: JournalId, limit: i64) -> Result<Vec<QuarantineRow>, StoreError> {
+        let query = sql::QUARANTINE_PAGE;
+        let rows: Vec<QuarantineColumns> =
+            on_backend!(self, backend => sqlx::query_as(query).bind(after.0).bind(limit).fetch_all(&backend.readers).await?);
+        rows.into_iter().map(sealed::quarantine_row).collect()
+    }
+
+    /// How many messages are in quarantine.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn quarantine_count(&self) -> Result<i64, StoreError> {
+        Ok(on_backend!(self, backend => sqlx::query_scalar(sql::QUARANTINE_COUNT).fetch_one(&backend.readers).await?))
+    }
+}

@@ -1,0 +1,423 @@
+//! Sealing: what is written at rest, so that the file alone tells nothing.
+//!
+//! AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces. Every patient has a data key of their own, the store has one (key id 0) for what belongs
+//! to no patient; both are wrapped by the master key, which stands outside the database. A sealed value is
+//!
+//! ```text
+//! format 1 | document format 1 | key id 8 (big-endian) | nonce 12 | ciphertext | tag 16
+//! ```
+//!
+//! and is bound to its header, its table and its row, so that no value can be moved to another row. It never logs, and no `Debug` shows a key.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ring::aead::AES_256_GCM;
+use ring::aead::Aad;
+use ring::aead::LessSafeKey;
+use ring::aead::NONCE_LEN;
+use ring::aead::Nonce;
+use ring::aead::UnboundKey;
+use ring::hmac;
+use ring::rand::SecureRandom;
+use ring::rand::SystemRandom;
+
+use crate::store::error::StoreError;
+use crate::store::master_key::KEY_BYTES;
+use crate::store::master_key::MasterKey;
+
+/// The form of a sealed value.
+const FORMAT: u8 = 1;
+const HEADER_BYTES: usize = 10;
+const TAG_BYTES: usize = 16;
+const NONCES_AT_ONCE: usize = 64;
+
+/// The key id of the store's own key.
+const OWN_KEY: i64 = 0;
+
+/// Where a sealed value stands. The number is part of what it is bound to: never change one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Table {
+    /// Messages as they arrived.
+    Journal = 1,
+    /// Patient documents.
+    Patients = 2,
+    /// Visit documents.
+    Visits = 3,
+    /// Facts.
+    Facts = 4,
+    /// Events to be published.
+    Outbox = 5,
+    /// Audit rows.
+    Audit = 6,
+    /// Wrapped keys.
+    Keys = 7,
+    /// Quarantined messages; nothing sealed stands there.
+    Quarantine = 8,
+    /// Look-ups; nothing sealed stands there.
+    LookUps = 9,
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Journal => "journal",
+            Self::Patients => "patients",
+            Self::Visits => "visits",
+            Self::Facts => "facts",
+            Self::Outbox => "outbox",
+            Self::Audit => "audit",
+            Self::Keys => "keys",
+            Self::Quarantine => "quarantine",
+            Self::LookUps => "look_ups",
+        })
+    }
+}
+
+/// The row that a sealed value is bound to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) table: Table,
+    pub(super) row: i64,
+    /// What else tells rows of one owner apart; zeros where nothing does.
+    pub(super) detail: [u8; 16],
+}
+
+impl Place {
+    pub(super) const fn row(table: Table, row: i64) -> Self {
+        Self { table, row, detail: [0; 16] }
+    }
+}
+
+/// Opaque content in the clear, on its way into or out of the store. `Debug` shows its size only.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Document {
+    /// The version of the content's own form, so that an older one can be read by a newer program.
+    pub format: u8,
+    /// The content.
+    pub bytes: Vec<u8>,
+}
+
+impl Document {
+    /// A document.
+    pub const fn new(format: u8, bytes: Vec<u8>) -> Self {
+        Self { format, bytes }
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Document(format {}, {} bytes)", self.format, self.bytes.len())
+    }
+}
+
+/// A key that contents are sealed under: a patient's, or the store's own.
+#[derive(Clone)]
+pub struct SealingKey(Arc<KeyParts>);
+
+struct KeyParts {
+    id: i64,
+    aead: LessSafeKey,
+    wrapped: Vec<u8>,
+}
+
+impl SealingKey {
+    /// The patient's row id, 0 for the store's own key.
+    pub fn id(&self) -> i64 {
+        self.0.id
+    }
+
+    /// The key as it stands in the store.
+    pub(super) fn wrapped(&self) -> &[u8] {
+        &self.0.wrapped
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealingKey({})", self.0.id)
+    }
+}
+
+fn aead(bytes: &[u8]) -> Result<LessSafeKey, StoreError> {
+    Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| StoreError::Form { table: Table::Keys })?))
+}
+
+/// Seals one value after another, drawing nonces many at a time.
+pub(super) struct Sealer<'a> {
+    random: &'a SystemRandom,
+    nonces: [u8; NONCE_LEN * NONCES_AT_ONCE],
+    next: usize,
+}
+
+impl<'a> Sealer<'a> {
+    pub(super) const fn new(random: &'a SystemRandom) -> Self {
+        Self { random, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE }
+    }
+
+    fn nonce(&mut self) -> Result<[u8; NONCE_LEN], StoreError> {
+        if self.next >= NONCES_AT_ONCE {
+            self.random.fill(&mut self.nonces).map_err(|_| StoreError::Random)?;
+            self.next = 0;
+        }
+        let nonce = self.nonces.as_chunks::<NONCE_LEN>().0.get(self.next).copied().ok_or(StoreError::Random)?;
+        self.next += 1;
+        Ok(nonce)
+    }
+
+    pub(super) fn seal(&mut self, key: &SealingKey, place: Place, document: &Document) -> Result<Vec<u8>, StoreError> {
+        self.seal_with(&key.0.aead, key.0.id, place, document.format, &document.bytes)
+    }
+
+    fn seal_with(&mut self, aead: &LessSafeKey, key_id: i64, place: Place, format: u8, content: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let header = header(format, key_id);
+        let nonce = self.nonce()?;
+        let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_LEN + content.len() + TAG_BYTES);
+        sealed.extend_from_slice(&header);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(content);
+        let failed = || StoreError::Form { table: place.table };
+        let body = sealed.get_mut(HEADER_BYTES + NONCE_LEN..).ok_or_else(failed)?;
+        let tag = aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), bound_to(&header, place), body).map_err(|_| failed())?;
+        sealed.extend_from_slice(tag.as_ref());
+        Ok(sealed)
+    }
+}
+
+fn header(format: u8, key_id: i64) -> [u8; HEADER_BYTES] {
+    let [a, b, c, d, e, f, g, h] = key_id.to_be_bytes();
+    [FORMAT, format, a, b, c, d, e, f, g, h]
+}
+
+fn bound_to(header: &[u8; HEADER_BYTES], place: Place) -> Aad<[u8; HEADER_BYTES + 25]> {
+    let mut bytes = [0; HEADER_BYTES + 25];
+    let parts = header.iter().copied().chain([place.table as u8]).chain(place.row.to_be_bytes()).chain(place.detail);
+    for (to, from) in bytes.iter_mut().zip(parts) {
+        *to = from;
+    }
+    Aad::from(bytes)
+}
+
+/// The key id in a sealed value's header.
+pub(super) fn key_id(table: Table, sealed: &[u8]) -> Result<i64, StoreError> {
+    match sealed.first_chunk::<HEADER_BYTES>() {
+        Some([FORMAT, _, id @ ..]) => Ok(i64::from_be_bytes(*id)),
+        _ => Err(StoreError::Form { table }),
+    }
+}
+
+/// Opens a sealed value in its own memory.
+pub(super) fn unseal(key: &SealingKey, place: Place, sealed: Vec<u8>) -> Result<Document, StoreError> {
+    unseal_with(&key.0.aead, place, sealed)
+}
+
+fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<Document, StoreError> {
+    let table = place.table;
+    let header = *sealed.first_chunk::<HEADER_BYTES>().ok_or(StoreError::Form { table })?;
+    let [FORMAT, format, ..] = header else { return Err(StoreError::Form { table }) };
+    let nonce = *sealed.get(HEADER_BYTES..).and_then(<[u8]>::first_chunk::<NONCE_LEN>).ok_or(StoreError::Form { table })?;
+    let content = HEADER_BYTES + NONCE_LEN;
+    if sealed.len() < content + TAG_BYTES {
+        return Err(StoreError::Form { table });
+    }
+    let length = aead
+        .open_within(Nonce::assume_unique_for_key(nonce), bound_to(&header, place), &mut sealed, content..)
+        .map_err(|_| StoreError::Unsealed { table })?
+        .len();
+    sealed.truncate(length);
+    Ok(Document { format, bytes: sealed })
+}
+
+/// What a look-up hash stands for. The number is hashed with it: never change one.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum LookUpKind {
+    /// A patient's identifier; leads to a patient.
+    Patient = 1,
+    /// A visit number; leads to a visit.
+    Visit = 2,
+    /// An account number; leads to its visits.
+    Account = 3,
+    /// A whole message, to know it again. Leads nowhere.
+    Message = 4,
+    /// A message control id. Leads nowhere.
+    ControlId = 5,
+    /// The content of a fact. Leads nowhere.
+    Fact = 6,
+}
+
+impl LookUpKind {
+    pub(super) const fn from_number(number: i16) -> Option<Self> {
+        Some(match number {
+            1 => Self::Patient,
+            2 => Self::Visit,
+            3 => Self::Account,
+            4 => Self::Message,
+            5 => Self::ControlId,
+            6 => Self::Fact,
+            _ => return None,
+        })
+    }
+
+    /// Whether its targets are visits.
+    pub const fn leads_to_visits(self) -> bool {
+        matches!(self, Self::Visit | Self::Account)
+    }
+}
+
+/// A keyed hash by which something is found again without standing in the clear.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LookUpHash(pub [u8; 16]);
+
+/// The keys of an open store.
+pub(super) struct Keys {
+    pub(super) random: SystemRandom,
+    pub(super) own: SealingKey,
+    master: LessSafeKey,
+    look_up: hmac::Key,
+}
+
+/// The two keys that a store is made with, wrapped: what stands in `meta`.
+pub(super) struct WrappedKeys {
+    pub(super) own: Vec<u8>,
+    pub(super) look_up: Vec<u8>,
+}
+
+const OWN_PLACE: Place = Place::row(Table::Keys, OWN_KEY);
+const LOOK_UP_PLACE: Place = Place::row(Table::Keys, -1);
+
+impl Keys {
+    /// Makes the keys of a new store.
+    pub(super) fn generate(master: &MasterKey) -> Result<WrappedKeys, StoreError> {
+        let random = SystemRandom::new();
+        let master = aead(master.bytes())?;
+        let mut sealer = Sealer::new(&random);
+        let mut wrap = |place| {
+            let mut bytes = [0; KEY_BYTES];
+            random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
+            sealer.seal_with(&master, OWN_KEY, place, 0, &bytes)
+        };
+        Ok(WrappedKeys { own: wrap(OWN_PLACE)?, look_up: wrap(LOOK_UP_PLACE)? })
+    }
+
+    /// Opens the keys of a store; they are the canary that tells a wrong master key.
+    pub(super) fn open(master: &MasterKey, wrapped: WrappedKeys) -> Result<Self, StoreError> {
+        let master = aead(master.bytes())?;
+        let wrong = |error| if matches!(error, StoreError::Unsealed { .. }) { StoreError::WrongKey } else { error };
+        let look_up = unseal_with(&master, LOOK_UP_PLACE, wrapped.look_up).map_err(wrong)?;
+        let own = unseal_with(&master, OWN_PLACE, wrapped.own.clone()).map_err(wrong)?;
+        let own = SealingKey(Arc::new(KeyParts { id: OWN_KEY, aead: aead(&own.bytes)?, wrapped: wrapped.own }));
+        Ok(Self { random: SystemRandom::new(), own, master, look_up: hmac::Key::new(hmac::HMAC_SHA256, &look_up.bytes) })
+    }
+
+    /// A new data key for the patient with this row id.
+    pub(super) fn new_patient_key(&self, patient: i64) -> Result<SealingKey, StoreError> {
+        let mut bytes = [0; KEY_BYTES];
+        self.random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
+        let wrapped = Sealer::new(&self.random).seal_with(&self.master, OWN_KEY, Place::row(Table::Keys, patient), 0, &bytes)?;
+        Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
+    }
+
+    /// A patient's data key as it stands in their row.
+    pub(super) fn unwrap(&self, patient: i64, wrapped: Vec<u8>) -> Result<SealingKey, StoreError> {
+        let bytes = unseal_with(&self.master, Place::row(Table::Keys, patient), wrapped.clone())?.bytes;
+        Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
+    }
+
+    /// The keyed hash of the parts; each part is hashed with its length, so that no two lists of parts are confused.
+    pub(super) fn hash<'p>(&self, kind: LookUpKind, parts: impl IntoIterator<Item = &'p [u8]>) -> LookUpHash {
+        let mut context = hmac::Context::with_key(&self.look_up);
+        context.update(&[kind as u8]);
+        for part in parts {
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part);
+        }
+        LookUpHash(context.sign().as_ref().first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(‹secret›)")
+    }
+}
+
+/// A hash column as it stands.
+pub(super) fn hash_column(table: Table, bytes: &[u8]) -> Result<[u8; 16], StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Form { table })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Document;
+    use super::Keys;
+    use super::LookUpKind;
+    use super::Place;
+    use super::Sealer;
+    use super::StoreError;
+    use super::Table;
+    use super::key_id;
+    use super::unseal;
+    use crate::store::master_key::MasterKey;
+
+    fn keys() -> Keys {
+        let master = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        Keys::open(&master, Keys::generate(&master).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_opens_in_its_place_and_nowhere_else() {
+        let keys = keys();
+        let key = keys.new_patient_key(77).unwrap();
+        let document = Document::new(3, b"SMITH^JANE".to_vec());
+        let place = Place::row(Table::Visits, 5);
+        let sealed = Sealer::new(&keys.random).seal(&key, place, &document).unwrap();
+        assert_eq!(key_id(Table::Visits, &sealed).unwrap(), 77);
+        assert!(!sealed.windows(5).any(|window| window == b"SMITH"));
+        assert_eq!(unseal(&key, place, sealed.clone()).unwrap(), document);
+        for elsewhere in [Place::row(Table::Visits, 6), Place::row(Table::Patients, 5), Place { detail: [1; 16], ..place }] {
+            assert!(matches!(unseal(&key, elsewhere, sealed.clone()), Err(StoreError::Unsealed { .. })));
+        }
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(unseal(&key, place, changed).is_err(), "byte {at} may be changed");
+        }
+        for length in 0..sealed.len() {
+            assert!(unseal(&key, place, sealed[..length].to_vec()).is_err(), "cut at {length}");
+        }
+    }
+
+    #[test]
+    fn nonces_are_never_drawn_twice() {
+        let keys = keys();
+        let mut sealer = Sealer::new(&keys.random);
+        let nonces: std::collections::HashSet<_> = (0..1000).map(|_| sealer.nonce().unwrap()).collect();
+        assert_eq!(nonces.len(), 1000);
+    }
+
+    #[test]
+    fn a_patient_key_opens_only_as_the_key_of_that_patient() {
+        let keys = keys();
+        let key = keys.new_patient_key(8).unwrap();
+        assert!(keys.unwrap(8, key.wrapped().to_vec()).is_ok());
+        assert!(keys.unwrap(9, key.wrapped().to_vec()).is_err());
+    }
+
+    #[test]
+    fn no_two_lists_of_parts_have_one_hash() {
+        let keys = keys();
+        let hash = |kind, parts: &[&str]| keys.hash(kind, parts.iter().map(|part| part.as_bytes()));
+        assert_eq!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Visit, &["A", "B"]));
+        assert_ne!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Visit, &["AB", ""]));
+        assert_ne!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Visit, &["A", "B", ""]));
+        assert_ne!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Account, &["A", "B"]));
+    }
+
+    #[test]
+    fn no_debug_shows_a_key_or_a_content() {
+        let keys = keys();
+        let shown = format!("{keys:?} {:?} {:?}", keys.own, Document::new(1, b"SMITH".to_vec()));
+        assert_eq!(shown, "Keys(‹secret›) SealingKey(0) Document(format 1, 5 bytes)");
+    }
+}

@@ -1,0 +1,102 @@
+//! The statements that are the same text in both databases, and the columns that all of them name.
+//!
+//! Placeholders are `$1`: both understand them. Nothing is ever written into a statement's text.
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::Migration;
+use sqlx::migrate::MigrationType;
+use sqlx::migrate::Migrator;
+
+/// The migrations of one database, in order. Written ones are never edited; both databases have the same versions.
+pub(super) fn migrator(initial: &'static str) -> Migrator {
+    let mut migrator = Migrator::with_migrations(vec![Migration::new(1, "initial".into(), MigrationType::Simple, initial.into_sql_str(), false)]);
+    // While replicas are replaced one by one, an older program meets a newer scheme; migrations only ever add.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Stamps out the columns of a table as a literal, for `concat!`.
+macro_rules! columns {
+    (journal) => {
+        "id, feed, received_us, dedupe, control, trigger_event, disposition, reason, duplicate_of, ack_code, patient_id, raw"
+    };
+    (patients) => {
+        "id, version, data_key, absorbed_into, doc"
+    };
+    (visits) => {
+        "id, patient_id, version, status, is_open, wake_at_us, room_id, room_version, updated_us, doc"
+    };
+    (look_ups) => {
+        "hash, target, kind"
+    };
+    (facts) => {
+        "owner, recorded_us, sent_us, arrival, hash, body"
+    };
+    (outbox) => {
+        "seq, room_id, room_version, event_id, event_type, facility, traceparent, time_us, parked_reason, body"
+    };
+    (audit) => {
+        "id, at_us, kind, room_id, room_version, journal_id, chain, body"
+    };
+    (quarantine) => {
+        "journal_id, reason, since_us, patient_hash, visit_hash, state"
+    };
+}
+pub(super) use columns;
+
+pub(super) const META: &str = "SELECT value FROM meta WHERE key = $1";
+pub(super) const META_PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+pub(super) const META_KEEP: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+pub(super) const CHAIN_ENDS: &str = "SELECT key, value FROM meta WHERE key LIKE 'audit_end/%'";
+
+pub(super) const DUE_WAKES: &str = "SELECT id, patient_id FROM visits WHERE wake_at_us <= $1 ORDER BY wake_at_us LIMIT $2";
+pub(super) const NEXT_WAKE: &str = "SELECT MIN(wake_at_us) FROM visits WHERE wake_at_us IS NOT NULL";
+pub(super) const OPEN_VISITS: &str = "SELECT id FROM visits WHERE is_open AND id > $1 ORDER BY id LIMIT $2";
+pub(super) const ROOMS: &str = "SELECT id FROM visits WHERE room_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
+pub(super) const ROOM: &str = "SELECT id FROM visits WHERE room_id = $1";
+
+pub(super) const OUTBOX_PENDING: &str =
+    concat!("SELECT ", columns!(outbox), " FROM outbox WHERE parked_reason IS NULL AND seq > $1 ORDER BY seq LIMIT $2");
+pub(super) const OUTBOX_PARKED: &str =
+    concat!("SELECT ", columns!(outbox), " FROM outbox WHERE parked_reason IS NOT NULL AND seq > $1 ORDER BY seq LIMIT $2");
+pub(super) const OUTBOX_PARK: &str = "UPDATE outbox SET parked_reason = $2 WHERE seq = $1";
+pub(super) const OUTBOX_COUNT: &str = "SELECT COUNT(*) FROM outbox WHERE parked_reason IS NULL";
+pub(super) const OUTBOX_COUNT_PARKED: &str = "SELECT COUNT(*) FROM outbox WHERE parked_reason IS NOT NULL";
+pub(super) const OUTBOX_OLDEST: &str = "SELECT time_us FROM outbox WHERE parked_reason IS NULL ORDER BY seq LIMIT 1";
+
+pub(super) const AUDIT_PAGE: &str = concat!("SELECT ", columns!(audit), " FROM audit WHERE id > $1 ORDER BY id LIMIT $2");
+pub(super) const AUDIT_OF_ROOM: &str = concat!("SELECT ", columns!(audit), " FROM audit WHERE room_id = $3 AND id > $1 ORDER BY id LIMIT $2");
+
+pub(super) const JOURNAL_COUNTS: &str =
+    "SELECT feed, disposition, COUNT(*) FROM journal WHERE id >= $1 GROUP BY feed, disposition ORDER BY feed, disposition";
+pub(super) const JOURNAL_MESSAGE: &str = concat!("SELECT ", columns!(journal), " FROM journal WHERE id = $1");
+
+pub(super) const QUARANTINE_PAGE: &str =
+    concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE journal_id > $1 ORDER BY journal_id LIMIT $2");
+pub(super) const QUARANTINE_COUNT: &str = "SELECT COUNT(*) FROM quarantine";
+
+/// Every statement here, for the test that prepares them.
+#[cfg(test)]
+pub(super) const ALL: &[&str] = &[
+    META,
+    META_PUT,
+    META_KEEP,
+    CHAIN_ENDS,
+    DUE_WAKES,
+    NEXT_WAKE,
+    OPEN_VISITS,
+    ROOMS,
+    ROOM,
+    OUTBOX_PENDING,
+    OUTBOX_PARKED,
+    OUTBOX_PARK,
+    OUTBOX_COUNT,
+    OUTBOX_COUNT_PARKED,
+    OUTBOX_OLDEST,
+    AUDIT_PAGE,
+    AUDIT_OF_ROOM,
+    JOURNAL_COUNTS,
+    JOURNAL_MESSAGE,
+    QUARANTINE_PAGE,
+    QUARANTINE_COUNT,
+];

@@ -1,0 +1,433 @@
+//! The store in one SQLite file.
+//!
+//! One connection writes; a pool of read-only connections reads. Every write is a `BEGIN IMMEDIATE` transaction on the one writer, in the order of
+//! asking. `synchronous` is FULL wherever an acknowledgement depends on the commit. Lists go in as JSON text and rows as padded multi-row `VALUES`,
+//! so that a batch costs a few statements, whose text is always the same.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::fs::TryLockError;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sqlx::ConnectOptions;
+use sqlx::SqliteConnection;
+use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::SqliteJournalMode;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::SqliteSynchronous;
+use tokio::sync::Mutex;
+
+use crate::store::error::StoreError;
+use crate::store::error::Trouble;
+use crate::store::sealed::FactColumns;
+use crate::store::sealed::QuarantineColumns;
+use crate::store::sealed::SealedBatch;
+use crate::store::sealed::VisitColumns;
+use crate::store::sealed::VisitIndexed;
+use crate::store::sealing::LookUpHash;
+use crate::store::sql;
+use crate::store::sqlite_sql as text;
+use crate::store::sqlite_sql::Rows;
+use crate::store::write::RawFind;
+use crate::store::write::RawFound;
+use crate::store::write::SealedWrite;
+use crate::store::write::Stored;
+use crate::store::write::Write;
+use crate::store::write::agree;
+use crate::store::write::end_key;
+
+/// SQLite waits this long for another process; within this one the writer's turn is what is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENTS_KEPT: usize = 128;
+const ROWS_BUFFERED: usize = 256;
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+
+/// One SQLite file.
+#[derive(Clone, Debug)]
+pub(super) struct SqliteBackend {
+    pub(super) readers: SqlitePool,
+    writer: Option<Arc<Mutex<Writer>>>,
+    n_statements: Arc<AtomicU64>,
+    /// Held as long as the store is open.
+    _lock: Option<Arc<File>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    options: SqliteConnectOptions,
+    connection: SqliteConnection,
+    durable: bool,
+}
+
+/// Where the file is, for somebody who wants to know whether it exists.
+pub(super) fn file_of(url: &str) -> Result<PathBuf, StoreError> {
+    Ok(SqliteConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.get_filename().to_owned())
+}
+
+impl SqliteBackend {
+    /// Opens the file for the one daemon that writes it, and brings it up to date.
+    pub(super) async fn open(url: &str, readers: u32) -> Result<Self, StoreError> {
+        let options = options(url)?;
+        let lock = lock(&options)?;
+        let writing = options
+            .clone()
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            // A checkpoint runs inside a commit: small enough not to be felt, large enough that a page written many times is copied once.
+            .pragma("wal_autocheckpoint", "2000")
+            .pragma("journal_size_limit", "67108864")
+            .pragma("cache_size", "-131072");
+        let mut connection = writing.connect().await?;
+        sql::migrator(include_str!("migrations/sqlite/0001_initial.sql")).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        let writer = Writer { options: writing, connection, durable: true };
+        Ok(Self {
+            readers: pool(options, readers),
+            writer: Some(Arc::new(Mutex::new(writer))),
+            n_statements: Arc::default(),
+            _lock: Some(Arc::new(lock)),
+        })
+    }
+
+    /// Opens the file beside a daemon that may be running.
+    pub(super) fn open_read_only(url: &str, readers: u32) -> Result<Self, StoreError> {
+        let options = options(url)?;
+        if !options.get_filename().exists() {
+            return Err(StoreError::NotMigrated);
+        }
+        Ok(Self { readers: pool(options, readers), writer: None, n_statements: Arc::default(), _lock: None })
+    }
+
+    /// Plays a full disk: the file may not grow any more.
+    #[cfg(test)]
+    pub(super) async fn limit_pages(&self, limited: bool) {
+        let mut writer = self.writer.as_ref().unwrap().lock().await;
+        let limit = if limited { "PRAGMA max_page_count = 1" } else { "PRAGMA max_page_count = 1073741823" };
+        sqlx::query(limit).execute(&mut writer.connection).await.unwrap();
+    }
+
+    pub(super) fn n_statements(&self) -> u64 {
+        self.n_statements.load(Ordering::Relaxed)
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writer) = &self.writer {
+            let mut writer = writer.lock().await;
+            // What is in the log goes into the file, so that a copy of the file alone is whole.
+            let tidied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.connection).await;
+            if let Err(error) = tidied.map_err(StoreError::from) {
+                tracing::warn!(%error, "the write-ahead log could not be written back; it will be at the next start");
+            }
+        }
+    }
+
+    /// One write, whole: must not be cancelled, so the caller runs it in a task of its own.
+    pub(super) async fn write(&self, write: SealedWrite) -> Result<(), Trouble> {
+        let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
+        let mut writer = writer.lock().await;
+        writer.run(write, &self.n_statements).await
+    }
+
+    pub(super) async fn find(&self, request: &RawFind<'_>) -> Result<RawFound, StoreError> {
+        // One transaction, so that all statements see one state.
+        let mut transaction = self.readers.begin_with("BEGIN").await?;
+        let mut session = Session { connection: &mut transaction, n_statements: &self.n_statements };
+        let mut found = RawFound::default();
+        if !request.dedupe.is_empty() {
+            found.known = session.all(text::KNOWN, hashes(request.dedupe)).await?;
+        }
+        if !request.look_ups.is_empty() {
+            found.look_ups = session.all(text::LOOK_UPS, hashes(request.look_ups)).await?;
+        }
+        let wanted = found.visits_wanted(request);
+        if !wanted.is_empty() {
+            found.visits = session.all(text::VISITS, ids(&wanted)).await?;
+        }
+        let wanted = found.patients_wanted(request);
+        if !wanted.is_empty() {
+            found.patients = session.all(text::PATIENTS, ids(&wanted)).await?;
+            let open: Vec<VisitColumns> = session.all(text::VISITS_OPEN, ids(&found.patient_ids())).await?;
+            found.add_visits(open);
+        }
+        let missing = found.keys_missing()?;
+        if !missing.is_empty() {
+            found.keys = session.all(text::KEYS, ids(&missing)).await?;
+        }
+        transaction.commit().await?;
+        Ok(found)
+    }
+
+    pub(super) async fn data_keys(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::KEYS).bind(ids(patients)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn facts(&self, owners: &[i64]) -> Result<Vec<FactColumns>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::FACTS).bind(ids(owners)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn facts_known(&self, facts: &[(i64, LookUpHash)]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let owners: Vec<i64> = facts.iter().map(|(owner, _)| *owner).collect();
+        let hashed: Vec<LookUpHash> = facts.iter().map(|(_, hash)| *hash).collect();
+        Ok(sqlx::query_as(text::FACTS_KNOWN).bind(ids(&owners)).bind(hashes(&hashed)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn quarantine_by_hashes(&self, wanted: &[LookUpHash]) -> Result<Vec<QuarantineColumns>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::QUARANTINE_BY_HASHES).bind(hashes(wanted)).fetch_all(&self.readers).await?)
+    }
+}
+
+impl Writer {
+    async fn run(&mut self, write: SealedWrite, n_statements: &AtomicU64) -> Result<(), Trouble> {
+        let outcome = self.attempt(write, n_statements).await;
+        if outcome.is_err() {
+            self.recover().await;
+        }
+        outcome
+    }
+
+    async fn attempt(&mut self, write: SealedWrite, n_statements: &AtomicU64) -> Result<(), Trouble> {
+        let durable = write.is_durable();
+        let mut session = Session { connection: &mut self.connection, n_statements };
+        if durable != self.durable {
+            // In WAL mode NORMAL may lose the last commits when the power fails, and never harms the file.
+            let level = if durable { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+            session.run(sqlx::query(level)).await?;
+            self.durable = durable;
+        }
+        session.run(sqlx::query("BEGIN IMMEDIATE")).await?;
+        session.apply(write).await?;
+        session.run(sqlx::query("COMMIT")).await?;
+        Ok(())
+    }
+
+    /// After an error the connection is usable again, or replaced.
+    async fn recover(&mut self) {
+        // SQLite has already rolled back after some errors, and then refuses with SQLITE_ERROR: that is fine too.
+        let usable = match sqlx::query("ROLLBACK").execute(&mut self.connection).await {
+            Ok(_) => true,
+            Err(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code == "1"),
+            Err(_) => false,
+        };
+        if usable {
+            return;
+        }
+        match self.options.connect().await {
+            Ok(connection) => {
+                self.connection = connection;
+                self.durable = true;
+            }
+            Err(error) => tracing::error!(error = %StoreError::from(error), "the store's writer could not be opened again"),
+        }
+    }
+}
+
+/// A connection whose statements are counted.
+struct Session<'c> {
+    connection: &'c mut SqliteConnection,
+    n_statements: &'c AtomicU64,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, query: Query<'_>) -> Result<u64, sqlx::Error> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
+    }
+
+    async fn all<T>(&mut self, sql: &'static str, list: String) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        sqlx::query_as(sql).bind(list).fetch_all(&mut *self.connection).await
+    }
+
+    /// Writes rows in as few statements as fit, each padded with rows of NULL that the statement leaves out.
+    async fn rows<T>(
+        &mut self,
+        rows_sql: &'static Rows,
+        rows: Vec<T>,
+        bind: impl Fn(Query<'static>, T) -> Query<'static>,
+    ) -> Result<(), sqlx::Error> {
+        let mut rows = rows.into_iter();
+        while rows.len() > 0 {
+            let (sql, n) = rows_sql.fitting(rows.len());
+            let query = rows.by_ref().take(n).fold(sqlx::query(sql), &bind);
+            self.run(query).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(&mut self, write: SealedWrite) -> Result<(), Trouble> {
+        match write.write {
+            Write::Commit(mut batch) => {
+                let audit = std::mem::take(&mut batch.audit);
+                self.commit(*batch).await?;
+                if !audit.is_empty() {
+                    let key = end_key(write.lane);
+                    self.n_statements.fetch_add(1, Ordering::Relaxed);
+                    let end: Option<Vec<u8>> = sqlx::query_scalar(sql::META).bind(&key).fetch_optional(&mut *self.connection).await?;
+                    let (end, rows) = write.keys.seal_audit(write.lane, end, &audit)?;
+                    self.rows(&text::AUDIT, rows, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5).bind(r.6).bind(r.7)).await?;
+                    self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
+                }
+            }
+            Write::Settle(seqs) => {
+                self.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(&seqs))).await?;
+            }
+            Write::Park { seq, reason } => {
+                self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
+            }
+            Write::Put { key, value } => {
+                self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?;
+            }
+            Write::Keep(values) => {
+                for (key, value) in values {
+                    self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, batch: SealedBatch) -> Result<(), Trouble> {
+        let visits = self.check(&batch).await?;
+        if !batch.dedupe_released.is_empty() {
+            self.run(sqlx::query(text::DEDUPE_RELEASE).bind(ids(&batch.dedupe_released))).await?;
+        }
+        self.rows(&text::JOURNAL, batch.journal, |q, r| {
+            let q = q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5);
+            q.bind(r.6).bind(r.7).bind(r.8).bind(r.9).bind(r.10).bind(r.11)
+        })
+        .await?;
+        self.rows(&text::JOURNAL_SETTLE, batch.journal_settled, |q, r| q.bind(r.0).bind(r.1).bind(r.2)).await?;
+        self.rows(&text::PATIENT, batch.patients, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4)).await?;
+        // A write that leaves the indexed columns as they are need not touch the indexes.
+        let (quiet, other): (Vec<_>, Vec<_>) = batch.visits.into_iter().partition(|row| visits.indexed_alike(row));
+        for (sql, rows) in [(&text::VISIT, other), (&text::VISIT_QUIET, quiet)] {
+            self.rows(sql, rows, |q, r| {
+                let q = q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4);
+                q.bind(r.5).bind(r.6).bind(r.7).bind(r.8).bind(r.9)
+            })
+            .await?;
+        }
+        self.rows(&text::FACT, batch.facts, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5)).await?;
+        self.rows(&text::LOOK_UP, batch.look_ups, |q, r| q.bind(r.0).bind(r.1).bind(r.2)).await?;
+        self.rows(&text::OUTBOX, batch.outbox, |q, r| {
+            let q = q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4);
+            q.bind(r.5).bind(r.6).bind(r.7).bind(r.8).bind(r.9)
+        })
+        .await?;
+        self.rows(&text::QUARANTINE, batch.quarantine, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5)).await?;
+        if !batch.quarantine_left.is_empty() {
+            self.run(sqlx::query(text::QUARANTINE_LEAVE).bind(ids(&batch.quarantine_left))).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether everything that the batch was planned from still stands as it was read.
+    async fn check(&mut self, batch: &SealedBatch) -> Result<Stored, Trouble> {
+        if !batch.patients_checked.is_empty() {
+            let stored: Vec<(i64, i64)> = self.all(text::PATIENT_VERSIONS, first_ids(&batch.patients_checked)).await?;
+            agree(&batch.patients_checked, stored.into_iter())?;
+        }
+        let mut visits = Stored::default();
+        if !batch.visits_checked.is_empty() {
+            let stored: Vec<VisitIndexed> = self.all(text::VISIT_VERSIONS, first_ids(&batch.visits_checked)).await?;
+            agree(&batch.visits_checked, stored.iter().map(|row| (row.0, row.1)))?;
+            visits = Stored::new(stored);
+        }
+        if !batch.absent.is_empty() {
+            let there: Vec<(i64,)> = self.all(text::LOOK_UPS_THERE, hashes(&batch.absent)).await?;
+            if !there.is_empty() {
+                return Err(Trouble::Conflict);
+            }
+        }
+        Ok(visits)
+    }
+}
+
+fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    Ok(SqliteConnectOptions::from_str(url)
+        .map_err(|_| StoreError::Url)?
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(false)
+        .statement_cache_capacity(STATEMENTS_KEPT)
+        .row_buffer_size(ROWS_BUFFERED)
+        .pragma("temp_store", "MEMORY")
+        .pragma("cache_size", "-32768")
+        .disable_statement_logging())
+}
+
+fn pool(options: SqliteConnectOptions, readers: u32) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.read_only(true))
+}
+
+/// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
+fn lock(options: &SqliteConnectOptions) -> Result<File, StoreError> {
+    let mut name = OsString::from(options.get_filename());
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| StoreError::LockFile { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
+        Err(TryLockError::Error(source)) => Err(StoreError::LockFile { path, source }),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx's enum is non-exhaustive, and only a database's own error has a code")]
+pub(super) fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => error.into(),
+        _ => StoreError::Migrate { code: "version".to_owned() },
+    }
+}
+
+/// `[1,2,3]`
+fn ids(ids: &[i64]) -> String {
+    list(ids.iter(), |text, id| write!(text, "{id}"))
+}
+
+fn first_ids(rows: &[(i64, i64)]) -> String {
+    list(rows.iter(), |text, (id, _)| write!(text, "{id}"))
+}
+
+/// `["00ff…","…"]`
+fn hashes(hashes: &[LookUpHash]) -> String {
+    list(hashes.iter(), |text, hash| write!(text, "\"{:032x}\"", u128::from_be_bytes(hash.0)))
+}
+
+fn list<T>(items: impl ExactSizeIterator<Item = T>, mut add: impl FnMut(&mut String, T) -> std::fmt::Result) -> String {
+    let mut text = String::with_capacity(2 + items.len() * 36);
+    text.push('[');
+    for (n, item) in items.enumerate() {
+        if n > 0 {
+            text.push(',');
+        }
+        // Writing into a string cannot fail.
+        add(&mut text, item).unwrap_or_default();
+    }
+    text.push(']');
+    text
+}

@@ -1,0 +1,545 @@
+//! The contract of the store: one suite, run on SQLite always and on PostgreSQL where `WARDROOM_TEST_POSTGRES` holds a URL.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::Store;
+use super::StoreOptions;
+use super::chain::ChainVerdict;
+use super::error::CommitError;
+use super::error::StoreError;
+use super::master_key::MasterKey;
+use super::rows::AuditRow;
+use super::rows::CommitBatch;
+use super::rows::Disposition;
+use super::rows::FactRow;
+use super::rows::FindRequest;
+use super::rows::JournalRow;
+use super::rows::JournalSettled;
+use super::rows::OutboxEvent;
+use super::rows::PatientRow;
+use super::rows::QuarantineRow;
+use super::rows::VisitRow;
+use super::sealing::Document;
+use super::sealing::LookUpHash;
+use super::sealing::LookUpKind;
+use super::sealing::SealingKey;
+use super::sql;
+use super::sqlite_sql;
+use crate::ids::CareRoomId;
+use crate::ids::JournalId;
+use crate::time::Timestamp;
+
+const MARKER: &str = "SMITHMARKER^JANE";
+const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OTHER_KEY: &str = "/wECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+struct House {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wardroom.db");
+        Self { _folder: folder, path }
+    }
+
+    fn options(&self, key: &str) -> StoreOptions {
+        let url = SecretString::from(format!("sqlite:{}", self.path.display()));
+        StoreOptions { url, master_key: MasterKey::from_base64(key).unwrap(), readers: 2, daemon: 3 }
+    }
+
+    async fn open(&self) -> Store {
+        Store::open(self.options(KEY)).await.unwrap()
+    }
+
+    /// Changes the file behind the store's back.
+    async fn tamper(&self, statement: &'static str) -> u64 {
+        use sqlx::ConnectOptions;
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&self.path).connect().await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap().rows_affected()
+    }
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn document(of: &str) -> Document {
+    Document::new(2, format!("{MARKER} {of}").into_bytes())
+}
+
+fn room(n: i64) -> CareRoomId {
+    CareRoomId(Uuid::from_u128(0xabc0_0000 + u128::try_from(n).unwrap()))
+}
+
+/// What one message would write: ids from `n`.
+fn message(store: &Store, batch: &mut CommitBatch, n: i64) -> SealingKey {
+    let key = store.new_patient_key(n).unwrap();
+    let text = n.to_string();
+    batch.journal.push(JournalRow {
+        id: JournalId(n),
+        feed: "main".to_owned(),
+        received_at: at(n),
+        dedupe: Some(store.look_up_hash(LookUpKind::Message, &["main", &text])),
+        control: Some(store.look_up_hash(LookUpKind::ControlId, &[&text])),
+        trigger: Some("A01".to_owned()),
+        disposition: Disposition::Applied,
+        reason: None,
+        duplicate_of: None,
+        ack_code: Some("AA".to_owned()),
+        patient_id: Some(n),
+        key: Some(key.clone()),
+        raw: document("raw"),
+    });
+    let patient_hash = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", &text]);
+    let visit_hash = store.look_up_hash(LookUpKind::Visit, &["GHH", &text]);
+    batch.absent_look_ups.extend([patient_hash, visit_hash]);
+    batch.look_ups.extend([(patient_hash, LookUpKind::Patient, n), (visit_hash, LookUpKind::Visit, n)]);
+    batch.patients.push(PatientRow { id: n, version: 1, absorbed_into: None, key: key.clone(), doc: document("patient") });
+    batch.visits.push(VisitRow {
+        id: n,
+        patient_id: n,
+        version: 1,
+        status: "active".to_owned(),
+        is_open: true,
+        wake_at: Some(at(1000 - n)),
+        room_id: Some(room(n)),
+        room_version: 1,
+        updated_at: at(n),
+        key: key.clone(),
+        doc: document("visit"),
+    });
+    batch.facts.push(fact(store, &key, n, "first", at(n)));
+    batch.outbox.push(OutboxEvent {
+        seq: n,
+        room_id: room(n),
+        room_version: 1,
+        event_id: Uuid::from_u128(7),
+        event_type: "room.opened".to_owned(),
+        facility: "GHH".to_owned(),
+        traceparent: None,
+        time: at(n),
+        key: Some(key.clone()),
+        body: document("event"),
+    });
+    batch.audit.push(AuditRow {
+        at: at(n),
+        kind: "room.opened".to_owned(),
+        room_id: Some(room(n)),
+        room_version: Some(1),
+        journal_id: Some(JournalId(n)),
+        key: Some(key.clone()),
+        body: document("audit"),
+    });
+    key
+}
+
+fn fact(store: &Store, key: &SealingKey, owner: i64, content: &str, recorded_at: Timestamp) -> FactRow {
+    let hash = store.look_up_hash(LookUpKind::Fact, &[content]);
+    FactRow { owner, recorded_at, sent_at: recorded_at, arrival: owner, hash, key: key.clone(), body: document(content) }
+}
+
+async fn with_messages(store: &Store, ids: std::ops::RangeInclusive<i64>) {
+    let mut batch = CommitBatch::default();
+    for n in ids {
+        message(store, &mut batch, n);
+    }
+    store.commit(&batch).await.unwrap();
+}
+
+async fn what_is_written_comes_back(store: &Store) {
+    with_messages(store, 1..=70).await;
+    let look_up = store.look_up_hash(LookUpKind::Visit, &["GHH", "5"]);
+    let dedupe = store.look_up_hash(LookUpKind::Message, &["main", "6"]);
+    let request = FindRequest { dedupe: vec![dedupe, LookUpHash([0; 16])], look_ups: vec![look_up], visits: vec![7], patients: vec![8, 999] };
+    let found = store.find(&request).await.unwrap();
+    assert_eq!(found.duplicates.len(), 1);
+    assert_eq!(found.duplicates[&dedupe].journal_id, JournalId(6));
+    assert_eq!(found.duplicates[&dedupe].ack_code.as_deref(), Some("AA"));
+    assert_eq!(found.look_ups, [(look_up, LookUpKind::Visit, 5)]);
+    assert_eq!(found.patients.iter().map(|row| row.id).collect::<Vec<_>>(), [5, 7, 8]);
+    assert_eq!(found.visits.iter().map(|row| row.id).collect::<Vec<_>>(), [5, 7, 8], "the open visit of a patient is found with them");
+    let visit = &found.visits[0];
+    assert_eq!((visit.doc.clone(), visit.room_id, visit.wake_at), (document("visit"), Some(room(5)), Some(at(995))));
+    assert_eq!(found.patients[0].doc, document("patient"));
+
+    let outbox = store.pending_outbox(3, Some(1)).await.unwrap();
+    assert_eq!(outbox.iter().map(|row| row.seq).collect::<Vec<_>>(), [2, 3, 4]);
+    assert_eq!(outbox[0].body.0, document("event").bytes);
+    store.settle_outbox(&[1, 2]).await.unwrap();
+    store.park_outbox(3, "too large").await.unwrap();
+    let depth = store.outbox_depth().await.unwrap();
+    assert_eq!((depth.n_pending, depth.oldest, depth.n_parked), (67, Some(at(4)), 1));
+    assert_eq!(store.parked_outbox(9, None).await.unwrap()[0].parked_reason.as_deref(), Some("too large"));
+    store.unpark_outbox(3).await.unwrap();
+    assert_eq!(store.pending_outbox(1, None).await.unwrap()[0].seq, 3);
+
+    assert_eq!(store.next_wake().await.unwrap(), Some(at(930)));
+    assert_eq!(store.due_wakes(at(931), 9).await.unwrap(), [(70, 70), (69, 69)]);
+    assert_eq!(store.journal_counts(JournalId(11)).await.unwrap(), [("main".to_owned(), Disposition::Applied, 60)]);
+    let stored = store.journal_message(JournalId(9)).await.unwrap().unwrap();
+    assert_eq!((stored.raw, stored.trigger.as_deref()), (document("raw"), Some("A01")));
+    assert!(store.journal_message(JournalId(4711)).await.unwrap().is_none());
+
+    let page = store.open_visits_page(60, 100).await.unwrap();
+    assert_eq!((page.visits.len(), page.found.visits.len(), page.found.patients.len()), (10, 10, 10));
+    assert_eq!(store.rooms_page(69, 5).await.unwrap().visits, [70]);
+    let (visit, found) = store.room_by_id(room(12)).await.unwrap().unwrap();
+    assert_eq!((visit, found.patients[0].id), (12, 12));
+    assert!(store.room_by_id(room(4711)).await.unwrap().is_none());
+
+    assert_eq!(store.setting("revision").await.unwrap(), None);
+    store.put_setting("revision", vec![1]).await.unwrap();
+    store.put_setting("revision", vec![2]).await.unwrap();
+    assert_eq!(store.setting("revision").await.unwrap(), Some(vec![2]));
+
+    let audit = store.audit_page(Some(room(5)), i64::MIN, 10).await.unwrap();
+    assert_eq!((audit.len(), audit[0].body.clone()), (1, Some(document("audit"))));
+    assert_eq!(store.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 70 });
+}
+
+async fn a_stale_version_is_a_conflict_and_leaves_nothing_behind(store: &Store) {
+    with_messages(store, 1..=3).await;
+    let found = store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await.unwrap();
+    let (patient, visit) = (&found.patients[0], &found.visits[0]);
+    let write = |version, wake_at| VisitRow {
+        id: 1,
+        patient_id: 1,
+        version,
+        status: "grace".to_owned(),
+        is_open: true,
+        wake_at,
+        room_id: visit.room_id,
+        room_version: 2,
+        updated_at: at(9),
+        key: patient.key.clone(),
+        doc: document("again"),
+    };
+    let batch = CommitBatch { visits: vec![write(2, visit.wake_at)], read_patients: vec![(1, 1)], ..CommitBatch::default() };
+    store.commit(&batch).await.unwrap();
+    for stale in [
+        CommitBatch { visits: vec![write(2, None)], ..CommitBatch::default() },
+        CommitBatch { visits: vec![write(1, None)], ..CommitBatch::default() },
+        CommitBatch { visits: vec![write(3, None)], read_patients: vec![(2, 7)], ..CommitBatch::default() },
+        CommitBatch { visits: vec![write(3, None)], read_visits: vec![(3, 0)], ..CommitBatch::default() },
+        CommitBatch {
+            visits: vec![write(3, None)],
+            absent_look_ups: vec![store.look_up_hash(LookUpKind::Visit, &["GHH", "2"])],
+            ..CommitBatch::default()
+        },
+    ] {
+        let error = store.commit(&stale).await.unwrap_err();
+        assert!(matches!(error, CommitError::Conflict) && !error.is_transient());
+    }
+    let found = store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await.unwrap();
+    let visit = &found.visits[0];
+    assert_eq!((visit.version, visit.status.as_str(), visit.wake_at), (2, "grace", Some(at(999))));
+    // Now with another wake and no longer open: the indexed columns follow.
+    store.commit(&CommitBatch { visits: vec![VisitRow { is_open: false, ..write(3, Some(at(1))) }], ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(store.next_wake().await.unwrap(), Some(at(1)));
+    assert!(store.find(&FindRequest { patients: vec![1], ..FindRequest::default() }).await.unwrap().visits.is_empty());
+    assert_eq!(store.open_visits_page(0, 9).await.unwrap().visits, [2, 3]);
+}
+
+async fn a_message_is_in_the_journal_once(store: &Store) {
+    with_messages(store, 1..=1).await;
+    let mut again = CommitBatch::default();
+    message(store, &mut again, 1);
+    let mut row = again.journal.remove(0);
+    row.id = JournalId(2);
+    let only = |row: &JournalRow| CommitBatch { journal: vec![row.clone()], ..CommitBatch::default() };
+    assert!(matches!(store.commit(&only(&row)).await, Err(CommitError::Conflict)));
+    // As a duplicate it may stand there, as often as it comes.
+    (row.disposition, row.duplicate_of) = (Disposition::Duplicate, Some(JournalId(1)));
+    for id in [2, 3] {
+        store.commit(&only(&JournalRow { id: JournalId(id), ..row.clone() })).await.unwrap();
+    }
+    let dedupe = row.dedupe.unwrap();
+    let found = store.find(&FindRequest { dedupe: vec![dedupe], ..FindRequest::default() }).await.unwrap();
+    assert_eq!(found.duplicates[&dedupe].journal_id, JournalId(1));
+    // Once the first gave its hash up, the same bytes are new again.
+    (row.disposition, row.id) = (Disposition::Applied, JournalId(4));
+    store.commit(&CommitBatch { dedupe_released: vec![JournalId(1)], ..only(&row) }).await.unwrap();
+    let counts = store.journal_counts(JournalId(0)).await.unwrap();
+    assert_eq!(counts, [("main".to_owned(), Disposition::Applied, 2), ("main".to_owned(), Disposition::Duplicate, 2)]);
+}
+
+async fn facts_come_back_sorted_and_each_once(store: &Store) {
+    let mut batch = CommitBatch::default();
+    let key = message(store, &mut batch, 1);
+    batch.facts = vec![fact(store, &key, 1, "late", at(30)), fact(store, &key, 1, "early", at(10)), fact(store, &key, 1, "mid", at(20))];
+    batch.facts.push(fact(store, &key, 1, "mid", at(20)));
+    store.commit(&batch).await.unwrap();
+    store.commit(&CommitBatch { facts: vec![fact(store, &key, 1, "early", at(10))], ..CommitBatch::default() }).await.unwrap();
+    let facts = store.facts(&[1, 2]).await.unwrap();
+    assert_eq!(facts[&1].iter().map(|fact| fact.body.clone()).collect::<Vec<_>>(), ["early", "mid", "late"].map(document));
+    let hash = |content| store.look_up_hash(LookUpKind::Fact, &[content]);
+    let known = store.facts_known(&[(1, hash("mid")), (1, hash("new")), (2, hash("mid")), (1, hash("late"))]).await.unwrap();
+    assert_eq!(known, HashSet::from([(1, hash("mid")), (1, hash("late"))]));
+}
+
+async fn a_merged_patient_leads_to_the_one_that_counts(store: &Store) {
+    with_messages(store, 1..=3).await;
+    let found = store.find(&FindRequest { patients: vec![1, 2, 3], ..FindRequest::default() }).await.unwrap();
+    let absorbed = |n: usize, into| {
+        let row = &found.patients[n];
+        PatientRow { id: row.id, version: 2, absorbed_into: Some(into), key: row.key.clone(), doc: row.doc.clone() }
+    };
+    store.commit(&CommitBatch { patients: vec![absorbed(0, 2), absorbed(1, 3)], ..CommitBatch::default() }).await.unwrap();
+    let look_ups = vec![store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "1"])];
+    let found = store.find(&FindRequest { look_ups, ..FindRequest::default() }).await.unwrap();
+    assert_eq!(found.patients.iter().map(|row| (row.id, row.absorbed_into)).collect::<Vec<_>>(), [(1, Some(2)), (2, Some(3)), (3, None)]);
+    assert_eq!(found.visits.len(), 3);
+    // A visit that was moved and not sealed anew still opens.
+    let mut moved = CommitBatch::default();
+    message(store, &mut moved, 1);
+    let row = VisitRow { patient_id: 3, version: 2, key: found.patients[0].key.clone(), ..moved.visits.remove(0) };
+    store.commit(&CommitBatch { visits: vec![row], ..CommitBatch::default() }).await.unwrap();
+    let found = store.find(&FindRequest { patients: vec![3], ..FindRequest::default() }).await.unwrap();
+    assert_eq!(found.visits.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 3]);
+}
+
+async fn quarantine_is_entered_found_and_left(store: &Store) {
+    with_messages(store, 1..=2).await;
+    let patient = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "1"]);
+    let row = |n, patient_hash| QuarantineRow {
+        journal_id: JournalId(n),
+        reason: "identity_conflict".to_owned(),
+        since: at(5),
+        patient_hash,
+        visit_hash: Some(LookUpHash([9; 16])),
+        state: "waiting".to_owned(),
+    };
+    let rows = vec![row(1, Some(patient)), row(2, None)];
+    store.commit(&CommitBatch { quarantine: rows.clone(), ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(store.quarantine_page(JournalId(0), 9).await.unwrap(), rows);
+    assert_eq!(store.quarantine_by_hashes(&[patient]).await.unwrap(), rows[..1]);
+    assert_eq!(store.quarantine_by_hashes(&[LookUpHash([9; 16]), patient]).await.unwrap(), rows);
+    let settled = JournalSettled { id: JournalId(1), disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) };
+    let left = CommitBatch { quarantine_left: vec![JournalId(1)], journal_settled: vec![settled], ..CommitBatch::default() };
+    store.commit(&left).await.unwrap();
+    assert_eq!(store.quarantine_count().await.unwrap(), 1);
+    let stored = store.journal_message(JournalId(1)).await.unwrap().unwrap();
+    assert_eq!((stored.disposition, stored.reason.as_deref()), (Disposition::Rejected, Some("discarded")));
+}
+
+async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {
+    let cost = async |ids: std::ops::RangeInclusive<i64>| {
+        let mut batch = CommitBatch::default();
+        let request = FindRequest {
+            dedupe: ids.clone().map(|n| LookUpHash([u8::try_from(n).unwrap(); 16])).collect(),
+            look_ups: ids.clone().map(|n| store.look_up_hash(LookUpKind::Visit, &["GHH", &n.to_string()])).collect(),
+            patients: vec![1],
+            ..FindRequest::default()
+        };
+        for n in ids {
+            message(store, &mut batch, n);
+        }
+        let before = store.n_statements();
+        store.find(&request).await.unwrap();
+        batch.look_ups.truncate(64);
+        store.commit(&batch).await.unwrap();
+        store.n_statements() - before
+    };
+    with_messages(store, 1..=1).await;
+    let single = cost(2..=2).await;
+    assert_eq!(cost(3..=66).await, single);
+    assert!(single <= 20, "{single}");
+}
+
+async fn a_commit_that_nobody_waits_for_still_happens(store: &Store) {
+    let mut batch = CommitBatch::default();
+    message(store, &mut batch, 1);
+    {
+        let mut commit = Box::pin(store.commit(&batch));
+        // One poll starts the write; then the waiting is given up.
+        assert!(futures_util::poll!(commit.as_mut()).is_pending());
+    }
+    store.put_setting("after", vec![]).await.unwrap();
+    assert!(store.journal_message(JournalId(1)).await.unwrap().is_some());
+}
+
+async fn concurrent_commits_lose_nothing_and_keep_the_chain(store: &Store) {
+    let commits = (0..16).map(|n| async move { with_messages(store, n * 10 + 1..=n * 10 + 10).await });
+    futures_util::future::join_all(commits).await;
+    assert_eq!(store.outbox_depth().await.unwrap().n_pending, 160);
+    assert_eq!(store.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 160 });
+}
+
+/// Stamps out one test per part of the contract and database.
+macro_rules! contract {
+    ($($name:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                let house = super::House::new();
+                let store = house.open().await;
+                super::$name(&store).await;
+                store.close().await;
+            })+
+        }
+    };
+}
+
+contract!(
+    what_is_written_comes_back,
+    a_stale_version_is_a_conflict_and_leaves_nothing_behind,
+    a_message_is_in_the_journal_once,
+    facts_come_back_sorted_and_each_once,
+    a_merged_patient_leads_to_the_one_that_counts,
+    quarantine_is_entered_found_and_left,
+    a_batch_costs_as_many_statements_as_a_single_message,
+    a_commit_that_nobody_waits_for_still_happens,
+    concurrent_commits_lose_nothing_and_keep_the_chain,
+);
+
+#[tokio::test]
+async fn nothing_of_a_content_stands_in_the_file() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=20).await;
+    let scan = || {
+        for entry in std::fs::read_dir(house.path.parent().unwrap()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            assert!(!bytes.windows(8).any(|window| MARKER.as_bytes().starts_with(window)), "a content is legible in a file of the store");
+        }
+    };
+    scan();
+    store.close().await;
+    scan();
+}
+
+#[tokio::test]
+async fn a_store_opens_again_with_its_key_and_with_no_other() {
+    let house = House::new();
+    assert!(!super::exists(&house.options(KEY).url).unwrap());
+    assert!(matches!(Store::open_read_only(house.options(KEY)).await, Err(StoreError::NotMigrated)));
+    let store = house.open().await;
+    let hash = store.look_up_hash(LookUpKind::Visit, &["GHH", "1"]);
+    with_messages(&store, 1..=1).await;
+    store.close().await;
+    drop(store);
+    assert!(super::exists(&house.options(KEY).url).unwrap());
+    assert!(matches!(Store::open(house.options(OTHER_KEY)).await, Err(StoreError::WrongKey)));
+    let store = house.open().await;
+    assert_eq!(store.look_up_hash(LookUpKind::Visit, &["GHH", "1"]), hash);
+    assert_eq!(store.find(&FindRequest { look_ups: vec![hash], ..FindRequest::default() }).await.unwrap().visits.len(), 1);
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused_and_a_reader_is_not() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=1).await;
+    let refused = Store::open(house.options(KEY)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
+    let reader = Store::open_read_only(house.options(KEY)).await.unwrap();
+    assert_eq!(reader.pending_outbox(9, None).await.unwrap().len(), 1);
+    assert!(matches!(reader.settle_outbox(&[1]).await, Err(StoreError::ReadOnly)));
+    reader.close().await;
+    store.close().await;
+    drop(store);
+    Store::open(house.options(KEY)).await.unwrap();
+}
+
+#[tokio::test]
+async fn blobs_that_were_swapped_do_not_open() {
+    let house = House::new();
+    let store = house.open().await;
+    let mut batch = CommitBatch::default();
+    let key = message(&store, &mut batch, 1);
+    let other = VisitRow { id: 2, room_id: None, key: key.clone(), ..batch.visits[0].clone() };
+    batch.visits.push(other);
+    batch.facts.push(fact(&store, &key, 1, "second", at(2)));
+    store.commit(&batch).await.unwrap();
+    house.tamper("UPDATE visits SET doc = (SELECT doc FROM visits v WHERE v.id = 3 - visits.id)").await;
+    house.tamper("UPDATE facts SET body = (SELECT body FROM facts f WHERE f.hash <> facts.hash)").await;
+    let found = store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await;
+    assert!(matches!(found, Err(StoreError::Unsealed { .. })));
+    assert!(matches!(store.facts(&[1]).await, Err(StoreError::Unsealed { .. })));
+    house.tamper("UPDATE outbox SET body = x'00'").await;
+    assert!(matches!(store.pending_outbox(9, None).await, Err(StoreError::Form { .. })));
+}
+
+#[tokio::test]
+async fn a_changed_or_missing_audit_row_breaks_the_chain() {
+    for (statement, broken) in [
+        ("UPDATE audit SET at_us = at_us + 1 WHERE id >> 10 = 5", ChainVerdict::Broken { id: 5 * 1024 + 3 }),
+        ("UPDATE audit SET kind = 'x' WHERE id >> 10 = 1", ChainVerdict::Broken { id: 1024 + 3 }),
+        ("UPDATE audit SET body = body || x'00' WHERE id >> 10 = 9", ChainVerdict::Broken { id: 9 * 1024 + 3 }),
+        ("DELETE FROM audit WHERE id >> 10 = 5", ChainVerdict::Broken { id: 6 * 1024 + 3 }),
+        ("DELETE FROM audit WHERE id >> 10 = 20", ChainVerdict::Truncated { id: 20 * 1024 + 3 }),
+    ] {
+        let house = House::new();
+        let store = house.open().await;
+        with_messages(&store, 1..=20).await;
+        assert_eq!(house.tamper(statement).await, 1);
+        assert_eq!(store.verify_audit_chain().await.unwrap(), broken, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn when_a_patient_key_is_gone_the_rest_stays_readable() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=2).await;
+    house.tamper("DELETE FROM patients WHERE id = 1").await;
+    let audit = store.audit_page(None, i64::MIN, 9).await.unwrap();
+    assert_eq!(audit.iter().map(|row| row.body.is_some()).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(store.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 2 });
+    assert!(matches!(store.journal_message(JournalId(1)).await, Err(StoreError::Unsealed { .. })));
+}
+
+#[tokio::test]
+async fn after_a_full_disk_the_store_writes_again() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=1).await;
+    let super::Backend::Sqlite(backend) = &store.backend;
+    backend.limit_pages(true).await;
+    let mut batch = CommitBatch::default();
+    for n in 2..=200 {
+        message(&store, &mut batch, n);
+    }
+    let error = store.commit(&batch).await.unwrap_err();
+    assert!(error.is_transient() && matches!(error, CommitError::Store(StoreError::Full { .. })), "{error}");
+    backend.limit_pages(false).await;
+    store.commit(&batch).await.unwrap();
+    assert_eq!(store.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 200 });
+}
+
+#[tokio::test]
+async fn every_statement_prepares_and_none_reads_a_whole_table() {
+    use sqlx::ConnectOptions;
+    use sqlx::Row;
+    let house = House::new();
+    let store = house.open().await;
+    store.close().await;
+    let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).connect().await.unwrap();
+    for statement in sql::ALL.iter().copied().chain(sqlite_sql::all()) {
+        let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let plan = sqlx::query(explained).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let steps: Vec<String> = plan.iter().map(|row| row.get::<String, _>("detail")).collect();
+        for table in ["journal", "patients", "visits", "facts", "look_ups"] {
+            let scans = steps.iter().any(|step| *step == format!("SCAN {table}"));
+            assert!(!scans, "{statement}: {steps:?}");
+        }
+    }
+}
+
+#[test]
+fn both_databases_have_the_same_migrations() {
+    let files = |folder: &str| {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations").join(folder);
+        let mut names: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(files("sqlite"), files("postgres"));
+}

@@ -1,0 +1,154 @@
+//! What both databases are asked to do, in their own columns.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::store::chain::Head;
+use crate::store::error::StoreError;
+use crate::store::error::Trouble;
+use crate::store::rows::AuditRow;
+use crate::store::sealed::AuditColumns;
+use crate::store::sealed::KnownColumns;
+use crate::store::sealed::LookUpColumns;
+use crate::store::sealed::PatientColumns;
+use crate::store::sealed::SealedBatch;
+use crate::store::sealed::VisitColumns;
+use crate::store::sealed::VisitIndexed;
+use crate::store::sealed::seal_audit;
+use crate::store::sealing::Keys;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+use crate::store::sealing::Table;
+use crate::store::sealing::key_id;
+
+/// One write, a transaction of its own.
+#[derive(Debug)]
+pub(super) enum Write {
+    Commit(Box<SealedBatch>),
+    Settle(Vec<i64>),
+    /// Sets an event aside, or puts it back.
+    Park {
+        seq: i64,
+        reason: Option<String>,
+    },
+    Put {
+        key: String,
+        value: Vec<u8>,
+    },
+    /// Values that are kept as they are when they are there.
+    Keep(Vec<(String, Vec<u8>)>),
+}
+
+/// A write with what sealing the audit rows takes.
+#[derive(Debug)]
+pub(super) struct SealedWrite {
+    pub(super) write: Write,
+    pub(super) lane: u16,
+    pub(super) keys: AuditKeys,
+}
+
+/// The keys, where there are audit rows to seal.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AuditKeys(pub(super) Option<Arc<Keys>>);
+
+impl AuditKeys {
+    /// Where the chain ends now, and the rows.
+    pub(super) fn seal_audit(&self, lane: u16, end: Option<Vec<u8>>, rows: &[AuditRow]) -> Result<(Vec<u8>, Vec<AuditColumns>), StoreError> {
+        let form = StoreError::Form { table: Table::Audit };
+        let Some(keys) = &self.0 else { return Err(form) };
+        let head = end.map_or(Some(Head::default()), |bytes| Head::from_bytes(&bytes)).ok_or(form)?;
+        let (head, columns) = seal_audit(keys, lane, head, rows)?;
+        Ok((head.to_bytes(), columns))
+    }
+}
+
+impl SealedWrite {
+    /// Whether somebody is told that it is on disk. A settled event that comes back after a power cut is only sent once more.
+    pub(super) const fn is_durable(&self) -> bool {
+        !matches!(self.write, Write::Settle(_))
+    }
+}
+
+/// Where in `meta` a chain's end stands.
+pub(super) fn end_key(lane: u16) -> String {
+    format!("audit_end/{lane}")
+}
+
+/// Whether what stands is what was read; no row counts as version 0.
+pub(super) fn agree(read: &[(i64, i64)], stored: impl Iterator<Item = (i64, i64)>) -> Result<(), Trouble> {
+    let stored: HashMap<i64, i64> = stored.collect();
+    let same = read.iter().all(|(id, version)| stored.get(id).copied().unwrap_or(0) == *version);
+    if same { Ok(()) } else { Err(Trouble::Conflict) }
+}
+
+/// Visits as they stand before a commit.
+#[derive(Debug, Default)]
+pub(super) struct Stored(HashMap<i64, VisitIndexed>);
+
+impl Stored {
+    pub(super) fn new(rows: Vec<VisitIndexed>) -> Self {
+        Self(rows.into_iter().map(|row| (row.0, row)).collect())
+    }
+
+    /// Whether the row stands already with the same indexed columns.
+    pub(super) fn indexed_alike(&self, row: &VisitColumns) -> bool {
+        self.0.get(&row.0).is_some_and(|stored| (stored.2, stored.3, stored.4, stored.5) == (row.1, row.4, row.5, row.6))
+    }
+}
+
+/// What is looked for.
+#[derive(Debug)]
+pub(super) struct RawFind<'a> {
+    pub(super) dedupe: &'a [LookUpHash],
+    pub(super) look_ups: &'a [LookUpHash],
+    pub(super) visits: &'a [i64],
+    pub(super) patients: &'a [i64],
+}
+
+/// What was found, still sealed.
+#[derive(Debug, Default)]
+pub(super) struct RawFound {
+    pub(super) known: Vec<KnownColumns>,
+    pub(super) look_ups: Vec<LookUpColumns>,
+    pub(super) visits: Vec<VisitColumns>,
+    pub(super) patients: Vec<PatientColumns>,
+    /// Data keys of patients that are not among the patients, and under whose keys something is still sealed.
+    pub(super) keys: Vec<(i64, Vec<u8>)>,
+}
+
+impl RawFound {
+    fn targets(&self, wanted: impl Fn(LookUpKind) -> bool) -> impl Iterator<Item = i64> {
+        self.look_ups.iter().filter(move |row| LookUpKind::from_number(row.2).is_some_and(&wanted)).map(|row| row.1)
+    }
+
+    pub(super) fn visits_wanted(&self, request: &RawFind<'_>) -> Vec<i64> {
+        let ids: BTreeSet<i64> = request.visits.iter().copied().chain(self.targets(LookUpKind::leads_to_visits)).collect();
+        ids.into_iter().collect()
+    }
+
+    pub(super) fn patients_wanted(&self, request: &RawFind<'_>) -> Vec<i64> {
+        let of_visits = self.visits.iter().map(|row| row.1);
+        let ids: BTreeSet<i64> = request.patients.iter().copied().chain(self.targets(|kind| kind == LookUpKind::Patient)).chain(of_visits).collect();
+        ids.into_iter().collect()
+    }
+
+    pub(super) fn patient_ids(&self) -> Vec<i64> {
+        self.patients.iter().map(|row| row.0).collect()
+    }
+
+    pub(super) fn add_visits(&mut self, more: Vec<VisitColumns>) {
+        self.visits.extend(more);
+        self.visits.sort_unstable_by_key(|row| row.0);
+        self.visits.dedup_by_key(|row| row.0);
+    }
+
+    pub(super) fn keys_missing(&self) -> Result<Vec<i64>, StoreError> {
+        let mut missing: BTreeSet<i64> = self.visits.iter().map(|row| key_id(Table::Visits, &row.9)).collect::<Result<_, _>>()?;
+        for (id, ..) in &self.patients {
+            missing.remove(id);
+        }
+        missing.remove(&0);
+        Ok(missing.into_iter().collect())
+    }
+}
