@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::config::reader;
 use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tls;
@@ -114,6 +115,6 @@ pub(super) fn read(raw: &RawAdmin, reader: &mut Reader<'_>) -> (AdminConfig, Opt
         }
         tokens.push(AdminToken { name: raw.name.clone(), role: raw.role, token });
     }
-    let address = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let address = listen.unwrap_or(reader::UNREADABLE_ADDRESS);
     (AdminConfig { listen: address, tls, tokens }, listen)
 }

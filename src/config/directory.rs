@@ -56,7 +56,7 @@ pub(super) fn read(raw: &RawDirectory, reader: &mut Reader<'_>) -> DirectoryConf
     let section = KeyPath::of("directory");
     let path = |text: &str| (!text.is_empty()).then(|| reader.path(text));
     let (staff, units) = (path(&raw.staff), path(&raw.units));
-    let include_unknown_staff = raw.unknown_staff.map_or(staff.is_none(), |unknown| unknown == RawUnknownStaff::Include);
+    let include_unknown_staff = raw.unknown_staff.map_or_else(|| staff.is_none(), |unknown| unknown == RawUnknownStaff::Include);
     if include_unknown_staff && staff.is_some() {
         reader.warn(
             &section.key("unknown_staff"),

@@ -16,6 +16,7 @@ use crate::care::fact::Confidentiality;
 use crate::config::feed_values as values;
 use crate::config::feed_values::AddressRange;
 use crate::config::feed_values::EmptyClears;
+use crate::config::reader;
 use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tls;
@@ -476,7 +477,7 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         raw.senders.iter().enumerate().map(|(index, raw)| sender(raw, requires_client_certificates, &path.key("senders").index(index), reader));
     let feed = FeedConfig {
         name: FeedName::new(&raw.name),
-        listen: listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0))),
+        listen: listen.unwrap_or(reader::UNREADABLE_ADDRESS),
         senders: senders.collect(),
         tls,
         max_frame_bytes,

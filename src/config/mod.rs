@@ -128,7 +128,7 @@ impl Config {
         let schema = schema();
         let mut misfits = shape::overlay(&mut tree, &schema, environment.overrides());
         misfits.extend(shape::check(&mut tree, &schema));
-        let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        let base = file.and_then(Path::parent).unwrap_or_else(|| Path::new(""));
         let mut reader = Reader {
             tree: &tree,
             file,

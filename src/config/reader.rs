@@ -15,6 +15,9 @@ use crate::config::tree::At;
 use crate::config::tree::KeyPath;
 use crate::config::tree::Node;
 
+/// Stands where an address could not be read, which is reported: no such configuration is ever used.
+pub(super) const UNREADABLE_ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
 /// Reads values and collects what is wrong with them.
 pub(super) struct Reader<'a> {
     /// Where values stand.

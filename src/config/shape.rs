@@ -197,13 +197,11 @@ fn check_table(node: &mut Node, shape: Shape<'_>, path: &KeyPath, misfits: &mut 
     };
     entries.retain(|key, entry| {
         let path = path.key(key);
-        match shape.property(key) {
-            Some(inner) => check_node(entry, inner, &path, misfits),
-            None => {
-                misfits.push(Misfit { path, at: entry.at.clone(), rule: shape.nearest(key) });
-                false
-            }
-        }
+        let Some(inner) = shape.property(key) else {
+            misfits.push(Misfit { path, at: entry.at.clone(), rule: shape.nearest(key) });
+            return false;
+        };
+        check_node(entry, inner, &path, misfits)
     });
     true
 }

@@ -26,7 +26,8 @@ pub struct TelemetryConfig {
 /// Reads the section.
 pub(super) fn read(raw: &RawTelemetry, reader: &mut Reader<'_>) -> TelemetryConfig {
     let is_http = raw.otlp.starts_with("http://") || raw.otlp.starts_with("https://");
-    if !raw.otlp.is_empty() && !(is_http && Endpoint::of_url(&raw.otlp, 4317).is_some()) {
+    let is_usable = is_http && Endpoint::of_url(&raw.otlp, 4317).is_some();
+    if !raw.otlp.is_empty() && !is_usable {
         reader.problem(&KeyPath::of("telemetry").key("otlp"), "must be empty, or a URL such as `http://127.0.0.1:4317`");
     }
     TelemetryConfig { otlp: (!raw.otlp.is_empty()).then(|| raw.otlp.clone()) }

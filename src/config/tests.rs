@@ -343,7 +343,7 @@ fn variables_override_and_unknown_ones_are_named() {
     assert_eq!(config.feeds[0].reading.facility.as_str(), "7");
     assert_eq!(config.feeds[0].reading.class_map["OBS"].as_str(), "O");
     assert_eq!(config.feeds[1].name.as_str(), "second");
-    assert_eq!(config.policy.classes.iter().map(|class| class.as_str()).collect::<Vec<_>>(), ["I", "O"]);
+    assert_eq!(config.policy.classes.iter().map(crate::ids::PatientClass::as_str).collect::<Vec<_>>(), ["I", "O"]);
     assert_eq!(config.policy.day_classes.len(), 1);
     assert!(config.policy.publish_expected);
     check_with(
@@ -441,7 +441,7 @@ fn a_named_file_that_is_not_there_is_an_error() {
 proptest! {
     #[test]
     fn no_text_makes_it_panic(text in any::<String>()) {
-        let _ = load(&text, &[]);
+        drop(load(&text, &[]));
     }
 
     #[test]
@@ -450,11 +450,11 @@ proptest! {
             if index == line { text.split_once('=').map_or_else(|| value.clone(), |(key, _)| format!("{key}= {value}")) } else { text.to_owned() }
         });
         let text = mutated.collect::<Vec<_>>().join("\n");
-        let _ = load(&text, &[("WARDROOM_ROOMS__NAME", &value)]);
+        drop(load(&text, &[("WARDROOM_ROOMS__NAME", &value)]));
     }
 
     #[test]
     fn no_variable_makes_it_panic(name in "[A-Z0-9_]{0,20}", value in any::<String>()) {
-        let _ = load(FEED, &[(&format!("WARDROOM_{name}"), &value), (&format!("WARDROOM_FEEDS__{name}"), &value), (&format!("WARDROOM_ROOMS__{name}"), &value)]);
+        drop(load(FEED, &[(&format!("WARDROOM_{name}"), &value), (&format!("WARDROOM_FEEDS__{name}"), &value), (&format!("WARDROOM_ROOMS__{name}"), &value)]));
     }
 }
