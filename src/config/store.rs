@@ -1,0 +1,117 @@
+//! `[store]`: where durable state lives and what it is sealed with.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::config::endpoint::Endpoint;
+use crate::config::reader::Reader;
+use crate::config::tree::KeyPath;
+
+/// Where durable state lives.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawStore {
+    /// `sqlite:PATH` (relative to this file), or `postgres://USER@HOST/DATABASE`. A secret: may be `file:PATH` or `env:NAME`.
+    url: String,
+    /// The master key: 32 bytes in base64. A secret: may be `file:PATH` or `env:NAME`. A file that is not there is made, with mode 0600, beside a new SQLite database.
+    key: String,
+}
+
+impl Default for RawStore {
+    fn default() -> Self {
+        Self { url: "sqlite:wardroom.db".to_owned(), key: "file:wardroom.key".to_owned() }
+    }
+}
+
+/// Where durable state lives and what it is sealed with.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The database.
+    pub url: StoreUrl,
+    /// The master key.
+    pub key: KeySource,
+}
+
+/// Which database.
+#[derive(Clone, Debug)]
+pub enum StoreUrl {
+    /// A file.
+    Sqlite(PathBuf),
+    /// In memory, gone at the end.
+    SqliteInMemory,
+    /// A server; the URL may hold a password.
+    Postgres {
+        /// The whole URL.
+        url: SecretString,
+        /// The server, where the URL names one (it may name a socket instead).
+        server: Option<Endpoint>,
+    },
+}
+
+/// Where the master key is.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In this file, which the store makes beside a new SQLite database.
+    File(PathBuf),
+    /// Given: base64.
+    Given(SecretString),
+}
+
+/// Reads the section.
+pub(super) fn read(raw: &RawStore, reader: &mut Reader<'_>) -> StoreConfig {
+    let section = KeyPath::of("store");
+    StoreConfig { url: url(&raw.url, &section.key("url"), reader), key: key(&raw.key, &section.key("key"), reader) }
+}
+
+fn url(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> StoreUrl {
+    let secret = reader.secret(path, raw);
+    let url = secret.expose_secret();
+    if let Some(file) = url.strip_prefix("sqlite:") {
+        let file = file.strip_prefix("//").unwrap_or(file);
+        let file = file.split_once('?').map_or(file, |(file, _)| file);
+        match file {
+            ":memory:" => StoreUrl::SqliteInMemory,
+            "" => {
+                reader.problem(path, "names no file after `sqlite:`");
+                StoreUrl::SqliteInMemory
+            }
+            file => StoreUrl::Sqlite(reader.path(file)),
+        }
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let server = Endpoint::of_url(url, 5432);
+        StoreUrl::Postgres { url: secret, server }
+    } else {
+        reader.problem(path, "must begin with `sqlite:` or `postgres://`");
+        StoreUrl::SqliteInMemory
+    }
+}
+
+fn key(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> KeySource {
+    if let Some(file) = raw.strip_prefix("file:") {
+        let file = reader.path(file);
+        if let Ok(text) = std::fs::read_to_string(&file) {
+            check_key(text.trim(), path, reader);
+        }
+        return KeySource::File(file);
+    }
+    let secret = reader.secret(path, raw);
+    check_key(secret.expose_secret(), path, reader);
+    KeySource::Given(secret)
+}
+
+fn check_key(text: &str, path: &KeyPath, reader: &mut Reader<'_>) {
+    use base64::Engine as _;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(text);
+    if bytes.map_or(0, |bytes| bytes.len()) != 32 {
+        reader.problem_with_hint(
+            path,
+            "must be 32 bytes in base64",
+            "`head -c 32 /dev/urandom | base64` makes one; `file:PATH` reads one from a file",
+        );
+    }
+}
