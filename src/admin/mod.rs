@@ -1,4 +1,4 @@
-//! The door for operators: `/livez`, `/readyz` and `/metrics` over plain HTTP/1.1.
+//! The door for operators: `/livez`, `/readyz` and `/metrics` over HTTP/1.1, with TLS when the configuration has a certificate for it.
 //!
 //! These three need no login and so hold no PHI: readiness says which part is in trouble and what to do about it, metrics are counts. A peer that is
 //! slow, idle or talks too much is cut off, so that a probe always gets through.
@@ -25,9 +25,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,53 +64,74 @@ impl std::fmt::Debug for AdminState {
     }
 }
 
-/// Answers requests until it is told to stop, then lets open ones end for two seconds.
-pub async fn serve(listener: TcpListener, state: AdminState, stop: CancellationToken) {
-    serve_within(listener, state, stop, HEADER_TIMEOUT).await;
+/// Answers requests until it is told to stop, then lets open ones end for two seconds. Plain HTTP without `tls`.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, state: AdminState, stop: CancellationToken) {
+    Door { tls: tls.map(TlsAcceptor::from), router: router(state), header_timeout: HEADER_TIMEOUT, stop }.serve(listener).await;
 }
 
-async fn serve_within(listener: TcpListener, state: AdminState, stop: CancellationToken, header_timeout: Duration) {
-    let router = router(state);
-    let connections = TaskTracker::new();
-    let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let next = async {
-            let seat = Arc::clone(&seats).acquire_owned().await;
-            (seat, listener.accept().await)
-        };
-        let Some((seat, accepted)) = stop.run_until_cancelled(next).await else { break };
-        match accepted {
-            Ok((stream, _)) => {
-                let connection = talk(stream, router.clone(), stop.clone(), header_timeout);
-                connections.spawn(async move {
-                    connection.await;
-                    drop(seat);
-                });
+/// What every connection needs.
+#[derive(Clone)]
+struct Door {
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    /// A constant but in tests, which do not want to wait for it.
+    header_timeout: Duration,
+    stop: CancellationToken,
+}
+
+impl Door {
+    async fn serve(self, listener: TcpListener) {
+        let connections = TaskTracker::new();
+        let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let next = async {
+                let seat = Arc::clone(&seats).acquire_owned().await;
+                (seat, listener.accept().await)
+            };
+            let Some((seat, accepted)) = self.stop.run_until_cancelled(next).await else { break };
+            match accepted {
+                Ok((stream, _)) => {
+                    let door = self.clone();
+                    connections.spawn(async move {
+                        door.greet(stream).await;
+                        drop(seat);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the admin port cannot accept a connection; check the limit of open files");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the admin port cannot accept a connection; check the limit of open files");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+        }
+        connections.close();
+        connections.wait().await;
+    }
+
+    /// One connection, from its handshake to its end.
+    async fn greet(self, stream: TcpStream) {
+        let Some(tls) = self.tls.clone() else { return self.talk(stream).await };
+        let handshake = self.stop.run_until_cancelled(tokio::time::timeout(self.header_timeout, tls.accept(stream)));
+        match handshake.await {
+            Some(Ok(Ok(stream))) => self.talk(stream).await,
+            Some(Ok(Err(error))) => tracing::debug!(%error, "an admin connection ended in its handshake"),
+            Some(Err(_)) | None => {}
         }
     }
-    connections.close();
-    connections.wait().await;
-}
 
-/// One connection, to its end.
-async fn talk(stream: TcpStream, router: Router, stop: CancellationToken, header_timeout: Duration) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(MAX_HEADER_BYTES);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
+    async fn talk(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin) {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(MAX_HEADER_BYTES);
+        let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router)));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "an admin connection ended early");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an admin connection ended early");
     }
 }
 

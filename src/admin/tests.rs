@@ -9,13 +9,16 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::AdminState;
+use super::Door;
 use super::HEADER_TIMEOUT;
 use super::readiness::Readiness;
 use super::readiness::Reason;
-use super::serve_within;
+use super::router;
 
 struct Admin {
     address: SocketAddr,
@@ -25,17 +28,17 @@ struct Admin {
 }
 
 async fn admin() -> Admin {
-    admin_within(HEADER_TIMEOUT).await
+    admin_with(HEADER_TIMEOUT, None).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test waits for the task itself")]
-async fn admin_within(header_timeout: Duration) -> Admin {
+async fn admin_with(header_timeout: Duration, tls: Option<TlsAcceptor>) -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let readiness = Readiness::default();
     let stop = CancellationToken::new();
     let state = AdminState { readiness: readiness.clone(), metrics: Arc::new(|| "wardroom_rooms 3\n".to_owned()) };
-    let server = tokio::spawn(serve_within(listener, state, stop.clone(), header_timeout));
+    let server = tokio::spawn(Door { tls, router: router(state), header_timeout, stop: stop.clone() }.serve(listener));
     Admin { address, readiness, stop, server }
 }
 
@@ -111,7 +114,7 @@ async fn other_paths_methods_and_endless_headers_are_refused() {
 
 #[tokio::test]
 async fn a_peer_that_says_nothing_is_cut_off() {
-    let admin = admin_within(Duration::from_millis(50)).await;
+    let admin = admin_with(Duration::from_millis(50), None).await;
     let mut silent = TcpStream::connect(admin.address).await.unwrap();
     silent.write_all(b"GET /livez HT").await.unwrap();
     let mut answer = Vec::new();
@@ -128,4 +131,31 @@ async fn stopping_does_not_wait_for_idle_peers() {
     let _half_a_request = TcpStream::connect(admin.address).await.unwrap();
     admin.stop.cancel();
     tokio::time::timeout(Duration::from_secs(10), admin.server).await.expect("it stops by itself").unwrap();
+}
+
+#[tokio::test]
+async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let server = server.with_no_client_auth().with_single_cert(vec![issued.cert.der().clone()], key).unwrap();
+    let admin = admin_with(Duration::from_secs(5), Some(TlsAcceptor::from(Arc::new(server)))).await;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(issued.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let client = TlsConnector::from(Arc::new(client.with_root_certificates(roots).with_no_client_auth()));
+    let stream = TcpStream::connect(admin.address).await.unwrap();
+    let mut stream = client.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 200"));
+
+    let mut plain = TcpStream::connect(admin.address).await.unwrap();
+    plain.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    drop(plain.read_to_end(&mut answer).await);
+    assert!(!answer.starts_with(b"HTTP"));
 }

@@ -91,7 +91,7 @@ impl Source {
         for (number, line) in (1..).zip(self.code.lines()) {
             for (at, _) in line.match_indices("crate::").chain(line.match_indices("super::")) {
                 let before = line.get(..at).unwrap_or_default();
-                if before.ends_with("::") || before.ends_with("$") || before.ends_with(is_word) {
+                if before.ends_with("::") || before.ends_with('$') || before.ends_with(is_word) {
                     continue;
                 }
                 found.extend(self.resolve(line.get(at..).unwrap_or_default()).map(|path| (number, path)));
@@ -140,7 +140,9 @@ fn holds_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
         let after = line.get(at + word.len()..).and_then(|text| text.chars().next());
-        !(word.starts_with(is_word) && before.is_some_and(|c| is_word(c) || c == ':')) && !(word.ends_with(is_word) && after.is_some_and(is_word))
+        let runs_in = word.starts_with(is_word) && before.is_some_and(|c| is_word(c) || c == ':');
+        let runs_on = word.ends_with(is_word) && after.is_some_and(is_word);
+        !runs_in && !runs_on
     })
 }
 
