@@ -1,1 +1,59 @@
-//! wake
+//! Timers: visits whose room changes by itself are planned again when their time has come.
+//!
+//! The store knows when; nothing is kept in memory that a restart would lose. A wake-up decides nothing: it plans with what stands then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::care::change::Cause;
+use crate::care::change::CauseKind;
+use crate::intake::daemon::Intake;
+use crate::intake::daemon::WakeAt;
+use crate::store::Store;
+use crate::time::Clock;
+
+/// How many visits are woken at once.
+const PAGE: i64 = 64;
+/// The longest sleep: the machine's clock may be set, and other replicas write too.
+const LONGEST: Duration = Duration::from_secs(30);
+/// How long to wait after the store failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Wakes visits until it is stopped.
+pub async fn run<C: Clock>(store: Store, intake: Intake, wake: Arc<WakeAt>, clock: Arc<C>, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let pause = match turn(&store, &intake, &*clock).await {
+            Ok(pause) => pause,
+            Err(error) => {
+                tracing::warn!(%error, "rooms that are due cannot be planned yet");
+                RETRY
+            }
+        };
+        // What was noted before the store was asked is in its answer.
+        let noted = wake.take().map(|at| at.since(clock.now()));
+        let pause = noted.map_or(pause, |noted| noted.min(pause));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = wake.changed() => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Wakes everything that is due; says how long until the next is.
+async fn turn<C: Clock>(store: &Store, intake: &Intake, clock: &C) -> Result<Duration, crate::store::error::StoreError> {
+    loop {
+        let now = clock.now();
+        let due = store.due_wakes(now, PAGE).await?;
+        if due.is_empty() {
+            let next = store.next_wake().await?.map_or(LONGEST, |at| at.since(clock.now()));
+            return Ok(next.clamp(Duration::from_millis(1), LONGEST));
+        }
+        let visits = due.into_iter().map(|(visit, _)| (visit, Cause::of(CauseKind::Wake))).collect();
+        if !intake.replan(visits).await {
+            return Ok(RETRY);
+        }
+    }
+}

@@ -13,5 +13,4 @@ pub mod roster;
 mod team;
 pub mod plan;
 pub mod room;
-pub mod change;
 pub mod diff;

@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -69,6 +71,9 @@ pub enum BatchError {
     /// A stored document could not be read.
     #[error(transparent)]
     Form(#[from] FormError),
+    /// Planning failed by a fault of ours.
+    #[error("a fault in planning; the message is kept and waits\nhint: please report it, with the version")]
+    Fault,
     /// Others kept changing what the batch needed.
     #[error("the commit batch did not come to an end after {TRIES} tries")]
     Contended,
@@ -134,8 +139,8 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
             found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         let mut world = load(found)?;
         load_facts(context.store, &mut world, &with_facts).await?;
-        let taken = take_all(&mut world, work, &duplicates, &rules);
-        let done = match taken {
+        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, work, &duplicates, &rules)));
+        let done = match taken.map_err(|_| BatchError::Fault)? {
             Ok(done) => done,
             Err(need) => {
                 match need {
@@ -156,6 +161,16 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
         }
     }
     Err(BatchError::Contended)
+}
+
+/// Keeps a message that cannot be taken, and nothing else of it: it waits in quarantine.
+pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) -> Result<Done, BatchError> {
+    let verdict = Verdict::quarantined("internal_fault");
+    let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
+    let mut batch = CommitBatch::default();
+    journal(&mut batch, message, &verdict, None, &rules);
+    context.store.commit(&batch).await?;
+    Ok(Done { verdicts: vec![verdict], ..Done::default() })
 }
 
 /// What must be loaded for a batch: every identifier that its messages name.

@@ -62,9 +62,6 @@ impl World {
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
         let notify = !fact.load;
-        if matches!(fact.act, Act::DeleteVisit | Act::DeletePerson) {
-            return self.delete_request(fact, rules);
-        }
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
@@ -120,24 +117,24 @@ impl World {
         Ok(if counts { Taken::Applied } else { Taken::History })
     }
 
+    /// Why a fact has to wait, if it has to. Asked for every fact of a message before any of them is taken.
+    pub(crate) fn would_wait(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Option<Waits>, Need> {
+        if matches!(fact.act, Act::DeleteVisit | Act::DeletePerson) {
+            return Ok(self.has_something_to_delete(fact, rules)?.then_some(Waits::DeleteRequest));
+        }
+        if !speaks_of_a_visit(fact) {
+            return Ok(None);
+        }
+        Ok(if let Route::Waits(waits) = self.route(fact, rules)? { Some(waits) } else { None })
+    }
+
     /// A23 and A29: nothing is ever deleted on a message alone. Without anything to delete there is nothing to decide.
-    fn delete_request(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
-        let known = match &fact.visit {
-            Some(visit) if fact.act == Act::DeleteVisit => !self.find_visits(LookUpKind::Visit, &visit.id, rules)?.is_empty(),
-            _ => match self.find_patient(&fact.patient, rules)? {
-                Some(patient) => !self.open_visits(patient).is_empty(),
-                None => false,
-            },
-        };
-        if known {
-            return Ok(Taken::Waits(Waits::DeleteRequest));
+    fn has_something_to_delete(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
+        if let Some(visit) = fact.visit.as_ref().filter(|_| fact.act == Act::DeleteVisit) {
+            return Ok(!self.find_visits(LookUpKind::Visit, &visit.id, rules)?.is_empty());
         }
-        let patient = self.patient(&fact.patient, rules)?;
-        if let Some(entry) = self.patients.get_mut(&patient) {
-            entry.record.say(fact);
-            entry.is_dirty = true;
-        }
-        Ok(Taken::Applied)
+        let patient = self.find_patient(&fact.patient, rules)?;
+        Ok(patient.is_some_and(|patient| !self.open_visits(patient).is_empty()))
     }
 
     /// Finds the visit a fact is about.
@@ -400,7 +397,7 @@ pub(crate) fn cause_of(fact: &Fact) -> Cause {
 }
 
 fn speaks_of_a_visit(fact: &Fact) -> bool {
-    !matches!(fact.act, Act::Person | Act::Relate)
+    !matches!(fact.act, Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson)
 }
 
 /// Whether the fact itself says that visits go over to another patient.

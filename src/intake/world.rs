@@ -41,6 +41,9 @@ use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
 use crate::time::Timestamp;
 
+/// The status of a visit without a room.
+const NO_ROOM: &str = "none";
+
 /// Something the world lacks to go on; the batch fetches it and starts over.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Need {
@@ -103,7 +106,8 @@ pub(crate) struct VisitEntry {
     pub(crate) facts: Option<Vec<Fact>>,
     /// The facts of this batch.
     pub(crate) new_facts: Vec<Fact>,
-    pub(crate) status: Option<RoomStatus>,
+    /// The room's status, `none` while there is no room.
+    pub(crate) status: String,
     pub(crate) is_open: bool,
     pub(crate) wake_at: Option<Timestamp>,
     pub(crate) is_dirty: bool,
@@ -128,13 +132,11 @@ pub(crate) struct World {
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
     pub(crate) changes: Vec<RoomChange>,
     pub(crate) room_ids: RoomIds,
-    /// Whether everything there is was loaded, so that nothing can be lacking.
-    pub(crate) is_whole: bool,
 }
 
 impl World {
     /// An empty world.
-    pub(crate) fn new(room_ids: RoomIds, is_whole: bool) -> Self {
+    pub(crate) fn new(room_ids: RoomIds) -> Self {
         Self {
             patients: BTreeMap::new(),
             visits: BTreeMap::new(),
@@ -143,7 +145,15 @@ impl World {
             absent_look_ups: HashSet::new(),
             changes: Vec::new(),
             room_ids,
-            is_whole,
+        }
+    }
+
+    /// Gives visits of merged records to the record that counts.
+    pub(crate) fn settle_owners(&mut self) {
+        for visit in self.visits.values_mut() {
+            while let Some(next) = self.patients.get(&visit.patient).and_then(|entry| entry.absorbed_into) {
+                visit.patient = next;
+            }
         }
     }
 
@@ -227,7 +237,7 @@ impl World {
             document: VisitDocument::default(),
             facts: Some(Vec::new()),
             new_facts: Vec::new(),
-            status: None,
+            status: NO_ROOM.to_owned(),
             is_open: true,
             wake_at: None,
             is_dirty: true,
@@ -340,7 +350,7 @@ impl World {
         }
         if let Some(loser) = self.visits.get_mut(&from) {
             loser.document.rooms = rooms;
-            loser.status = Some(RoomStatus::Merged);
+            RoomStatus::Merged.as_str().clone_into(&mut loser.status);
         }
         for id in ids {
             self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, into);
@@ -402,9 +412,10 @@ impl World {
                 self.changes.push(change);
             }
         }
+        let status = status.map_or(NO_ROOM, RoomStatus::as_str);
         if visit.wake_at != wake_at || visit.status != status || visit.is_open != is_open {
             visit.wake_at = wake_at;
-            visit.status = status;
+            status.clone_into(&mut visit.status);
             visit.is_open = is_open;
             visit.is_dirty = true;
         }

@@ -13,7 +13,7 @@ use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
-use crate::store::Document;
+use crate::store::sealing::Document;
 
 /// The version that is written now.
 const PRESENT: u8 = 1;

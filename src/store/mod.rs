@@ -7,6 +7,7 @@
 
 pub mod chain;
 pub mod error;
+pub mod form;
 pub mod master_key;
 pub mod rows;
 pub mod sealing;

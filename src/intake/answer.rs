@@ -1,0 +1,207 @@
+//! From a frame to its answer: take apart, read, wait for the commit, acknowledge (HL7 v2.5.1 §2.9).
+//!
+//! It never answers before the commit and never after the feed's time-out: then the connection is closed, the sender sends again, and the message is
+//! found to be there already.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::adt::profile::Profile;
+use crate::hl7::ack;
+use crate::hl7::ack::AckHeader;
+use crate::hl7::ack::AckMode;
+use crate::hl7::ack::ErrDetail;
+use crate::hl7::ack::Outcome;
+use crate::hl7::ack::Severity;
+use crate::hl7::batch;
+use crate::ids::IdSource;
+use crate::intake::daemon::Intake;
+use crate::intake::look_ups::LookUps;
+use crate::intake::read::Arrived;
+use crate::intake::read::ReadMessage;
+use crate::intake::read::read;
+use crate::mllp::codec::Frame;
+use crate::mllp::session::Answer;
+use crate::mllp::session::Answerer;
+use crate::mllp::session::PeerInfo;
+use crate::time::Clock;
+use crate::time::Timestamp;
+
+/// Who says it sends: the connection, and MSH-3.1 and MSH-4.1 of the message.
+#[derive(Clone, Copy, Debug)]
+pub struct SenderClaim<'a> {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    /// The names in its client certificate.
+    pub certificate_names: &'a [String],
+    /// MSH-3.1 and MSH-4.1.
+    pub application: &'a str,
+    /// MSH-4.1.
+    pub facility: &'a str,
+}
+
+/// Decides whether a sender is one of those that the feed takes.
+pub type Permits = Arc<dyn Fn(&SenderClaim<'_>) -> bool + Send + Sync>;
+
+/// A feed as the intake sees it.
+#[derive(Clone)]
+pub struct Feed {
+    /// How its messages are read.
+    pub profile: Profile,
+    /// When it is answered.
+    pub ack_mode: AckMode,
+    /// Whether each of several messages in a frame is answered in a frame of its own.
+    pub answers_each: bool,
+    /// How long an answer may wait for the commit.
+    pub commit_timeout: Duration,
+    /// Who may send; absent is everybody who can connect.
+    pub permits: Option<Permits>,
+}
+
+impl std::fmt::Debug for Feed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed").field("name", &self.profile.name).finish_non_exhaustive()
+    }
+}
+
+/// Answers the frames of one feed.
+#[derive(Debug)]
+pub struct FeedAnswerer<C> {
+    feed: Arc<Feed>,
+    intake: Intake,
+    ids: Arc<IdSource>,
+    look_ups: LookUps,
+    clock: Arc<C>,
+}
+
+impl<C: Clock> FeedAnswerer<C> {
+    pub(crate) const fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
+        Self { feed, intake, ids, look_ups, clock }
+    }
+
+    fn arrived(&self) -> Arrived {
+        let at = self.clock.now();
+        Arrived { journal: crate::ids::JournalId(self.ids.next(at)), at, is_retry: false }
+    }
+
+    /// A frame that was too long: its message was not kept, which its sender must know.
+    fn refused(&self, prefix: &[u8]) -> Answer {
+        let header = AckHeader::recover_prefix(prefix);
+        let outcome = if header.control_id().is_some() { Outcome::Error } else { Outcome::Reject };
+        metrics::counter!("wardroom_frames_refused_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
+        tracing::warn!(feed = %self.feed.profile.name, n_prefix_bytes = prefix.len(), "a frame over the feed's `max_frame` was refused");
+        let error = ErrDetail { code: 207, location: None, severity: Severity::E };
+        let arrived = self.arrived();
+        match ack::answers(&header, self.feed.ack_mode, outcome) {
+            Some(code) => Answer::Frames(vec![ack::build(&header, code, Some(&error), arrived.at, &arrived.journal.to_string())]),
+            None => Answer::Silent,
+        }
+    }
+
+    fn is_permitted(&self, peer: &PeerInfo, message: &[u8]) -> bool {
+        self.feed.permits.as_ref().is_none_or(|permits| {
+            let decoded = crate::hl7::charset::decode(message, None);
+            let Ok(message) = crate::hl7::message::Message::of(&decoded) else { return false };
+            let header = message.header();
+            permits(&SenderClaim {
+                address: peer.address,
+                certificate_names: &peer.certificate_names,
+                application: &header.field(3).text(),
+                facility: &header.field(4).text(),
+            })
+        })
+    }
+
+    async fn take(&self, peer: &PeerInfo, frame: Bytes) -> Answer {
+        let batch = batch::split(&frame);
+        let mut read_messages: Vec<ReadMessage> = Vec::with_capacity(batch.messages.len());
+        for message in &batch.messages {
+            if !self.is_permitted(peer, message) {
+                tracing::warn!(
+                    feed = %self.feed.profile.name, connection = peer.connection, address = %peer.address,
+                    "a message from a sender that the feed's `senders` do not name was refused, and its connection closed"
+                );
+                return Answer::Close;
+            }
+            let read = read(frame.slice_ref(message), &self.feed.profile, self.arrived(), &self.look_ups);
+            if read.is_ack {
+                metrics::counter!("wardroom_acks_received_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
+            } else {
+                read_messages.push(read);
+            }
+        }
+        if read_messages.is_empty() {
+            return Answer::Silent;
+        }
+        let mut answers: Vec<Answering> = Vec::with_capacity(read_messages.len());
+        let mut receipts = Vec::with_capacity(read_messages.len());
+        for read in read_messages {
+            answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, id: read.incoming.journal.to_string() });
+            let Some(receipt) = self.intake.submit(read.incoming).await else { return Answer::Close };
+            receipts.push(receipt);
+        }
+        let all = async {
+            for receipt in receipts {
+                if receipt.await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        match tokio::time::timeout(self.feed.commit_timeout, all).await {
+            Ok(true) => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
+            Ok(false) => Answer::Close,
+            Err(_) => {
+                metrics::counter!("wardroom_commit_timeouts_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
+                tracing::error!(
+                    feed = %self.feed.profile.name, connection = peer.connection, timeout = ?self.feed.commit_timeout,
+                    "the store did not commit in time; the connection is closed without an answer, so that the sender sends again"
+                );
+                Answer::Close
+            }
+        }
+    }
+
+    fn build(&self, answers: &[Answering], wrapper: Option<&batch::Wrapper>, now: Timestamp) -> Answer {
+        let mut payloads: Vec<Bytes> = Vec::with_capacity(answers.len());
+        for answer in answers {
+            if let Some(code) = ack::answers(&answer.header, self.feed.ack_mode, answer.outcome) {
+                metrics::counter!("wardroom_acks_total", "code" => code.as_str()).increment(1);
+                payloads.push(ack::build(&answer.header, code, answer.error.as_ref(), now, &answer.id));
+            }
+        }
+        let together = wrapper.is_some() || (answers.len() > 1 && !self.feed.answers_each);
+        if payloads.is_empty() {
+            Answer::Silent
+        } else if together {
+            let id = self.arrived().journal.to_string();
+            Answer::Frames(vec![batch::wrap_answers(wrapper, &payloads, now, &id)])
+        } else {
+            Answer::Frames(payloads)
+        }
+    }
+}
+
+/// What one answer is made from, once its message is kept.
+struct Answering {
+    header: AckHeader,
+    outcome: Outcome,
+    error: Option<ErrDetail>,
+    id: String,
+}
+
+impl<C: Clock> Answerer for FeedAnswerer<C> {
+    async fn answer(&self, peer: &PeerInfo, frame: Frame) -> Answer {
+        let begun = tokio::time::Instant::now();
+        let answer = match frame {
+            Frame::Message(bytes) => self.take(peer, bytes).await,
+            Frame::Refused { prefix, .. } => self.refused(&prefix),
+        };
+        let elapsed = tokio::time::Instant::now().duration_since(begun);
+        metrics::histogram!("wardroom_ack_seconds", "feed" => self.feed.profile.name.as_str().to_owned()).record(elapsed.as_secs_f64());
+        answer
+    }
+}

@@ -1,0 +1,312 @@
+//! The intake as a running part: one task that gathers messages, time and changes of policy into commit batches.
+//!
+//! One batch runs at a time; whatever arrives meanwhile is the next one, so that batches grow with the load and one commit serves many connections.
+//! A message that cannot be taken is set aside by itself and stops neither its batch nor anything behind it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::care::change::Cause;
+use crate::care::change::CauseKind;
+use crate::care::policy::Policy;
+use crate::care::roster::Roster;
+use crate::ids::FeedName;
+use crate::ids::IdSource;
+use crate::intake::Incoming;
+use crate::intake::Verdict;
+use crate::intake::answer::Feed;
+use crate::intake::batch;
+use crate::intake::batch::BatchContext;
+use crate::intake::batch::BatchError;
+use crate::intake::batch::Done;
+use crate::intake::batch::Work;
+use crate::intake::look_ups::LookUps;
+use crate::intake::read::Arrived;
+use crate::intake::read::read;
+use crate::store::Store;
+use crate::store::error::CommitError;
+use crate::store::error::StoreError;
+use crate::store::sealing::LookUpHash;
+use crate::time::Clock;
+use crate::time::Timestamp;
+
+/// How many messages one batch takes at the most.
+const BATCH: usize = 256;
+/// How many messages may wait for the next batch before connections do.
+const QUEUE: usize = 1024;
+/// How many visits are planned again in one batch of the background.
+const PAGE: i64 = 64;
+/// How long the background waits after the store failed it.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What waits for a batch.
+#[derive(Debug)]
+enum Job {
+    Message(Box<Incoming>, oneshot::Sender<Verdict>),
+    Visits(Vec<(i64, Cause)>, oneshot::Sender<()>),
+}
+
+/// The way into the intake. Cloning it is cheap.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Intake {
+    /// Hands a message in. The receipt comes true with the commit; it is broken when there was none.
+    pub(crate) async fn submit(&self, message: Incoming) -> Option<oneshot::Receiver<Verdict>> {
+        let (done, receipt) = oneshot::channel();
+        self.jobs.send(Job::Message(Box::new(message), done)).await.ok()?;
+        Some(receipt)
+    }
+
+    /// Has visits planned again, and waits for it.
+    pub(crate) async fn replan(&self, visits: Vec<(i64, Cause)>) -> bool {
+        let (done, receipt) = oneshot::channel();
+        self.jobs.send(Job::Visits(visits, done)).await.is_ok() && receipt.await.is_ok()
+    }
+}
+
+/// Everything the intake runs with.
+#[derive(Debug)]
+pub struct IntakeParts<C> {
+    /// The store.
+    pub store: Store,
+    /// Where new row ids come from.
+    pub ids: Arc<IdSource>,
+    /// The present.
+    pub clock: Arc<C>,
+    /// The policy in force.
+    pub policy: Arc<Policy>,
+    /// The roster in force.
+    pub roster: watch::Receiver<Arc<Roster>>,
+    /// The feeds, for messages that come back from quarantine.
+    pub feeds: HashMap<FeedName, Arc<Feed>>,
+    /// Told when there is something to publish.
+    pub outbox: Arc<Notify>,
+    /// Told when a visit must be planned earlier than anybody waited for.
+    pub wake: Arc<WakeAt>,
+}
+
+/// The earliest instant at which a visit must be planned again, as far as this process knows.
+#[derive(Debug, Default)]
+pub struct WakeAt {
+    at: std::sync::Mutex<Option<Timestamp>>,
+    changed: Notify,
+}
+
+impl WakeAt {
+    /// Notes an instant; whoever waits for a later one is told.
+    pub fn note(&self, at: Timestamp) {
+        let mut earliest = self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if earliest.is_none_or(|known| at < known) {
+            *earliest = Some(at);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes what was noted.
+    pub fn take(&self) -> Option<Timestamp> {
+        self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Waits until an earlier instant is noted.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+/// Makes the intake; the second part is its task, to be run by whoever owns the tasks. It ends when all handles are gone.
+pub fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUpsHandle, impl Future<Output = ()> + Send) {
+    let (jobs, queue) = mpsc::channel(QUEUE);
+    let look_ups = LookUps::Stored(parts.store.clone());
+    (Intake { jobs }, LookUpsHandle(look_ups.clone()), run(parts, look_ups, queue))
+}
+
+/// How identifiers are looked up in the intake's store: opaque outside.
+#[derive(Clone, Debug)]
+pub struct LookUpsHandle(pub(crate) LookUps);
+
+async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
+    let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        let mut work = Work::default();
+        let mut receipts = Vec::with_capacity(jobs.len());
+        let mut waiting = Vec::new();
+        for job in jobs.drain(..) {
+            match job {
+                Job::Message(message, receipt) => {
+                    work.messages.push(Arc::new(*message));
+                    receipts.push(receipt);
+                }
+                Job::Visits(visits, done) => {
+                    work.visits.extend(visits);
+                    waiting.push(done);
+                }
+            }
+        }
+        let begun = Instant::now();
+        match commit(&parts, &look_ups, &work).await {
+            Ok(done) => {
+                account(&parts, &work, &done, Instant::now().duration_since(begun));
+                for (receipt, verdict) in receipts.into_iter().zip(done.verdicts) {
+                    // A connection that is gone does not need its answer; its message is kept all the same.
+                    drop(receipt.send(verdict));
+                }
+                for done in waiting {
+                    drop(done.send(()));
+                }
+                if !done.explained.is_empty() {
+                    take_up_quarantined(&parts, &look_ups, done.explained).await;
+                }
+            }
+            Err(error) => tell(&error),
+        }
+    }
+}
+
+fn tell(error: &BatchError) {
+    metrics::counter!("wardroom_commit_failures_total").increment(1);
+    tracing::error!(%error, "nothing of this batch was kept; its connections are closed without an answer, so that their senders send again");
+}
+
+/// Commits a batch; where one of several messages is what fails it, each goes by itself.
+async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Work) -> Result<Done, BatchError> {
+    let roster = parts.roster.borrow().clone();
+    let now = parts.clock.now();
+    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, roster: &roster, now };
+    let error = match batch::run(&context, work).await {
+        Ok(done) => return Ok(done),
+        Err(error) if is_about_content(&error) => error,
+        Err(error) => return Err(error),
+    };
+    if work.messages.len() <= 1 && work.visits.is_empty() {
+        let Some(message) = work.messages.first() else { return Err(error) };
+        tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
+        return batch::set_aside(&context, message).await;
+    }
+    let mut all = Done::default();
+    for message in &work.messages {
+        let alone = Work { messages: vec![Arc::clone(message)], visits: Vec::new() };
+        let done = match batch::run(&context, &alone).await {
+            Err(error) if is_about_content(&error) => {
+                tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
+                batch::set_aside(&context, message).await?
+            }
+            done => done?,
+        };
+        all.verdicts.extend(done.verdicts);
+        all.n_events += done.n_events;
+        all.wake_at = [all.wake_at, done.wake_at].into_iter().flatten().min();
+        all.explained.extend(done.explained);
+    }
+    for visit in &work.visits {
+        let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
+        match batch::run(&context, &alone).await {
+            Ok(done) => all.n_events += done.n_events,
+            Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
+/// Whether a failure is about what a message or a row says, rather than about the store as a whole.
+const fn is_about_content(error: &BatchError) -> bool {
+    match error {
+        BatchError::Form(_) | BatchError::Contended | BatchError::Fault => true,
+        BatchError::Store(error) => matches!(error, StoreError::Unsealed { .. } | StoreError::Form { .. }),
+        BatchError::Commit(error) => matches!(error, CommitError::Conflict { .. }),
+    }
+}
+
+/// Counts what a batch did, and tells those who wait for it.
+fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: Duration) {
+    if done.n_events > 0 {
+        parts.outbox.notify_one();
+    }
+    if let Some(at) = done.wake_at {
+        parts.wake.note(at);
+    }
+    for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
+        let trigger = message.trigger.map_or_else(|| "none".to_owned(), |trigger| trigger.to_string());
+        let known = message.decided.as_ref().is_none_or(|verdict| verdict.reason != Some("unknown_event"));
+        metrics::counter!(
+            "wardroom_messages_total",
+            "feed" => message.feed.as_str().to_owned(),
+            "trigger" => if known { trigger } else { "other".to_owned() },
+            "disposition" => verdict.disposition.as_str(),
+        )
+        .increment(1);
+        tracing::debug!(
+            journal = %message.journal, feed = %message.feed, disposition = verdict.disposition.as_str(), reason = verdict.reason,
+            "message committed"
+        );
+    }
+    for notice in batch::notices(work) {
+        metrics::counter!("wardroom_notices_total", "code" => notice.code.as_str()).increment(1);
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred messages")]
+    metrics::histogram!("wardroom_commit_batch_size").record(work.messages.len() as f64);
+    metrics::histogram!("wardroom_commit_seconds").record(elapsed.as_secs_f64());
+}
+
+/// Reads messages again that waited for what has just become known, and takes those that are explained now.
+async fn take_up_quarantined<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, explained: Vec<LookUpHash>) {
+    if let Err(error) = try_take_up(parts, look_ups, explained).await {
+        tracing::error!(%error, "messages in quarantine could not be taken up; `wardroom quarantine retry` does it later");
+    }
+}
+
+async fn try_take_up<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, mut explained: Vec<LookUpHash>) -> Result<(), BatchError> {
+    while !explained.is_empty() {
+        let mut work = Work::default();
+        for row in parts.store.quarantine_by_hashes(&explained).await? {
+            let Some(message) = parts.store.journal_message(row.journal_id).await? else { continue };
+            let Some(feed) = parts.feeds.get(&FeedName::new(message.feed)) else { continue };
+            let arrived = Arrived { journal: message.id, at: message.received_at, is_retry: true };
+            let read = read(message.raw.bytes.into(), &feed.profile, arrived, look_ups);
+            work.messages.push(Arc::new(read.incoming));
+        }
+        if work.messages.is_empty() {
+            return Ok(());
+        }
+        work.messages.sort_by_key(|message| message.journal);
+        let done = commit(parts, look_ups, &work).await?;
+        account(parts, &work, &done, Duration::ZERO);
+        let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
+        explained = if freed { done.explained } else { Vec::new() };
+    }
+    Ok(())
+}
+
+/// Plans every open visit again, page by page, in the background: policy or directory have changed.
+pub async fn replan_all(store: &Store, intake: &Intake, kind: CauseKind, stop: &CancellationToken) {
+    let mut after = i64::MIN;
+    while !stop.is_cancelled() {
+        let page = match store.open_visits_page(after, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "open rooms cannot be planned again yet");
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => continue,
+                    () = stop.cancelled() => return,
+                }
+            }
+        };
+        let Some(last) = page.visits.last().copied() else { return };
+        after = last;
+        let visits = page.visits.into_iter().map(|row| (row, Cause::of(kind))).collect();
+        if !intake.replan(visits).await {
+            return;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Reading one message: from its bytes to facts, and to what can already be said of its fate.
+//!
+//! A plain function, run by the connection that brought the message, so that reading is spread over all connections and only facts meet in the batch.
+
+use std::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use bytes::Bytes;
+
+use crate::adt;
+use crate::adt::Arrival;
+use crate::adt::Hint;
+use crate::adt::Kind;
+use crate::adt::Reading;
+use crate::adt::profile::Profile;
+use crate::hl7::ack::AckHeader;
+use crate::hl7::ack::ErrDetail;
+use crate::hl7::ack::ErrLocation;
+use crate::hl7::ack::Outcome;
+use crate::hl7::ack::Severity;
+use crate::hl7::charset;
+use crate::hl7::message::Message;
+use crate::ids::JournalId;
+use crate::intake::Incoming;
+use crate::intake::RawMessage;
+use crate::intake::Verdict;
+use crate::intake::look_ups::LookUps;
+use crate::store::rows::Disposition;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+use crate::time::Timestamp;
+
+/// A message that was read, and how it is to be answered once it is kept.
+#[derive(Debug)]
+pub struct ReadMessage {
+    /// What goes into the batch.
+    pub incoming: Incoming,
+    /// What its answer needs of it.
+    pub header: AckHeader,
+    /// How it is answered.
+    pub outcome: Outcome,
+    /// What the answer says is wrong.
+    pub error: Option<ErrDetail>,
+    /// Whether it is an acknowledgement of ours: never answered, never kept.
+    pub is_ack: bool,
+    /// The character set it was read in; empty where it could not be read.
+    pub charset: &'static str,
+    /// What `adt` read; absent where the message could not be read that far.
+    pub reading: Option<ReadingSummary>,
+}
+
+/// What `explain` shows of a reading besides its facts.
+#[derive(Clone, Debug)]
+pub struct ReadingSummary {
+    /// MSH-12.
+    pub version: String,
+    /// When it was recorded.
+    pub recorded_at: Timestamp,
+    /// When it happened.
+    pub occurred_at: Option<Timestamp>,
+}
+
+/// Where a message comes from and as what it arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrived {
+    /// Its place in the journal.
+    pub journal: JournalId,
+    /// When it came.
+    pub at: Timestamp,
+    /// Whether it comes from quarantine.
+    pub is_retry: bool,
+}
+
+/// Reads a message. Never fails: what cannot be read is refused, and a fault of ours makes the message wait instead of taking anything else down.
+pub(crate) fn read(raw: Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
+    catch_unwind(AssertUnwindSafe(|| read_guarded(raw.clone(), profile, arrived, look_ups))).unwrap_or_else(|_| {
+        let header = AckHeader::recover(&raw);
+        let mut message = blank(raw, profile, arrived, header, "");
+        message.incoming.decided = Some(Verdict::quarantined("internal_fault"));
+        message
+    })
+}
+
+fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, charset: &'static str) -> ReadMessage {
+    ReadMessage {
+        incoming: Incoming {
+            journal: arrived.journal,
+            feed: profile.name.clone(),
+            received_at: arrived.at,
+            trigger: None,
+            facts: Vec::new(),
+            dedupe: None,
+            decided: None,
+            notices: Vec::new(),
+            raw: RawMessage(raw),
+            is_retry: arrived.is_retry,
+        },
+        is_ack: header.is_ack(),
+        header,
+        outcome: Outcome::Accept,
+        error: None,
+        charset,
+        reading: None,
+    }
+}
+
+fn read_guarded(raw: Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
+    let header = AckHeader::recover(&raw);
+    let decoded = charset::decode(&raw, profile.charset.as_deref());
+    let Ok(message) = Message::of(&decoded) else {
+        let mut read = blank(raw.clone(), profile, arrived, header, decoded.charset);
+        refuse(&mut read, Outcome::Reject, 100, None, "not_hl7");
+        read.incoming.notices = decoded.notices;
+        return read;
+    };
+    let reading = adt::read(&message, profile, Arrival { at: arrived.at, journal: arrived.journal });
+    let kind = adt::kind(&message);
+    let mut notices = decoded.notices.clone();
+    notices.extend(message.notices().iter().cloned());
+    let charset = decoded.charset;
+    let mut read = blank(raw.clone(), profile, arrived, header, charset);
+    read.is_ack |= kind == Kind::Ack;
+    read.incoming.notices = notices;
+    decide(&mut read, reading, look_ups);
+    if read.header.control_id().is_none() {
+        let location = ErrLocation { segment: "MSH", occurrence: 1, field: 10 };
+        refuse(&mut read, Outcome::Error, 101, Some(location), "no_control_id");
+    }
+    read
+}
+
+fn decide(read: &mut ReadMessage, reading: Reading, look_ups: &LookUps) {
+    read.incoming.trigger = reading.trigger;
+    read.incoming.notices.extend(reading.notices);
+    read.incoming.facts = reading.facts;
+    read.reading = Some(ReadingSummary { version: reading.version, recorded_at: reading.recorded_at, occurred_at: reading.occurred_at });
+    match reading.disposition_hint {
+        Hint::Facts => {}
+        Hint::NoOp(reason) => read.incoming.decided = Some(Verdict::noop(reason.as_str())),
+        Hint::Quarantine(reason) => read.incoming.decided = Some(Verdict::quarantined(reason.as_str())),
+        Hint::Reject { code, field } => {
+            let (segment, field) = match field.as_str() {
+                "MSH-11" => ("MSH", 11),
+                "MSH-12" => ("MSH", 12),
+                _ => ("MSH", 9),
+            };
+            let reason = match code {
+                200 => "unsupported_type",
+                201 => "unsupported_event",
+                202 => "processing_id",
+                _ => "version",
+            };
+            refuse(read, Outcome::Reject, code, Some(ErrLocation { segment, occurrence: 1, field }), reason);
+        }
+    }
+    let refused = read.incoming.decided.as_ref().is_some_and(|verdict| verdict.disposition == Disposition::Rejected);
+    if !refused {
+        read.incoming.dedupe = Some(dedupe(&read.incoming, look_ups));
+    }
+}
+
+/// What makes a message this one: its facts, whose identity leaves out MSH-7 and MSH-10; without any, its bytes.
+fn dedupe(message: &Incoming, look_ups: &LookUps) -> LookUpHash {
+    if message.facts.is_empty() {
+        return look_ups.hash(LookUpKind::Message, &[&message.raw]);
+    }
+    let parts: Vec<&[u8]> = message.facts.iter().map(|fact| fact.hash.0.as_slice()).collect();
+    look_ups.hash(LookUpKind::Message, &parts)
+}
+
+fn refuse(read: &mut ReadMessage, outcome: Outcome, code: u16, location: Option<ErrLocation>, reason: &'static str) {
+    read.outcome = outcome;
+    read.error = Some(ErrDetail { code, location, severity: Severity::E });
+    read.incoming.decided = Some(Verdict::rejected(reason));
+    read.incoming.dedupe = None;
+}
+
