@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::hl7::ack::writer::Writer;
 use crate::hl7::header::RawHeader;
-use crate::hl7::header::terminator;
+use crate::hl7::header::Terminators;
 use crate::hl7::header::without_lead;
 use crate::time::Timestamp;
 
@@ -63,7 +63,7 @@ pub fn split(frame: &[u8]) -> Batch<'_> {
     let mut starts_with_header = None;
     let mut message_from = None;
     let mut delimiters: Option<[u8; 2]> = None;
-    for (from, line) in lines(frame, terminator(frame)) {
+    for (from, line) in lines(frame, Terminators::of(frame)) {
         let kind = kind(line);
         if kind == Line::Blank {
             continue;
@@ -106,9 +106,9 @@ fn close<'a>(frame: &'a [u8], message_from: &mut Option<usize>, to: usize, batch
 }
 
 /// The lines of a frame, each with where it begins.
-fn lines(frame: &[u8], terminator: u8) -> impl Iterator<Item = (usize, &[u8])> {
+fn lines(frame: &[u8], terminators: Terminators) -> impl Iterator<Item = (usize, &[u8])> {
     let mut next = 0;
-    frame.split(move |byte| *byte == terminator).map(move |line| {
+    frame.split(move |byte| terminators.have(*byte)).map(move |line| {
         let from = next;
         next += line.len() + 1;
         (from, line)

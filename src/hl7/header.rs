@@ -14,8 +14,8 @@ pub(crate) const BOM: &[u8] = b"\xEF\xBB\xBF";
 impl<'f> RawHeader<'f> {
     /// Finds the MSH line: at the beginning of the frame, or at that of any of its lines. `None` when there is none with a separator.
     pub(crate) fn find(frame: &'f [u8]) -> Option<Self> {
-        let terminator = terminator(frame);
-        frame.split(|byte| *byte == terminator).find_map(|line| Self::of_line(line, b"MSH"))
+        let terminators = Terminators::of(frame);
+        frame.split(|byte| terminators.have(*byte)).find_map(|line| Self::of_line(line, b"MSH"))
     }
 
     /// The header in a line that begins with this id.
@@ -54,9 +54,47 @@ impl<'f> RawHeader<'f> {
     }
 }
 
-/// What ends a segment in this frame: CR, or LF in a frame that has no CR at all.
-pub(crate) fn terminator(frame: &[u8]) -> u8 {
-    if frame.contains(&b'\r') { b'\r' } else { b'\n' }
+/// What ends a segment in a frame (HL7 v2.5.1 §2.5.1 says CR).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Terminators {
+    /// CR; a LF is data, but for one at the beginning of a line.
+    Cr,
+    /// LF: there is no CR in front of anything.
+    Lf,
+    /// Either: the header itself ends in LF, and there are CRs too, or there is none but at the very end.
+    Both,
+}
+
+impl Terminators {
+    /// Those of a frame.
+    pub(crate) fn of(frame: &[u8]) -> Self {
+        let frame = without_lead(frame);
+        let ends = frame.iter().rposition(|byte| !is_tail(*byte)).map_or(0, |last| last + 1);
+        let (frame, tail) = frame.split_at_checked(ends).unwrap_or_default();
+        if !frame.contains(&b'\r') {
+            return if tail.contains(&b'\r') { Self::Both } else { Self::Lf };
+        }
+        let header = frame.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+        let is_id = |id: &[u8]| id.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        match (frame.get(header.len()..).unwrap_or_default(), frame.get(3)) {
+            ([b'\n', id @ .., _], separator) if id.get(..3).is_some_and(is_id) && id.get(3) == separator => Self::Both,
+            _ => Self::Cr,
+        }
+    }
+
+    /// Whether a byte is one.
+    pub(crate) const fn have(self, byte: u8) -> bool {
+        match self {
+            Self::Cr => byte == b'\r',
+            Self::Lf => byte == b'\n',
+            Self::Both => byte == b'\r' || byte == b'\n',
+        }
+    }
+}
+
+/// What may stand behind the last segment: line ends, spaces, NUL, SUB (DOS end of file), FS (framing left over).
+pub(crate) const fn is_tail(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | b'\0' | 0x1A | 0x1C)
 }
 
 /// The bytes from the first that can begin a line on.
