@@ -153,14 +153,8 @@ fn prepare(args: &ReplayArgs) -> anyhow::Result<(Plan, Vec<InputMessage>)> {
     let messages = read_messages(&args.paths)?;
     anyhow::ensure!(!messages.is_empty(), "there is no message in what was named");
     let client = ClientOptions { tls, answer_timeout: Duration::from_secs(args.timeout), ..ClientOptions::default() };
-    let plan = Plan {
-        endpoint: args.to.clone(),
-        client,
-        connections: args.connections,
-        rate: args.rate,
-        retries: args.retries,
-        fresh_ids: args.fresh_ids,
-    };
+    let plan =
+        Plan { endpoint: args.to.clone(), client, connections: args.connections, rate: args.rate, retries: args.retries, fresh_ids: args.fresh_ids };
     Ok((plan, messages))
 }
 
@@ -285,7 +279,11 @@ fn fresh_id() -> String {
 /// Whether the same might go better a moment later.
 const fn is_worth_a_retry(error: &ClientError) -> bool {
     match error {
-        ClientError::Connect { .. } | ClientError::ConnectTimeout { .. } | ClientError::Closed | ClientError::Timeout { .. } | ClientError::Codec(_) => true,
+        ClientError::Connect { .. }
+        | ClientError::ConnectTimeout { .. }
+        | ClientError::Closed
+        | ClientError::Timeout { .. }
+        | ClientError::Codec(_) => true,
         ClientError::Handshake { .. } | ClientError::RefusedByTls { .. } | ClientError::Tls(_) | ClientError::Refused { .. } => false,
     }
 }
@@ -333,7 +331,8 @@ impl Line {
             if found.is_empty() {
                 return Ok(Verdict::Unreadable);
             }
-            let is_late = found.iter().all(|it| self.earlier_ids.contains(&it.control_id) && !headers.iter().any(|header| header.control_id == it.control_id));
+            let is_late =
+                found.iter().all(|it| self.earlier_ids.contains(&it.control_id) && !headers.iter().any(|header| header.control_id == it.control_id));
             if !is_late {
                 acknowledgements.extend(found);
             }

@@ -31,11 +31,7 @@ fn messages_are_cut_at_headers_whatever_ends_a_segment() {
 
 #[test]
 fn one_file_may_mix_the_ends() {
-    check(b"MSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\nPID|2\nMSH|x\r\nPID|3\r\n", &[
-        "MSH|^~\\&|1\rPID|1\r",
-        "MSH|^~\\&|2\nPID|2\n",
-        "MSH|x\r\nPID|3\r\n",
-    ]);
+    check(b"MSH|^~\\&|1\rPID|1\rMSH|^~\\&|2\nPID|2\nMSH|x\r\nPID|3\r\n", &["MSH|^~\\&|1\rPID|1\r", "MSH|^~\\&|2\nPID|2\n", "MSH|x\r\nPID|3\r\n"]);
 }
 
 #[test]

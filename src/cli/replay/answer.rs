@@ -134,7 +134,10 @@ mod tests {
     fn fresh_ids_replace_the_control_id_and_nothing_else() {
         assert_eq!(fresh("MSH|^~\\&|A|B|C|D|T||ADT^A01|OLD|P|2.5\rPID|OLD\r"), "MSH|^~\\&|A|B|C|D|T||ADT^A01|NEW1|P|2.5\rPID|OLD\r");
         assert_eq!(fresh("MSH*^~\\&*A*B*C*D*T**ADT^A01*OLD\nPID*1\n"), "MSH*^~\\&*A*B*C*D*T**ADT^A01*NEW1\nPID*1\n");
-        assert_eq!(fresh("MSH|^~\\&|||||||ADT^A01||P\rMSH|^~\\&|||||||ADT^A02|2|P\r"), "MSH|^~\\&|||||||ADT^A01|NEW1|P\rMSH|^~\\&|||||||ADT^A02|NEW2|P\r");
+        assert_eq!(
+            fresh("MSH|^~\\&|||||||ADT^A01||P\rMSH|^~\\&|||||||ADT^A02|2|P\r"),
+            "MSH|^~\\&|||||||ADT^A01|NEW1|P\rMSH|^~\\&|||||||ADT^A02|NEW2|P\r"
+        );
         assert_eq!(fresh("MSH|^~\\&|A\rPID|1\r"), "MSH|^~\\&|A\rPID|1\r");
         assert_eq!(fresh("garbage"), "garbage");
     }
@@ -149,19 +152,14 @@ mod tests {
     #[track_caller]
     fn check(answer: &str, expected: &[(&str, &str, Option<&str>)]) {
         let found = read_acknowledgements(answer.as_bytes());
-        let found: Vec<_> =
-            found.iter().map(|it| (it.code.as_str(), std::str::from_utf8(&it.control_id).unwrap(), it.error.as_deref())).collect();
+        let found: Vec<_> = found.iter().map(|it| (it.code.as_str(), std::str::from_utf8(&it.control_id).unwrap(), it.error.as_deref())).collect();
         assert_eq!(found, expected);
     }
 
     #[test]
     fn answers_old_and_new_are_read() {
         check("MSH|^~\\&|\rMSA|AA|1\r", &[("AA", "1", None)]);
-        check("MSH|^~\\&|\rMSA|AR|1\rERR||MSH^1^11|202^Unsupported processing id^HL70357|E\r", &[(
-            "AR",
-            "1",
-            Some("202 Unsupported processing id"),
-        )]);
+        check("MSH|^~\\&|\rMSA|AR|1\rERR||MSH^1^11|202^Unsupported processing id^HL70357|E\r", &[("AR", "1", Some("202 Unsupported processing id"))]);
         check("MSH|^~\\&|\rMSA|AE|1\rERR|PID^1^3^101&Required field missing&HL70357\r", &[("AE", "1", Some("101 Required field missing"))]);
         check("BHS|^~\\&|\rMSH|^~\\&|\rMSA|CA|1\rMSH|^~\\&|\rMSA|CR|2\rERR|||203\rBTS|2\r", &[("CA", "1", None), ("CR", "2", Some("203"))]);
         check("nonsense", &[]);
