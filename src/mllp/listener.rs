@@ -221,7 +221,7 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin,
     A: Answerer,
 {
-    let session = Session { stream, peer, options: &options.session, answerer, stats: &options.stats, shutdown };
+    let session = Session { stream, feed: &options.feed, peer, options: &options.session, answerer, stats: &options.stats, shutdown };
     let (n_frames, ended) = session.run().await;
     if ended.is_worth_a_warning() {
         tracing::warn!(feed = %options.feed, peer = %peer.address, connection = peer.connection, n_frames, reason = %ended, "connection ended");

@@ -28,10 +28,12 @@ use super::codec::Frame;
 use super::codec::MllpCodec;
 use super::codec::Progress;
 use super::stats::ListenerStats;
+use crate::ids::FeedName;
 
 /// Who answers the frames of a listener.
 pub trait Answerer: Send + Sync + 'static {
-    /// What is answered to one frame. The next frame of the connection is read when this is done; it is never cancelled.
+    /// What is answered to one frame, which may be one that was refused. The next frame of the connection is read when this is done; it is never
+    /// cancelled, so it has to end by itself.
     fn answer(&self, peer: &PeerInfo, frame: Frame) -> impl Future<Output = Answer> + Send;
 }
 
@@ -139,6 +141,7 @@ const FIRST_BUFFER_BYTES: usize = 8 * 1024;
 /// A connection that is being served.
 pub(super) struct Session<'a, S, A> {
     pub(super) stream: S,
+    pub(super) feed: &'a FeedName,
     pub(super) peer: &'a PeerInfo,
     pub(super) options: &'a SessionOptions,
     pub(super) answerer: &'a A,
@@ -168,7 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin, A: Answerer> Session<'_, S, A> {
             *n_frames += 1;
             self.stats.n_frames.fetch_add(1, Ordering::Relaxed);
             if *n_frames == 1 {
-                tracing::info!(peer = %self.peer.address, connection = self.peer.connection, "first frame of a connection");
+                tracing::info!(feed = %self.feed, peer = %self.peer.address, connection = self.peer.connection, "first frame of a connection");
             }
             match self.answerer.answer(self.peer, frame).await {
                 Answer::Silent => {}
@@ -207,8 +210,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin, A: Answerer> Session<'_, S, A> {
                 }
                 Read::TimedOut => match progress {
                     Progress::Between => return Err(Ended::Idle(self.options.idle_timeout.unwrap_or_default())),
-                    Progress::Ending if !inbox.frame_is_overdue(self.options) => inbox.codec.accept_bare_end(),
-                    Progress::Inside | Progress::Ending => return Err(Ended::FrameTimeout(self.options.frame_timeout)),
+                    Progress::Inside => return Err(Ended::FrameTimeout(self.options.frame_timeout)),
+                    Progress::Ending => inbox.codec.accept_bare_end(),
                 },
             }
         }
@@ -310,10 +313,6 @@ impl Inbox {
 
     fn time_left(&self, options: &SessionOptions) -> Duration {
         options.frame_timeout.saturating_sub(self.began.map_or(Duration::ZERO, |began| began.elapsed()))
-    }
-
-    fn frame_is_overdue(&self, options: &SessionOptions) -> bool {
-        self.time_left(options).is_zero()
     }
 
     /// Room for the next read; the large buffer of one long frame is not kept for the life of the connection.

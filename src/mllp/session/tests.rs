@@ -21,6 +21,7 @@ use super::Frame;
 use super::PeerInfo;
 use super::Session;
 use super::SessionOptions;
+use crate::ids::FeedName;
 use crate::mllp::stats::ListenerStats;
 
 /// Answers each message with itself after `ack:`; `silent`, `close` and `twice` do what they say. Each answer needs a permit.
@@ -69,7 +70,17 @@ impl Served {
             async move {
                 let peer =
                     PeerInfo { connection: 1, address: "192.0.2.1:4000".parse().unwrap(), certificate_subject: None, certificate_names: Vec::new() };
-                Session { stream, peer: &peer, options: &options, answerer: &*echo, stats: &stats, shutdown: &shutdown }.run().await
+                Session {
+                    stream,
+                    feed: &FeedName::from("main"),
+                    peer: &peer,
+                    options: &options,
+                    answerer: &*echo,
+                    stats: &stats,
+                    shutdown: &shutdown,
+                }
+                .run()
+                .await
             }
         });
         Self { peer, echo, stats, shutdown, session }
@@ -128,6 +139,15 @@ async fn a_missing_carriage_return_is_waited_for_and_then_forgiven() {
     assert!(began.elapsed() >= SessionOptions::default().trailer_wait);
     served.send(b"\r\x0btwo\x1c\r").await;
     served.expect(b"\x0back:two\x1c\r").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_lacks_only_its_carriage_return_is_not_given_up_for_being_late() {
+    let mut served = Served::new(SessionOptions::default(), 9);
+    served.send(b"\x0bone").await;
+    advance(Duration::from_millis(29_900)).await;
+    served.send(b"\x1c").await;
+    served.expect(b"\x0back:one\x1c\r").await;
 }
 
 #[tokio::test(start_paused = true)]
