@@ -140,9 +140,9 @@ fn holds_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());
         let after = line.get(at + word.len()..).and_then(|text| text.chars().next());
-        let runs_in = word.starts_with(is_word) && before.is_some_and(|c| is_word(c) || c == ':');
-        let runs_on = word.ends_with(is_word) && after.is_some_and(is_word);
-        !runs_in && !runs_on
+        let glued_before = word.starts_with(is_word) && before.is_some_and(|c| is_word(c) || c == ':');
+        let glued_behind = word.ends_with(is_word) && after.is_some_and(is_word);
+        !glued_before && !glued_behind
     })
 }
 
