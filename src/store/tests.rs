@@ -472,7 +472,7 @@ async fn a_changed_or_missing_audit_row_breaks_the_chain() {
     for (statement, broken) in [
         ("UPDATE audit SET at_us = at_us + 1 WHERE id >> 10 = 5", ChainVerdict::Broken { id: 5 * 1024 + 3 }),
         ("UPDATE audit SET kind = 'x' WHERE id >> 10 = 1", ChainVerdict::Broken { id: 1024 + 3 }),
-        ("UPDATE audit SET body = body || x'00' WHERE id >> 10 = 9", ChainVerdict::Broken { id: 9 * 1024 + 3 }),
+        ("UPDATE audit SET body = randomblob(60) WHERE id >> 10 = 9", ChainVerdict::Broken { id: 9 * 1024 + 3 }),
         ("DELETE FROM audit WHERE id >> 10 = 5", ChainVerdict::Broken { id: 6 * 1024 + 3 }),
         ("DELETE FROM audit WHERE id >> 10 = 20", ChainVerdict::Truncated { id: 20 * 1024 + 3 }),
     ] {
@@ -501,7 +501,7 @@ async fn after_a_full_disk_the_store_writes_again() {
     let house = House::new();
     let store = house.open().await;
     with_messages(&store, 1..=1).await;
-    let super::Backend::Sqlite(backend) = &store.backend;
+    let super::Backend::Sqlite(backend) = &store.backend else { panic!("a SQLite store") };
     backend.limit_pages(true).await;
     let mut batch = CommitBatch::default();
     for n in 2..=200 {
