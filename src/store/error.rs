@@ -186,6 +186,14 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx's enum is non-exhaustive, and only a database's own error has a code")]
+pub(super) fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
+    match error {
+        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => error.into(),
+        _ => StoreError::Migrate { code: "version".to_owned() },
+    }
+}
+
 /// SQLite gives its extended result code as a number, PostgreSQL a five-character SQLSTATE.
 fn from_code(code: &str) -> StoreError {
     let owned = code.to_owned();

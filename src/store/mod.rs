@@ -12,6 +12,8 @@ pub mod master_key;
 pub mod rows;
 pub mod sealing;
 
+mod postgres;
+mod postgres_sql;
 mod read;
 mod sealed;
 mod sql;
@@ -35,6 +37,7 @@ use crate::store::error::CommitError;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::master_key::MasterKey;
+use crate::store::postgres::PostgresBackend;
 use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::FindRequest;
@@ -80,13 +83,15 @@ impl fmt::Debug for StoreOptions {
 #[derive(Clone, Debug)]
 enum Backend {
     Sqlite(SqliteBackend),
+    Postgres(PostgresBackend),
 }
 
 /// Runs one expression on the backend, whichever it is.
 macro_rules! on_backend {
-    ($store:expr, $backend:ident => $expression:expr) => {
-        match &$store.backend {
+    ($of:expr, $backend:ident => $expression:expr) => {
+        match &$of {
             $crate::store::Backend::Sqlite($backend) => $expression,
+            $crate::store::Backend::Postgres($backend) => $expression,
         }
     };
 }
@@ -120,15 +125,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::WrongKey`], or the store cannot be reached or made.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let backend = Backend::Sqlite(SqliteBackend::open(options.url.expose_secret(), options.readers).await?);
+        let url = options.url.expose_secret();
+        let backend = if is_postgres(url) {
+            Backend::Postgres(PostgresBackend::open(url, options.readers).await?)
+        } else {
+            Backend::Sqlite(SqliteBackend::open(url, options.readers).await?)
+        };
         let made = Keys::generate(&options.master_key)?;
         let keep = Write::Keep(vec![(META_OWN_KEY.to_owned(), made.own), (META_LOOK_UP_KEY.to_owned(), made.look_up)]);
         if read::wrapped_keys(&backend).await?.is_none() {
             // Two daemons may both do this; the first one's keys stay.
             let write = SealedWrite { write: keep, lane: options.daemon, keys: AuditKeys::default() };
-            match &backend {
-                Backend::Sqlite(backend) => backend.write(write).await.map_err(StoreError::from)?,
-            }
+            on_backend!(backend, backend => backend.write(write).await.map_err(StoreError::from)?);
         }
         Self::with_keys(backend, &options).await
     }
@@ -138,7 +146,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotMigrated`], [`StoreError::WrongKey`], or the store cannot be reached.
     pub async fn open_read_only(options: StoreOptions) -> Result<Self, StoreError> {
-        let backend = Backend::Sqlite(SqliteBackend::open_read_only(options.url.expose_secret(), options.readers)?);
+        let url = options.url.expose_secret();
+        let backend = if is_postgres(url) {
+            Backend::Postgres(PostgresBackend::open_read_only(url, options.readers)?)
+        } else {
+            Backend::Sqlite(SqliteBackend::open_read_only(url, options.readers)?)
+        };
         Self::with_keys(backend, &options).await
     }
 
@@ -152,7 +165,7 @@ impl Store {
     pub async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;
-        on_backend!(self, backend => backend.close().await);
+        on_backend!(self.backend, backend => backend.close().await);
     }
 
     /// The keyed hash by which something with these parts is found.
@@ -175,7 +188,7 @@ impl Store {
 
     /// How many statements were run, since the store was opened.
     pub fn n_statements(&self) -> u64 {
-        on_backend!(self, backend => backend.n_statements())
+        on_backend!(self.backend, backend => backend.n_statements())
     }
 
     /// Everything that a batch is planned from, as of one moment.
@@ -184,7 +197,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn find(&self, request: &FindRequest) -> Result<Found, StoreError> {
         let request = RawFind { dedupe: &request.dedupe, look_ups: &request.look_ups, visits: &request.visits, patients: &request.patients };
-        let raw = on_backend!(self, backend => backend.find(&request).await?);
+        let raw = on_backend!(self.backend, backend => backend.find(&request).await?);
         self.unseal_found(raw)
     }
 
@@ -214,7 +227,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn facts(&self, owners: &[i64]) -> Result<HashMap<i64, Vec<StoredFact>>, StoreError> {
-        let rows = on_backend!(self, backend => backend.facts(owners).await?);
+        let rows = on_backend!(self.backend, backend => backend.facts(owners).await?);
         let keys = self.keys_of(sealing::Table::Facts, rows.iter().map(|row| row.5.as_slice())).await?;
         let mut facts: HashMap<i64, Vec<StoredFact>> = HashMap::new();
         for row in rows {
@@ -233,7 +246,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn facts_known(&self, facts: &[(i64, LookUpHash)]) -> Result<HashSet<(i64, LookUpHash)>, StoreError> {
-        let rows = on_backend!(self, backend => backend.facts_known(facts).await?);
+        let rows = on_backend!(self.backend, backend => backend.facts_known(facts).await?);
         rows.into_iter().map(|(owner, hash)| Ok((owner, LookUpHash(sealing::hash_column(sealing::Table::Facts, &hash)?)))).collect()
     }
 
@@ -242,7 +255,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn quarantine_by_hashes(&self, hashes: &[LookUpHash]) -> Result<Vec<QuarantineRow>, StoreError> {
-        let rows = on_backend!(self, backend => backend.quarantine_by_hashes(hashes).await?);
+        let rows = on_backend!(self.backend, backend => backend.quarantine_by_hashes(hashes).await?);
         rows.into_iter().map(sealed::quarantine_row).collect()
     }
 
@@ -301,11 +314,7 @@ impl Store {
     async fn write(&self, write: Write) -> Result<(), Trouble> {
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
         let backend = self.backend.clone();
-        let task = self.tasks.spawn(async move {
-            match &backend {
-                Backend::Sqlite(backend) => backend.write(write).await,
-            }
-        });
+        let task = self.tasks.spawn(async move { on_backend!(backend, backend => backend.write(write).await) });
         task.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))
     }
 }

@@ -43,9 +43,7 @@ pub(super) async fn wrapped_keys(backend: &Backend) -> Result<Option<(Vec<u8>, V
 }
 
 async fn meta(backend: &Backend, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let value = match backend {
-        Backend::Sqlite(backend) => sqlx::query_scalar(sql::META).bind(key).fetch_optional(&backend.readers).await,
-    };
+    let value = on_backend!(*backend, backend => sqlx::query_scalar(sql::META).bind(key).fetch_optional(&backend.readers).await);
     match value {
         Err(sqlx::Error::Database(error)) if error.message().starts_with("no such table") => Err(StoreError::NotMigrated),
         value => Ok(value?),
@@ -69,7 +67,7 @@ impl Store {
             return Ok(HashMap::new());
         }
         let ids: Vec<i64> = ids.into_iter().collect();
-        let rows = on_backend!(self, backend => backend.data_keys(&ids).await?);
+        let rows = on_backend!(self.backend, backend => backend.data_keys(&ids).await?);
         rows.into_iter().map(|(id, wrapped)| Ok((id, self.keys.unwrap(id, wrapped)?))).collect()
     }
 
@@ -87,7 +85,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn due_wakes(&self, now: Timestamp, limit: i64) -> Result<Vec<(i64, i64)>, StoreError> {
         let query = sql::DUE_WAKES;
-        Ok(on_backend!(self, backend => sqlx::query_as(query).bind(now.as_micros()).bind(limit).fetch_all(&backend.readers).await?))
+        Ok(on_backend!(self.backend, backend => sqlx::query_as(query).bind(now.as_micros()).bind(limit).fetch_all(&backend.readers).await?))
     }
 
     /// When the next visit must be planned again.
@@ -95,7 +93,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        let at: Option<i64> = on_backend!(self, backend => sqlx::query_scalar(sql::NEXT_WAKE).fetch_one(&backend.readers).await?);
+        let at: Option<i64> = on_backend!(self.backend, backend => sqlx::query_scalar(sql::NEXT_WAKE).fetch_one(&backend.readers).await?);
         Ok(at.map(Timestamp::from_micros))
     }
 
@@ -116,7 +114,8 @@ impl Store {
     }
 
     async fn visit_page(&self, statement: &'static str, after: i64, limit: i64) -> Result<VisitPage, StoreError> {
-        let visits: Vec<i64> = on_backend!(self, backend => sqlx::query_scalar(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
+        let visits: Vec<i64> =
+            on_backend!(self.backend, backend => sqlx::query_scalar(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
         let found = self.find(&FindRequest { visits: visits.clone(), ..FindRequest::default() }).await?;
         Ok(VisitPage { visits, found })
     }
@@ -126,7 +125,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn room_by_id(&self, room: CareRoomId) -> Result<Option<(i64, Found)>, StoreError> {
-        let visit: Option<i64> = on_backend!(self, backend => sqlx::query_scalar(sql::ROOM).bind(room.0).fetch_optional(&backend.readers).await?);
+        let visit: Option<i64> =
+            on_backend!(self.backend, backend => sqlx::query_scalar(sql::ROOM).bind(room.0).fetch_optional(&backend.readers).await?);
         let Some(visit) = visit else { return Ok(None) };
         let found = self.find(&FindRequest { visits: vec![visit], ..FindRequest::default() }).await?;
         Ok(Some((visit, found)))
@@ -151,7 +151,7 @@ impl Store {
     async fn outbox(&self, statement: &'static str, limit: i64, after_seq: Option<i64>) -> Result<Vec<OutboxRow>, StoreError> {
         let after = after_seq.unwrap_or(i64::MIN);
         let rows: Vec<OutboxColumns> =
-            on_backend!(self, backend => sqlx::query_as(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
+            on_backend!(self.backend, backend => sqlx::query_as(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
         let keys = self.keys_of(Table::Outbox, rows.iter().map(|row| row.9.as_slice())).await?;
         rows.into_iter().map(|row| sealed::outbox_row(key_for(&self.keys, &keys, Table::Outbox, &row.9)?, row)).collect()
     }
@@ -161,9 +161,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn outbox_depth(&self) -> Result<OutboxDepth, StoreError> {
-        let n_pending: i64 = on_backend!(self, backend => sqlx::query_scalar(sql::OUTBOX_COUNT).fetch_one(&backend.readers).await?);
-        let n_parked: i64 = on_backend!(self, backend => sqlx::query_scalar(sql::OUTBOX_COUNT_PARKED).fetch_one(&backend.readers).await?);
-        let oldest: Option<i64> = on_backend!(self, backend => sqlx::query_scalar(sql::OUTBOX_OLDEST).fetch_optional(&backend.readers).await?);
+        let n_pending: i64 = on_backend!(self.backend, backend => sqlx::query_scalar(sql::OUTBOX_COUNT).fetch_one(&backend.readers).await?);
+        let n_parked: i64 = on_backend!(self.backend, backend => sqlx::query_scalar(sql::OUTBOX_COUNT_PARKED).fetch_one(&backend.readers).await?);
+        let oldest: Option<i64> =
+            on_backend!(self.backend, backend => sqlx::query_scalar(sql::OUTBOX_OLDEST).fetch_optional(&backend.readers).await?);
         Ok(OutboxDepth { n_pending, oldest: oldest.map(Timestamp::from_micros), n_parked })
     }
 
@@ -173,7 +174,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn audit_page(&self, room: Option<CareRoomId>, after: i64, limit: i64) -> Result<Vec<StoredAudit>, StoreError> {
         let rows: Vec<AuditColumns> = match room {
-            Some(room) => on_backend!(self, backend => {
+            Some(room) => on_backend!(self.backend, backend => {
                 sqlx::query_as(sql::AUDIT_OF_ROOM).bind(after).bind(limit).bind(room.0).fetch_all(&backend.readers).await?
             }),
             None => self.audit_columns(after, limit).await?,
@@ -184,7 +185,7 @@ impl Store {
 
     async fn audit_columns(&self, after: i64, limit: i64) -> Result<Vec<AuditColumns>, StoreError> {
         let query = sql::AUDIT_PAGE;
-        Ok(on_backend!(self, backend => sqlx::query_as(query).bind(after).bind(limit).fetch_all(&backend.readers).await?))
+        Ok(on_backend!(self.backend, backend => sqlx::query_as(query).bind(after).bind(limit).fetch_all(&backend.readers).await?))
     }
 
     /// Reads the whole audit chain and says whether every row is as it was written.
@@ -193,7 +194,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn verify_audit_chain(&self) -> Result<ChainVerdict, StoreError> {
         // The ends first: rows that are written meanwhile only come after them.
-        let ends: Vec<(String, Vec<u8>)> = on_backend!(self, backend => sqlx::query_as(sql::CHAIN_ENDS).fetch_all(&backend.readers).await?);
+        let ends: Vec<(String, Vec<u8>)> = on_backend!(self.backend, backend => sqlx::query_as(sql::CHAIN_ENDS).fetch_all(&backend.readers).await?);
         let ends = ends.into_iter().map(|(key, value)| {
             let lane = key.rsplit('/').next().and_then(|lane| lane.parse().ok());
             lane.zip(Head::from_bytes(&value)).ok_or(StoreError::Form { table: Table::Audit })
@@ -217,7 +218,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn journal_counts(&self, since: JournalId) -> Result<Vec<(String, Disposition, i64)>, StoreError> {
         let rows: Vec<(String, i16, i64)> =
-            on_backend!(self, backend => sqlx::query_as(sql::JOURNAL_COUNTS).bind(since.0).fetch_all(&backend.readers).await?);
+            on_backend!(self.backend, backend => sqlx::query_as(sql::JOURNAL_COUNTS).bind(since.0).fetch_all(&backend.readers).await?);
         let form = StoreError::Form { table: Table::Journal };
         let counts = rows.into_iter().map(|(feed, number, count)| Some((feed, Disposition::from_number(number)?, count)));
         counts.collect::<Option<_>>().ok_or(form)
@@ -229,7 +230,8 @@ impl Store {
     /// When the store cannot be read, or the message's patient was deleted.
     pub async fn journal_message(&self, id: JournalId) -> Result<Option<StoredMessage>, StoreError> {
         let query = sql::JOURNAL_MESSAGE;
-        let row: Option<JournalColumns> = on_backend!(self, backend => sqlx::query_as(query).bind(id.0).fetch_optional(&backend.readers).await?);
+        let row: Option<JournalColumns> =
+            on_backend!(self.backend, backend => sqlx::query_as(query).bind(id.0).fetch_optional(&backend.readers).await?);
         let Some(row) = row else { return Ok(None) };
         let keys = self.keys_of(Table::Journal, std::iter::once(row.11.as_slice())).await?;
         let key = key_for(&self.keys, &keys, Table::Journal, &row.11)?;
@@ -243,7 +245,7 @@ impl Store {
     pub async fn quarantine_page(&self, after: JournalId, limit: i64) -> Result<Vec<QuarantineRow>, StoreError> {
         let query = sql::QUARANTINE_PAGE;
         let rows: Vec<QuarantineColumns> =
-            on_backend!(self, backend => sqlx::query_as(query).bind(after.0).bind(limit).fetch_all(&backend.readers).await?);
+            on_backend!(self.backend, backend => sqlx::query_as(query).bind(after.0).bind(limit).fetch_all(&backend.readers).await?);
         rows.into_iter().map(sealed::quarantine_row).collect()
     }
 
@@ -252,6 +254,6 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn quarantine_count(&self) -> Result<i64, StoreError> {
-        Ok(on_backend!(self, backend => sqlx::query_scalar(sql::QUARANTINE_COUNT).fetch_one(&backend.readers).await?))
+        Ok(on_backend!(self.backend, backend => sqlx::query_scalar(sql::QUARANTINE_COUNT).fetch_one(&backend.readers).await?))
     }
 }

@@ -28,6 +28,7 @@ use tokio::sync::Mutex;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
+use crate::store::error::migrate_error;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
 use crate::store::sealed::SealedBatch;
@@ -393,14 +394,6 @@ fn lock(options: &SqliteConnectOptions) -> Result<File, StoreError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
         Err(TryLockError::Error(source)) => Err(StoreError::LockFile { path, source }),
-    }
-}
-
-#[expect(clippy::wildcard_enum_match_arm, reason = "sqlx's enum is non-exhaustive, and only a database's own error has a code")]
-pub(super) fn migrate_error(error: sqlx::migrate::MigrateError) -> StoreError {
-    match error {
-        sqlx::migrate::MigrateError::Execute(error) | sqlx::migrate::MigrateError::ExecuteMigration(error, _) => error.into(),
-        _ => StoreError::Migrate { code: "version".to_owned() },
     }
 }
 

@@ -12,6 +12,7 @@ use super::chain::ChainVerdict;
 use super::error::CommitError;
 use super::error::StoreError;
 use super::master_key::MasterKey;
+use super::postgres_sql;
 use super::rows::AuditRow;
 use super::rows::CommitBatch;
 use super::rows::Disposition;
@@ -361,7 +362,8 @@ async fn a_commit_that_nobody_waits_for_still_happens(store: &Store) {
         // One poll starts the write; then the waiting is given up.
         assert!(futures_util::poll!(commit.as_mut()).is_pending());
     }
-    store.put_setting("after", vec![]).await.unwrap();
+    store.tasks.close();
+    store.tasks.wait().await;
     assert!(store.journal_message(JournalId(1)).await.unwrap().is_some());
 }
 
@@ -372,6 +374,24 @@ async fn concurrent_commits_lose_nothing_and_keep_the_chain(store: &Store) {
     assert_eq!(store.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 160 });
 }
 
+/// A throw-away database on the server that `WARDROOM_TEST_POSTGRES` names; without that the test says so and does nothing.
+#[expect(clippy::disallowed_methods, reason = "a test server is named by the environment, not by a configuration")]
+async fn on_a_new_postgres_database() -> Option<StoreOptions> {
+    use sqlx::ConnectOptions;
+    use sqlx::Connection;
+    let Ok(server) = std::env::var("WARDROOM_TEST_POSTGRES") else {
+        println!("skipped: WARDROOM_TEST_POSTGRES names no PostgreSQL server");
+        return None;
+    };
+    let options: sqlx::postgres::PgConnectOptions = server.parse().unwrap();
+    let name = format!("wardroom_{}", Uuid::new_v4().simple());
+    let mut connection = options.clone().connect().await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let url = SecretString::from(options.database(&name).to_url_lossy().to_string());
+    Some(StoreOptions { url, master_key: MasterKey::from_base64(KEY).unwrap(), readers: 4, daemon: 3 })
+}
+
 /// Stamps out one test per part of the contract and database.
 macro_rules! contract {
     ($($name:ident),+ $(,)?) => {
@@ -380,6 +400,15 @@ macro_rules! contract {
             async fn $name() {
                 let house = super::House::new();
                 let store = house.open().await;
+                super::$name(&store).await;
+                store.close().await;
+            })+
+        }
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                let Some(options) = super::on_a_new_postgres_database().await else { return };
+                let store = super::Store::open(options).await.unwrap();
                 super::$name(&store).await;
                 store.close().await;
             })+
@@ -472,7 +501,7 @@ async fn a_changed_or_missing_audit_row_breaks_the_chain() {
     for (statement, broken) in [
         ("UPDATE audit SET at_us = at_us + 1 WHERE id >> 10 = 5", ChainVerdict::Broken { id: 5 * 1024 + 3 }),
         ("UPDATE audit SET kind = 'x' WHERE id >> 10 = 1", ChainVerdict::Broken { id: 1024 + 3 }),
-        ("UPDATE audit SET body = body || x'00' WHERE id >> 10 = 9", ChainVerdict::Broken { id: 9 * 1024 + 3 }),
+        ("UPDATE audit SET body = randomblob(60) WHERE id >> 10 = 9", ChainVerdict::Broken { id: 9 * 1024 + 3 }),
         ("DELETE FROM audit WHERE id >> 10 = 5", ChainVerdict::Broken { id: 6 * 1024 + 3 }),
         ("DELETE FROM audit WHERE id >> 10 = 20", ChainVerdict::Truncated { id: 20 * 1024 + 3 }),
     ] {
@@ -501,7 +530,7 @@ async fn after_a_full_disk_the_store_writes_again() {
     let house = House::new();
     let store = house.open().await;
     with_messages(&store, 1..=1).await;
-    let super::Backend::Sqlite(backend) = &store.backend;
+    let super::Backend::Sqlite(backend) = &store.backend else { panic!("a SQLite store") };
     backend.limit_pages(true).await;
     let mut batch = CommitBatch::default();
     for n in 2..=200 {
@@ -531,6 +560,39 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
             assert!(!scans, "{statement}: {steps:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn postgres_tells_a_wrong_key_prepares_every_statement_and_is_shared_by_two_daemons() {
+    use sqlx::Executor;
+    use sqlx::SqlSafeStr;
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    assert!(matches!(Store::open_read_only(options.clone()).await, Err(StoreError::NotMigrated)));
+    let (one, other) = tokio::join!(Store::open(options.clone()), Store::open(StoreOptions { daemon: 4, ..options.clone() }));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let wrong = StoreOptions { master_key: MasterKey::from_base64(OTHER_KEY).unwrap(), ..options.clone() };
+    assert!(matches!(Store::open(wrong).await, Err(StoreError::WrongKey)));
+    let super::Backend::Postgres(backend) = &one.backend else { panic!("a PostgreSQL store") };
+    for statement in sql::ALL.iter().chain(postgres_sql::ALL) {
+        backend.readers.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    // Both meet the same new patient at the same time: one of them makes it known, the other plans again.
+    let batch = |store: &Store, id: i64| {
+        let mut batch = CommitBatch::default();
+        message(store, &mut batch, id);
+        let known = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "the same"]);
+        batch.absent_look_ups.push(known);
+        batch.look_ups.push((known, LookUpKind::Patient, id));
+        batch
+    };
+    let (first, second) = (batch(&one, 1), batch(&other, 2));
+    let outcomes: [_; 2] = tokio::join!(one.commit(&first), other.commit(&second)).into();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(CommitError::Conflict))), "{outcomes:?}");
+    // Each writes a chain of its own.
+    with_messages(&one, 11..=20).await;
+    with_messages(&other, 21..=30).await;
+    assert_eq!(one.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 21 });
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! The statements that only PostgreSQL understands: lists and rows as arrays.
+
+use crate::store::sql::columns;
+
+pub(super) const KNOWN: &str = "SELECT dedupe, id, received_us, disposition, ack_code FROM journal \
+                                WHERE dedupe IS NOT NULL AND disposition <> 2 AND dedupe = ANY($1)";
+pub(super) const LOOK_UPS: &str = concat!("SELECT ", columns!(look_ups), " FROM look_ups WHERE hash = ANY($1)");
+pub(super) const LOOK_UPS_THERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) LIMIT 1";
+pub(super) const VISITS: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE id = ANY($1)");
+pub(super) const VISITS_OPEN: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE is_open AND patient_id = ANY($1)");
+pub(super) const PATIENTS: &str = concat!(
+    "WITH RECURSIVE wanted (id) AS (SELECT * FROM UNNEST($1::bigint[]) UNION ",
+    "SELECT p.absorbed_into FROM wanted w JOIN patients p ON p.id = w.id WHERE p.absorbed_into IS NOT NULL) SELECT ",
+    columns!(patients),
+    " FROM patients WHERE id IN (SELECT id FROM wanted)"
+);
+pub(super) const KEYS: &str = "SELECT id, data_key FROM patients WHERE id = ANY($1)";
+pub(super) const FACTS: &str = concat!("SELECT ", columns!(facts), " FROM facts WHERE owner = ANY($1)");
+pub(super) const FACTS_KNOWN: &str = "SELECT f.owner, f.hash FROM UNNEST($1::bigint[], $2::bytea[]) AS w (owner, hash) \
+                                      JOIN facts f ON f.owner = w.owner AND f.hash = w.hash";
+pub(super) const QUARANTINE_BY_HASHES: &str =
+    concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE patient_hash = ANY($1) OR visit_hash = ANY($1) ORDER BY journal_id");
+
+/// Identifiers that nobody knew are made known by one daemon at a time; the other then sees them, and plans again.
+pub(super) const ABSENT_LOCK: &str = "SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($1::bigint[]) AS k ORDER BY k) AS sorted";
+pub(super) const PATIENT_VERSIONS: &str = "SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+pub(super) const VISIT_VERSIONS: &str = "SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+/// The end of a chain, held until the commit; empty for a chain that has no row yet.
+pub(super) const CHAIN_END: &str =
+    "INSERT INTO meta (key, value) VALUES ($1, ''::bytea) ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
+pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ANY($1)";
+pub(super) const OUTBOX_SETTLE: &str = "DELETE FROM outbox WHERE seq = ANY($1)";
+pub(super) const QUARANTINE_LEAVE: &str = "DELETE FROM quarantine WHERE journal_id = ANY($1)";
+pub(super) const NOT_DURABLE: &str = "SET LOCAL synchronous_commit = off";
+
+pub(super) const JOURNAL: &str = concat!(
+    "INSERT INTO journal (",
+    columns!(journal),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
+    "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[])"
+);
+pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disposition, reason = v.reason \
+                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) WHERE journal.id = v.id";
+pub(super) const PATIENT: &str = concat!(
+    "INSERT INTO patients (",
+    columns!(patients),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[]) ON CONFLICT (id) DO UPDATE SET ",
+    "version = excluded.version, absorbed_into = excluded.absorbed_into, doc = excluded.doc"
+);
+pub(super) const VISIT: &str = concat!(
+    "INSERT INTO visits (",
+    columns!(visits),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::bigint[], $7::uuid[], $8::bigint[], ",
+    "$9::bigint[], $10::bytea[]) ON CONFLICT (id) DO UPDATE SET patient_id = excluded.patient_id, version = excluded.version, ",
+    "status = excluded.status, is_open = excluded.is_open, wake_at_us = excluded.wake_at_us, room_id = excluded.room_id, ",
+    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc"
+);
+pub(super) const FACT: &str = concat!(
+    "INSERT INTO facts (",
+    columns!(facts),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[]) ON CONFLICT DO NOTHING"
+);
+pub(super) const LOOK_UP: &str =
+    concat!("INSERT INTO look_ups (", columns!(look_ups), ") SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::smallint[]) ON CONFLICT DO NOTHING");
+pub(super) const OUTBOX: &str = concat!(
+    "INSERT INTO outbox (",
+    columns!(outbox),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[], ",
+    "$9::text[], $10::bytea[])"
+);
+pub(super) const AUDIT: &str = concat!(
+    "INSERT INTO audit (",
+    columns!(audit),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[])"
+);
+pub(super) const QUARANTINE: &str = concat!(
+    "INSERT INTO quarantine (",
+    columns!(quarantine),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]) ON CONFLICT (journal_id) DO UPDATE SET ",
+    "reason = excluded.reason, patient_hash = excluded.patient_hash, visit_hash = excluded.visit_hash, state = excluded.state"
+);
+
+/// Every statement here, for the test that prepares them.
+#[cfg(test)]
+pub(super) const ALL: &[&str] = &[
+    KNOWN,
+    LOOK_UPS,
+    LOOK_UPS_THERE,
+    VISITS,
+    VISITS_OPEN,
+    PATIENTS,
+    KEYS,
+    FACTS,
+    FACTS_KNOWN,
+    QUARANTINE_BY_HASHES,
+    ABSENT_LOCK,
+    PATIENT_VERSIONS,
+    VISIT_VERSIONS,
+    CHAIN_END,
+    DEDUPE_RELEASE,
+    OUTBOX_SETTLE,
+    QUARANTINE_LEAVE,
+    JOURNAL,
+    JOURNAL_SETTLE,
+    PATIENT,
+    VISIT,
+    FACT,
+    LOOK_UP,
+    OUTBOX,
+    AUDIT,
+    QUARANTINE,
+];
