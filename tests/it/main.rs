@@ -1,1 +1,5 @@
-//! it
+//! The integration tests, in one binary so that they are linked once.
+
+mod broker;
+mod schemas;
+mod support;
