@@ -55,7 +55,11 @@ pub struct Event {
 
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Event").field("id", &self.id).field("event_type", &self.event_type).field("room_version", &self.room_version).finish_non_exhaustive()
+        f.debug_struct("Event")
+            .field("id", &self.id)
+            .field("event_type", &self.event_type)
+            .field("room_version", &self.room_version)
+            .finish_non_exhaustive()
     }
 }
 

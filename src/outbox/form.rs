@@ -160,14 +160,11 @@ impl<'a> ChangeForm<'a> {
                 from: from.as_ref().filter(|_| shows_place).map(LocationForm::of),
                 to: to.as_ref().filter(|_| shows_place).map(LocationForm::of),
             },
-            Change::Name { from, to } => {
-                Self::Name { from: from.as_ref().filter(|_| shows_place).map(crate::phi::Phi::as_str), to: to.as_str() }
-            }
+            Change::Name { from, to } => Self::Name { from: from.as_ref().filter(|_| shows_place).map(crate::phi::Phi::as_str), to: to.as_str() },
             Change::Patient => Self::Patient,
-            Change::Class { from, to } => Self::Class {
-                from: from.as_ref().map(crate::ids::PatientClass::as_str),
-                to: to.as_ref().map(crate::ids::PatientClass::as_str),
-            },
+            Change::Class { from, to } => {
+                Self::Class { from: from.as_ref().map(crate::ids::PatientClass::as_str), to: to.as_ref().map(crate::ids::PatientClass::as_str) }
+            }
             Change::Confidentiality { from, to } => Self::Confidentiality { from: *from, to: *to },
             Change::Visit => Self::Visit,
             Change::Joined { user, rule } => Self::Joined { user: user.as_str(), rule: rule.as_str() },

@@ -16,8 +16,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::outbox::Outcome;
 use crate::outbox::OutboxRow;
+use crate::outbox::Outcome;
 use crate::outbox::PublishError;
 use crate::outbox::Publisher;
 use crate::outbox::status::RelayStatus;
@@ -214,7 +214,9 @@ mod tests {
     async fn half_a_line_left_by_a_crash_is_cut_away() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.jsonl");
-        for (before, after) in [("{\"seq\":0}\n{\"se", "{\"seq\":0}\n{\"seq\":1}\n"), ("{\"seq", "{\"seq\":1}\n"), ("{\"seq\":0}\n", "{\"seq\":0}\n{\"seq\":1}\n")] {
+        for (before, after) in
+            [("{\"seq\":0}\n{\"se", "{\"seq\":0}\n{\"seq\":1}\n"), ("{\"seq", "{\"seq\":1}\n"), ("{\"seq\":0}\n", "{\"seq\":0}\n{\"seq\":1}\n")]
+        {
             std::fs::write(&path, before).unwrap();
             publisher(&path).0.publish(&[row(1, 1, 1)]).await.unwrap();
             assert_eq!(written(&path), after);

@@ -20,6 +20,8 @@ pub mod envelope;
 mod form;
 pub mod schema;
 mod backlog;
+#[cfg(test)]
+mod sample;
 pub mod relay;
 pub mod status;
 pub mod jsonl;

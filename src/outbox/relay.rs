@@ -16,8 +16,8 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::outbox::Outbox;
-use crate::outbox::Outcome;
 use crate::outbox::OutboxRow;
+use crate::outbox::Outcome;
 use crate::outbox::Publisher;
 use crate::outbox::backlog::Backlog;
 use crate::outbox::backlog::Backoff;
@@ -124,7 +124,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                     }
                 }
                 Next::BackOff => {
-                    self.back_off(n_failures, &stop).await;
+                    back_off(self.backoff(), n_failures, &stop).await;
                     n_failures = n_failures.saturating_add(1);
                 }
                 Next::Stop => break,
@@ -133,11 +133,6 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         if tokio::time::timeout(self.options.grace, self.publisher.close()).await.is_err() {
             tracing::warn!("the publisher did not close in time");
         }
-    }
-
-    async fn back_off(&self, n_failures: u32, stop: &CancellationToken) {
-        let wait = Backoff { first: self.options.first_retry, last: self.options.last_retry }.wait(n_failures, chance());
-        stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
 
     /// Sends one batch.
@@ -227,7 +222,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         if !confirmed.is_empty() {
             self.status.confirmed(self.clock.now());
             let seqs: Vec<i64> = confirmed.iter().map(|row| row.seq).collect();
-            if !self.store(stop, Write::Settle(&seqs)).await {
+            if !store(&self.outbox, Write::Settle(&seqs), self.backoff(), stop).await {
                 return Next::Stop;
             }
             self.backlog.done(&confirmed);
@@ -235,7 +230,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         for (row, reason) in parked {
             metrics::counter!(PARKED).increment(1);
             tracing::error!(room_id = %row.room_id, room_version = row.room_version, reason, "an event that no broker will take was parked");
-            if !self.store(stop, Write::Park(row.seq, reason)).await {
+            if !store(&self.outbox, Write::Park(row.seq, reason), self.backoff(), stop).await {
                 return Next::Stop;
             }
             self.backlog.done(&[row]);
@@ -259,23 +254,31 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         }
     }
 
-    /// Writes to the outbox, again and again until it works. `false` when told to stop meanwhile: what was not settled is published again.
-    async fn store(&self, stop: &CancellationToken, write: Write<'_>) -> bool {
-        let mut n_failures = 0_u32;
-        loop {
-            let written = match write {
-                Write::Settle(seqs) => self.outbox.settle(seqs).await,
-                Write::Park(seq, reason) => self.outbox.park(seq, reason).await,
-            };
-            let Err(error) = written else { return true };
-            tracing::error!(%error, "what became of published events cannot be stored; trying again");
-            if stop.is_cancelled() {
-                return false;
-            }
-            self.back_off(n_failures, stop).await;
-            n_failures = n_failures.saturating_add(1);
-        }
+    fn backoff(&self) -> Backoff {
+        Backoff { first: self.options.first_retry, last: self.options.last_retry }
     }
+}
+
+/// Writes to the outbox, again and again until it works. `false` when told to stop meanwhile: what was not settled is published again.
+async fn store<O: Outbox>(outbox: &O, write: Write<'_>, backoff: Backoff, stop: &CancellationToken) -> bool {
+    let mut n_failures = 0_u32;
+    loop {
+        let written = match write {
+            Write::Settle(seqs) => outbox.settle(seqs).await,
+            Write::Park(seq, reason) => outbox.park(seq, reason).await,
+        };
+        let Err(error) = written else { return true };
+        tracing::error!(%error, "what became of published events cannot be stored; trying again");
+        if stop.is_cancelled() {
+            return false;
+        }
+        back_off(backoff, n_failures, stop).await;
+        n_failures = n_failures.saturating_add(1);
+    }
+}
+
+async fn back_off(backoff: Backoff, n_failures: u32, stop: &CancellationToken) {
+    stop.run_until_cancelled(tokio::time::sleep(backoff.wait(n_failures, chance()))).await;
 }
 
 async fn grace_over(stop: &CancellationToken, grace: Duration) {

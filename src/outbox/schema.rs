@@ -18,10 +18,8 @@ use crate::outbox::envelope::RoomEvent;
 use crate::outbox::form::RoomForm;
 
 /// The schemas of this module by name; other parts have such lists of their own.
-const SCHEMAS: &[(&str, fn() -> Value)] = &[
-    ("room-event", || json_schema::<RoomEvent<'static>>(DATA_SCHEMA)),
-    ("room", || json_schema::<RoomForm<'static>>("urn:wardroom:schema:room:1")),
-];
+const SCHEMAS: &[(&str, fn() -> Value)] =
+    &[("room-event", || json_schema::<RoomEvent<'static>>(DATA_SCHEMA)), ("room", || json_schema::<RoomForm<'static>>("urn:wardroom:schema:room:1"))];
 
 /// The names of the schemas.
 pub fn names() -> impl Iterator<Item = &'static str> {

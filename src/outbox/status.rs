@@ -45,18 +45,18 @@ impl RelayStatus {
     }
 
     pub(crate) fn connected(&self, connected: bool) {
-        metrics::gauge!("wardroom_publish_connected").set(f64::from(u8::from(connected)));
+        metrics::gauge!("wardroom_broker_connected").set(f64::from(u8::from(connected)));
         self.change(|publishing| {
             publishing.connected = connected;
             publishing.blocked &= connected;
         });
         if !connected {
-            metrics::gauge!("wardroom_publish_blocked").set(0.0);
+            metrics::gauge!("wardroom_broker_blocked").set(0.0);
         }
     }
 
     pub(crate) fn blocked(&self, blocked: bool) {
-        metrics::gauge!("wardroom_publish_blocked").set(f64::from(u8::from(blocked)));
+        metrics::gauge!("wardroom_broker_blocked").set(f64::from(u8::from(blocked)));
         self.change(|publishing| publishing.blocked = blocked);
     }
 

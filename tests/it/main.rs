@@ -1,3 +1,6 @@
 //! The integration tests, in one binary so that they are linked once.
 
+mod broker;
+mod schemas;
+mod support;
 mod tidy;

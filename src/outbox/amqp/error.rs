@@ -117,7 +117,9 @@ impl AmqpError {
             Self::Topology { reply, .. } => match reply.code {
                 403 => "give the user the right to configure and write what `publish.amqp` names, or declare it yourself and set `queue = \"\"`",
                 404 => "declare the exchange (topic, durable) on the broker, or name a queue in `publish.amqp.queue` and wardroom declares both",
-                406 => "it exists with other properties: wardroom wants a durable topic exchange and a durable quorum queue; delete it or choose another name",
+                406 => {
+                    "it exists with other properties: wardroom wants a durable topic exchange and a durable quorum queue; delete it or choose another name"
+                }
                 _ => "look at the broker's log",
             },
             Self::Broken { .. } => "it is opened again by itself; when this goes on, look at the broker's log",

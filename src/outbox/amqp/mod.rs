@@ -14,8 +14,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
-use crate::outbox::Outcome;
 use crate::outbox::OutboxRow;
+use crate::outbox::Outcome;
 use crate::outbox::PublishError;
 use crate::outbox::Publisher;
 use crate::outbox::amqp::session::Session;

@@ -25,8 +25,8 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::outbox::Outcome;
 use crate::outbox::OutboxRow;
+use crate::outbox::Outcome;
 use crate::outbox::amqp::AmqpError;
 use crate::outbox::amqp::AmqpOptions;
 use crate::outbox::amqp::MAX_BODY_BYTES;

@@ -1,0 +1,263 @@
+//! The relay against an outbox in memory and a publisher that follows a script.
+
+use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Relay;
+use super::RelayOptions;
+use crate::outbox::Outbox;
+use crate::outbox::OutboxRow;
+use crate::outbox::Outcome;
+use crate::outbox::PublishError;
+use crate::outbox::Publisher;
+use crate::outbox::jsonl::JsonlError;
+use crate::outbox::status::RelayStatus;
+use crate::outbox::tests::row;
+use crate::time::ManualClock;
+use crate::time::Timestamp;
+
+/// An outbox in memory.
+struct Pending {
+    rows: Mutex<BTreeMap<i64, OutboxRow>>,
+    n_left: watch::Sender<usize>,
+}
+
+impl Pending {
+    fn of(rows: impl IntoIterator<Item = OutboxRow>) -> Arc<Self> {
+        let rows: BTreeMap<i64, OutboxRow> = rows.into_iter().map(|row| (row.seq, row)).collect();
+        Arc::new(Self { n_left: watch::Sender::new(rows.len()), rows: Mutex::new(rows) })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<i64, OutboxRow>)) {
+        let mut rows = self.rows.lock().unwrap();
+        change(&mut rows);
+        self.n_left.send_replace(rows.len());
+    }
+
+    async fn empty(&self) {
+        self.n_left.subscribe().wait_for(|n_left| *n_left == 0).await.unwrap();
+    }
+}
+
+impl Outbox for Pending {
+    type Error = Infallible;
+
+    async fn pending(&self, limit: usize) -> Result<Vec<OutboxRow>, Infallible> {
+        Ok(self.rows.lock().unwrap().values().take(limit).cloned().collect())
+    }
+
+    async fn settle(&self, seqs: &[i64]) -> Result<(), Infallible> {
+        self.change(|rows| rows.retain(|seq, _| !seqs.contains(seq)));
+        Ok(())
+    }
+
+    async fn park(&self, seq: i64, _: &'static str) -> Result<(), Infallible> {
+        self.change(|rows| drop(rows.remove(&seq)));
+        Ok(())
+    }
+}
+
+/// What a script says of one batch.
+type Step = Box<dyn FnOnce(&[OutboxRow]) -> Result<Vec<Outcome>, PublishError> + Send>;
+
+/// A publisher that follows a script, then confirms everything; it notes what arrived.
+#[derive(Default)]
+struct Scripted {
+    steps: VecDeque<Step>,
+    arrived: Arc<Mutex<Vec<i64>>>,
+    closed: Arc<Mutex<bool>>,
+    /// Batches wait here before anything becomes of them.
+    gate: Option<Arc<Notify>>,
+}
+
+impl Publisher for Scripted {
+    async fn publish(&mut self, batch: &[OutboxRow]) -> Result<Vec<Outcome>, PublishError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        if let Some(gate) = &self.gate {
+            gate.notified().await;
+        }
+        let outcomes = self.steps.pop_front().map_or_else(|| Ok(vec![Outcome::Confirmed; batch.len()]), |step| step(batch))?;
+        let confirmed = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Confirmed).map(|(row, _)| row.seq);
+        self.arrived.lock().unwrap().extend(confirmed);
+        Ok(outcomes)
+    }
+
+    async fn close(&mut self) {
+        *self.closed.lock().unwrap() = true;
+    }
+}
+
+struct Running {
+    wake: Arc<Notify>,
+    status: Arc<RelayStatus>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+fn start(outbox: &Arc<Pending>, publisher: Scripted, options: RelayOptions) -> Running {
+    let running = Running { wake: Arc::default(), status: Arc::default(), stop: CancellationToken::new(), tasks: TaskTracker::new() };
+    let clock = Arc::new(ManualClock::at(Timestamp::from_micros(42)));
+    let relay = Relay::new(Arc::clone(outbox), publisher, Arc::clone(&running.wake), Arc::clone(&running.status), clock, options);
+    running.tasks.spawn(relay.run(running.stop.clone()));
+    running.tasks.close();
+    running
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.wait().await;
+    }
+}
+
+fn broken() -> PublishError {
+    PublishError::from(JsonlError::Write { source: io::Error::from(io::ErrorKind::StorageFull) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_pending_at_the_start_is_published_in_order_per_room() {
+    let outbox = Pending::of([row(1, 1, 1), row(2, 2, 1), row(3, 1, 2), row(4, 1, 3)]);
+    let publisher = Scripted::default();
+    let arrived = Arc::clone(&publisher.arrived);
+    let running = start(&outbox, publisher, RelayOptions::default());
+    outbox.empty().await;
+    assert_eq!(*arrived.lock().unwrap(), [1, 2, 3, 4]);
+    assert_eq!(running.status.now().last_confirm_at, Some(Timestamp::from_micros(42)));
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_wakes_the_relay() {
+    let outbox = Pending::of([]);
+    let publisher = Scripted::default();
+    let arrived = Arc::clone(&publisher.arrived);
+    // Nobody looks by himself.
+    let running = start(&outbox, publisher, RelayOptions { look_again: Duration::from_secs(1_000_000), ..RelayOptions::default() });
+    for seq in 1..4 {
+        outbox.change(|rows| drop(rows.insert(seq, row(seq, 1, seq.unsigned_abs()))));
+        running.wake.notify_one();
+        outbox.empty().await;
+    }
+    assert_eq!(*arrived.lock().unwrap(), [1, 2, 3]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_everything_is_sent_again() {
+    let outbox = Pending::of([row(1, 1, 1), row(2, 2, 1), row(3, 1, 2)]);
+    let mut publisher = Scripted::default();
+    publisher.steps.extend([Box::new(|_: &[_]| Err(broken())) as Step, Box::new(|_: &[_]| Err(broken()))]);
+    let arrived = Arc::clone(&publisher.arrived);
+    let running = start(&outbox, publisher, RelayOptions::default());
+    outbox.empty().await;
+    assert_eq!(*arrived.lock().unwrap(), [1, 2, 3]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_shown_until_something_works_again() {
+    let outbox = Pending::of([row(1, 1, 1)]);
+    let mut publisher = Scripted { gate: Some(Arc::default()), ..Scripted::default() };
+    let gate = publisher.gate.clone().unwrap();
+    publisher.steps.push_back(Box::new(|_| Err(broken())));
+    let running = start(&outbox, publisher, RelayOptions::default());
+    gate.notify_one();
+    while running.status.now().last_error.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(running.status.now().last_error.map(|trouble| trouble.kind), Some("file_write"));
+    gate.notify_one();
+    outbox.empty().await;
+    while running.status.now().last_error.is_some() {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_returned_event_holds_back_its_room_and_no_other() {
+    for outcome in [Outcome::Returned, Outcome::Refused] {
+        let outbox = Pending::of([row(1, 1, 1), row(2, 2, 1), row(3, 1, 2), row(4, 2, 2)]);
+        let mut publisher = Scripted::default();
+        publisher.steps.push_back(Box::new(move |batch: &[OutboxRow]| {
+            assert_eq!(batch.len(), 2);
+            Ok(vec![outcome, Outcome::Confirmed])
+        }));
+        let arrived = Arc::clone(&publisher.arrived);
+        let running = start(&outbox, publisher, RelayOptions::default());
+        outbox.empty().await;
+        assert_eq!(*arrived.lock().unwrap(), [2, 4, 1, 3]);
+        while running.status.now().n_held_rooms > 0 {
+            tokio::task::yield_now().await;
+        }
+        running.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rooms_that_wait_do_not_crowd_out_others() {
+    // Far more waiting rooms than one look into the outbox shows.
+    let outbox = Pending::of((1..=60).map(|seq| row(seq, seq.unsigned_abs().into(), 1)).chain([row(61, 61, 1)]));
+    let mut publisher = Scripted::default();
+    for _ in 0..16 {
+        publisher.steps.push_back(Box::new(|batch: &[OutboxRow]| {
+            Ok(batch.iter().map(|row| if row.seq == 61 { Outcome::Confirmed } else { Outcome::Returned }).collect())
+        }));
+    }
+    let arrived = Arc::clone(&publisher.arrived);
+    let options = RelayOptions { window: 4, first_retry: Duration::from_secs(600), last_retry: Duration::from_secs(600), ..RelayOptions::default() };
+    let running = start(&outbox, publisher, options);
+    while arrived.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*arrived.lock().unwrap(), [61]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_no_broker_takes_is_parked_and_its_room_goes_on() {
+    let outbox = Pending::of([row(1, 1, 1), row(2, 1, 2)]);
+    let mut publisher = Scripted::default();
+    publisher.steps.push_back(Box::new(|_| Ok(vec![Outcome::Unpublishable("too large")])));
+    let arrived = Arc::clone(&publisher.arrived);
+    let running = start(&outbox, publisher, RelayOptions::default());
+    outbox.empty().await;
+    assert_eq!(*arrived.lock().unwrap(), [2]);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_when_it_stops_is_finished_and_settled() {
+    let outbox = Pending::of([row(1, 1, 1), row(2, 1, 2)]);
+    let publisher = Scripted { gate: Some(Arc::default()), ..Scripted::default() };
+    let (gate, closed) = (publisher.gate.clone().unwrap(), Arc::clone(&publisher.closed));
+    let running = start(&outbox, publisher, RelayOptions::default());
+    tokio::task::yield_now().await;
+    running.stop.cancel();
+    gate.notify_one();
+    running.stop().await;
+    assert_eq!(outbox.rows.lock().unwrap().keys().copied().collect::<Vec<_>>(), [2]);
+    assert!(*closed.lock().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_arrive_within_the_grace_stays_pending() {
+    let outbox = Pending::of([row(1, 1, 1)]);
+    let publisher = Scripted { gate: Some(Arc::default()), ..Scripted::default() };
+    let running = start(&outbox, publisher, RelayOptions::default());
+    tokio::task::yield_now().await;
+    running.stop().await;
+    assert_eq!(outbox.rows.lock().unwrap().len(), 1);
+}

@@ -1,0 +1,22 @@
+//! What the tests need around the daemon.
+
+use std::time::Duration;
+
+pub(crate) mod rabbit;
+
+/// Looks again and again until there is something, and gives it; fails when that takes too long.
+pub(crate) async fn eventually<T>(what: &str, within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let looking = async {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            ticks.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    match tokio::time::timeout(within, looking).await {
+        Ok(found) => found,
+        Err(_) => panic!("{what}: not within {within:?}"),
+    }
+}
