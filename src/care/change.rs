@@ -95,9 +95,9 @@ pub enum Change {
     /// The place.
     Location {
         /// As it was published last.
-        from: Option<ShownLocation>,
+        from: Option<Box<ShownLocation>>,
         /// Now.
-        to: Option<ShownLocation>,
+        to: Option<Box<ShownLocation>>,
     },
     /// The room's name.
     Name {

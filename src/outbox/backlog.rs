@@ -152,8 +152,8 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_last_and_stay_between_half_and_all_of_it() {
-        let seconds = |n, chance| BACKOFF.wait(n, chance).as_secs_f64();
-        assert_eq!([seconds(0, 255), seconds(1, 255), seconds(3, 255), seconds(40, 255)], [1.0, 2.0, 8.0, 8.0]);
-        assert_eq!([seconds(0, 0), seconds(40, 0)], [0.5, 4.0]);
+        let millis = |n, chance| BACKOFF.wait(n, chance).as_millis();
+        assert_eq!([millis(0, 255), millis(1, 255), millis(3, 255), millis(40, 255)], [1000, 2000, 8000, 8000]);
+        assert_eq!([millis(0, 0), millis(40, 0)], [500, 4000]);
     }
 }

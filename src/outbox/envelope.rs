@@ -94,6 +94,9 @@ pub struct About<'a> {
 }
 
 /// The event that takes the backend to this state of the room.
+///
+/// # Panics
+/// Never: what is serialised always has a JSON form.
 pub fn event(room: &CareRoom, about: &About<'_>) -> Event {
     let id = event_id(room.id, room.epoch, room.version);
     let form = RoomEvent {

@@ -157,8 +157,8 @@ impl<'a> ChangeForm<'a> {
         match change {
             Change::Status { from, to } => Self::Status { from: *from, to: *to },
             Change::Location { from, to } => Self::Location {
-                from: from.as_ref().filter(|_| shows_place).map(LocationForm::of),
-                to: to.as_ref().filter(|_| shows_place).map(LocationForm::of),
+                from: from.as_deref().filter(|_| shows_place).map(LocationForm::of),
+                to: to.as_deref().filter(|_| shows_place).map(LocationForm::of),
             },
             Change::Name { from, to } => Self::Name { from: from.as_ref().filter(|_| shows_place).map(crate::phi::Phi::as_str), to: to.as_str() },
             Change::Patient => Self::Patient,

@@ -1,5 +1,7 @@
 //! The relay and the AMQP publisher against a real broker: one that stops, dies, knows no queue, is short of memory, or is set up differently.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::future_not_send, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -46,7 +48,7 @@ use wardroom::time::Timestamp;
 use super::support::eventually;
 use super::support::rabbit::Rabbit;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// An outbox in memory.
 #[derive(Default)]

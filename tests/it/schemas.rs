@@ -2,6 +2,8 @@
 //!
 //! `WARDROOM_BLESS=1` writes them anew.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::fs;
 use std::path::PathBuf;
 
@@ -185,7 +187,7 @@ fn full() -> Value {
     };
     let changes = [
         Change::Status { from: Some(RoomStatus::Active), to: RoomStatus::Grace },
-        Change::Location { from: Some(shown.clone()), to: Some(shown) },
+        Change::Location { from: Some(Box::new(shown.clone())), to: Some(Box::new(shown)) },
         Change::Name { from: Some(Phi::from("4N 12-A KXQT")), to: Phi::from("4N KXQT") },
         Change::Patient,
         Change::Class { from: Some("E".into()), to: Some("I".into()) },

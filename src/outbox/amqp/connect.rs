@@ -31,7 +31,7 @@ fn uri(url: &str) -> Result<AMQPUri, AmqpError> {
     // The parser's own error repeats what it could not read.
     let mut uri: AMQPUri = url.parse().map_err(|_| AmqpError::Url)?;
     if let Some(host) = ipv6_host(url) {
-        uri.authority.host = host.to_owned();
+        host.clone_into(&mut uri.authority.host);
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
     Ok(uri)

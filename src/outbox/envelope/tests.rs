@@ -117,7 +117,7 @@ fn members_are_sorted_by_user_whatever_comes() {
 #[test]
 fn a_change_does_not_tell_what_the_level_hides_now() {
     let mut room = sample::room();
-    let before = room.state.location.take();
+    let before = room.state.location.take().map(Box::new);
     room.state.confidentiality = Confidentiality::VeryRestricted;
     let changes = [
         Change::Location { from: before, to: None },
@@ -140,8 +140,9 @@ fn a_change_does_not_tell_what_the_level_hides_now() {
 #[test]
 fn a_move_tells_both_places() {
     let room = sample::room();
-    let before = room.state.location.clone().map(|shown| ShownLocation { unit_name: None, ..shown });
-    let changes = [Change::Location { from: before, to: room.state.location.clone() }];
+    let now = room.state.location.clone().map(Box::new);
+    let before = room.state.location.clone().map(|shown| Box::new(ShownLocation { unit_name: None, ..shown }));
+    let changes = [Change::Location { from: before, to: now }];
     let body = parsed(&event(&room, &about(&cause(), &changes)).body);
     assert_eq!(body["data"]["changes"][0]["from"]["bed"], "A");
     assert_eq!(body["data"]["changes"][0]["to"]["unit_name"], "4 North");

@@ -217,7 +217,7 @@ async fn rooms_that_wait_do_not_crowd_out_others() {
         }));
     }
     let arrived = Arc::clone(&publisher.arrived);
-    let options = RelayOptions { window: 4, first_retry: Duration::from_secs(600), last_retry: Duration::from_secs(600), ..RelayOptions::default() };
+    let options = RelayOptions { window: 4, first_retry: Duration::from_mins(10), last_retry: Duration::from_mins(10), ..RelayOptions::default() };
     let running = start(&outbox, publisher, options);
     while arrived.lock().unwrap().is_empty() {
         tokio::task::yield_now().await;

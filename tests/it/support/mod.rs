@@ -1,5 +1,7 @@
 //! What the tests need around the daemon.
 
+#![expect(clippy::panic, reason = "helpers of tests")]
+
 use std::time::Duration;
 
 pub(crate) mod rabbit;
@@ -15,8 +17,6 @@ pub(crate) async fn eventually<T>(what: &str, within: Duration, mut look: impl A
             }
         }
     };
-    match tokio::time::timeout(within, looking).await {
-        Ok(found) => found,
-        Err(_) => panic!("{what}: not within {within:?}"),
-    }
+    let Ok(found) = tokio::time::timeout(within, looking).await else { panic!("{what}: not within {within:?}") };
+    found
 }

@@ -3,6 +3,8 @@
 //! It starts the server's own scripts directly, not the wrapper that changes to the user `rabbitmq`, so that it works as any user. Nothing of the
 //! machine is touched: cookie, data, logs and the port mapper are all in the directory.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
 use std::fs;
 use std::io;
 use std::net::TcpListener;
