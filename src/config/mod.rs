@@ -171,11 +171,11 @@ impl Config {
         check_addresses(&addresses, reader);
 
         let feeds: Vec<FeedConfig> = feeds.into_iter().map(|(feed, _)| feed).collect();
-        let first = feeds.first().map(|feed| &feed.reading);
+        let first = feeds.first();
         let policy = Policy {
-            adopt_on_update: first.map_or(policy.adopt_on_update, |reading| reading.adopt_on_update),
-            reopen_on_update: first.map_or(policy.reopen_on_update, |reading| reading.reopen_on_update),
-            reopen_on_admit: first.map_or(policy.reopen_on_admit, |reading| reading.reopen_on_admit),
+            adopt_on_update: first.map_or(policy.adopt_on_update, |feed| feed.adopt_on_update),
+            reopen_on_update: first.map_or(policy.reopen_on_update, |feed| feed.reopen_on_update),
+            reopen_on_admit: first.map_or(policy.reopen_on_admit, |feed| feed.reopen_on_admit),
             team,
             ..policy
         };
