@@ -252,13 +252,13 @@ mod tests {
 
         #[test]
         fn no_text_makes_it_panic(source in any::<String>()) {
-            compile(&source).iter().for_each(|condition| assert!([true, false].contains(&condition.holds(&VisitView::default()))));
+            drop(compile(&source).map(|condition| condition.holds(&VisitView::default())));
         }
 
         #[test]
         fn no_run_of_tokens_makes_it_panic(tokens in prop::collection::vec(prop::sample::select(
             vec!["class", "has_bed", "==", "&&", "||", "!", "(", ")", "'a'", "in", "[", "]", "?", ":", ".", "size", "1", "-", "+", "<"]), 0..30)) {
-            compile(&tokens.join(" ")).iter().for_each(|condition| assert!([true, false].contains(&condition.holds(&VisitView::default()))));
+            drop(compile(&tokens.join(" ")).map(|condition| condition.holds(&VisitView::default())));
         }
     }
 }

@@ -1,7 +1,6 @@
 //! `[directory]`: who the staff are and which teams the units have.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use serde::Serialize;
 use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tree::KeyPath;
+use crate::directory::Sources;
 use crate::ids::GroupId;
 use crate::ids::HospitalService;
 
@@ -38,21 +38,8 @@ enum RawUnknownStaff {
     Include,
 }
 
-/// Who the staff are and which teams the units have.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct DirectoryConfig {
-    /// The staff file.
-    pub staff: Option<PathBuf>,
-    /// The units file.
-    pub units: Option<PathBuf>,
-    /// Whether somebody nobody knows joins as `AUTHORITY:ID`.
-    pub include_unknown_staff: bool,
-    /// The teams of services.
-    pub services: BTreeMap<HospitalService, GroupId>,
-}
-
 /// Reads the section. Whether the files can be read is the directory's own matter: they may change at any time.
-pub(super) fn read(raw: &RawDirectory, reader: &mut Reader<'_>) -> DirectoryConfig {
+pub(super) fn read(raw: &RawDirectory, reader: &mut Reader<'_>) -> Sources {
     let section = KeyPath::of("directory");
     let path = |text: &str| (!text.is_empty()).then(|| reader.path(text));
     let (staff, units) = (path(&raw.staff), path(&raw.units));
@@ -70,5 +57,5 @@ pub(super) fn read(raw: &RawDirectory, reader: &mut Reader<'_>) -> DirectoryConf
         }
     }
     let services = raw.services.iter().map(|(service, group)| (HospitalService::new(service), GroupId::new(group))).collect();
-    DirectoryConfig { staff, units, include_unknown_staff, services }
+    Sources { staff, units, services, include_unknown_staff }
 }

@@ -5,23 +5,16 @@ use std::net::IpAddr;
 
 use jiff::tz::TimeZone;
 
-use crate::config::feeds::VisitIdField;
+use crate::adt::profile::EmptyClears;
+use crate::adt::profile::VisitIdSource;
 use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tree::KeyPath;
 use crate::ids::AssigningAuthority;
 use crate::ids::PatientClass;
+use crate::ids::Role;
 use crate::ids::TriggerEvent;
 use crate::time::Timestamp;
-
-/// A field whose being empty means nobody.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct EmptyClears {
-    /// `PV1-9`.
-    pub field: String,
-    /// Only on these trigger events; empty is all.
-    pub triggers: Vec<TriggerEvent>,
-}
 
 /// An address, or all that share its first bits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,20 +82,15 @@ fn trigger(text: &str, path: &KeyPath, reader: &mut Reader<'_>) -> Option<Trigge
 }
 
 /// The fields that number a visit.
-pub(super) fn visit_id(raw: &[String], path: &KeyPath, reader: &mut Reader<'_>) -> Vec<VisitIdField> {
+pub(super) fn visit_id(raw: &[String], path: &KeyPath, reader: &mut Reader<'_>) -> Vec<VisitIdSource> {
     if raw.is_empty() {
         reader.problem(path, "must hold one or more of `PV1-19`, `PID-18`, `PV1-50`");
     }
     let mut fields = Vec::new();
     for (index, text) in raw.iter().enumerate() {
-        let field = match text.as_str() {
-            "PV1-19" => VisitIdField::Pv1_19,
-            "PID-18" => VisitIdField::Pid18,
-            "PV1-50" => VisitIdField::Pv1_50,
-            _ => {
-                reader.problem(&path.index(index), "must be one of `PV1-19`, `PID-18`, `PV1-50`");
-                continue;
-            }
+        let Some(field) = VisitIdSource::parse(text) else {
+            reader.problem(&path.index(index), "must be one of `PV1-19`, `PID-18`, `PV1-50`");
+            continue;
         };
         if fields.contains(&field) {
             reader.problem(&path.index(index), "stands in the list twice");
@@ -113,18 +101,23 @@ pub(super) fn visit_id(raw: &[String], path: &KeyPath, reader: &mut Reader<'_>) 
 }
 
 /// Other names of authorities.
-pub(super) fn authorities(
-    raw: &BTreeMap<String, String>,
-    path: &KeyPath,
-    reader: &mut Reader<'_>,
-) -> BTreeMap<AssigningAuthority, AssigningAuthority> {
-    let upper = |text: &String| AssigningAuthority::new(text.trim().to_uppercase());
+pub(super) fn authorities(raw: &BTreeMap<String, String>, path: &KeyPath, reader: &mut Reader<'_>) -> BTreeMap<String, AssigningAuthority> {
     for (name, authority) in raw {
         if is_blank_or_padded(authority) {
             reader.problem(&path.key(name), "must name an authority");
         }
     }
-    raw.iter().map(|(name, authority)| (upper(name), upper(authority))).collect()
+    raw.iter().map(|(name, authority)| (name.trim().to_uppercase(), AssigningAuthority::new(authority.to_uppercase()))).collect()
+}
+
+/// Role codes.
+pub(super) fn roles(raw: &BTreeMap<String, String>, path: &KeyPath, reader: &mut Reader<'_>) -> BTreeMap<String, Role> {
+    for (code, role) in raw {
+        if is_blank_or_padded(role) {
+            reader.problem(&path.key(code), "must name a role");
+        }
+    }
+    raw.iter().map(|(code, role)| (code.to_uppercase(), Role::new(role))).collect()
 }
 
 /// Classes as the site writes them.
@@ -138,36 +131,25 @@ pub(super) fn classes(raw: &BTreeMap<String, String>, path: &KeyPath, reader: &m
 }
 
 /// Trigger events as the site uses them.
-pub(super) fn events(raw: &BTreeMap<String, String>, path: &KeyPath, reader: &mut Reader<'_>) -> BTreeMap<TriggerEvent, Option<TriggerEvent>> {
+pub(super) fn events(raw: &BTreeMap<String, String>, path: &KeyPath, reader: &mut Reader<'_>) -> BTreeMap<TriggerEvent, TriggerEvent> {
     let mut events = BTreeMap::new();
     for (from, to) in raw {
-        let path = path.key(from);
-        let Some(from) = TriggerEvent::parse(from) else {
-            reader.problem(&path, "must have a trigger event such as `A08` as its key");
-            continue;
-        };
-        if to == "ignore" {
-            events.insert(from, None);
-        } else if let Some(to) = TriggerEvent::parse(to) {
-            events.insert(from, Some(to));
-        } else {
-            reader.problem(&path, "must be a trigger event such as `A08`, or `ignore`");
+        match (TriggerEvent::parse(from), TriggerEvent::parse(to)) {
+            (Some(from), Some(to)) => {
+                events.insert(from, to);
+            }
+            _ => reader.problem(&path.key(from), "must be a trigger event such as `A08` for another"),
         }
     }
     events
 }
 
-/// A character set by its name in table 0211, or as the web names it.
+/// A character set by its name in table 0211.
 pub(super) fn charset(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> Option<String> {
     if raw.is_empty() {
         return None;
     }
-    let label = match raw.to_uppercase().as_str() {
-        "UNICODE" | "UNICODE UTF-8" => "utf-8".to_owned(),
-        "ASCII" => "us-ascii".to_owned(),
-        upper => upper.strip_prefix("8859/").map_or_else(|| raw.replace(' ', "-"), |part| format!("iso-8859-{part}")),
-    };
-    if encoding_rs::Encoding::for_label(label.as_bytes()).is_none() {
+    if !crate::hl7::charset::is_known(raw) {
         reader.problem(path, "must be a character set of table 0211, such as `UNICODE UTF-8` or `8859/1`");
     }
     Some(raw.to_owned())

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -12,10 +11,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::adt::profile::Consultants;
+use crate::adt::profile::FeedClock;
+use crate::adt::profile::Profile;
+use crate::adt::profile::RecordedFrom;
+use crate::adt::profile::RolMode;
+use crate::adt::profile::Unsupported;
 use crate::care::fact::Confidentiality;
 use crate::config::feed_values as values;
 use crate::config::feed_values::AddressRange;
-use crate::config::feed_values::EmptyClears;
 use crate::config::reader;
 use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
@@ -26,9 +30,7 @@ use crate::config::tree::KeyPath;
 use crate::ids::AssigningAuthority;
 use crate::ids::Facility;
 use crate::ids::FeedName;
-use crate::ids::PatientClass;
 use crate::ids::Role;
-use crate::ids::TriggerEvent;
 use crate::time::Timestamp;
 
 /// A feed: one listener for HL7 v2 messages over MLLP, and how its messages are read.
@@ -64,11 +66,11 @@ pub(super) struct RawFeed {
     /// Several messages in one frame: `one` frame with all answers, or a frame for `each`.
     batch_ack: BatchAck,
     /// What becomes of messages that HL7 lets a receiver refuse.
-    strictness: Strictness,
+    strictness: RawStrictness,
     /// Message types and trigger events that are not known. Without this key: `accept` when lenient, `reject` when `pam`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Unsupported")]
-    unsupported: Option<Unsupported>,
+    #[schemars(with = "RawUnsupported")]
+    unsupported: Option<RawUnsupported>,
     /// The processing ids (MSH-11) that are accepted; a blank one counts as `P`.
     processing_ids: Vec<String>,
     /// The largest frame: `8MiB`.
@@ -76,13 +78,13 @@ pub(super) struct RawFeed {
     /// When a message is not on disk in this time, the connection is closed without an answer, and the sender sends it again.
     commit_timeout: String,
     /// Whose clock says when something was recorded: the `event`'s (EVN-2, MSH-7), or that of the `arrival`, for a feed with a useless clock.
-    clock: FeedClock,
+    clock: RawClock,
     /// Which fields say when something was recorded, the first that is usable counts.
-    recorded_from: Vec<RecordedFrom>,
+    recorded_from: Vec<RawRecordedFrom>,
     /// The trigger events whose PV1-3 moves the patient; empty: all that HL7 lets.
     location_from: Vec<String>,
     /// Whether a PV1-9 replaces the consultants who stood, or adds to them.
-    pv1_9: Pv19,
+    pv1_9: RawConsultants,
     /// Whether an A01 with the same visit number and PV1-44 opens an ended stay again. The same in every feed.
     reopen_on_admit: bool,
     /// Whether an update of an ended stay without PV1-45 opens it again. The same in every feed.
@@ -95,16 +97,16 @@ pub(super) struct RawFeed {
     source_until: String,
     /// Classes (PV1-2) as the site writes them: `{ INPATIENT = "I", OBS = "O" }`.
     class_map: BTreeMap<String, String>,
-    /// Trigger events that this site uses as others: `{ A08 = "A02" }`; `ignore` drops one.
+    /// Trigger events that this site uses as others: `{ A08 = "A02" }`.
     event_map: BTreeMap<String, String>,
-    /// Role codes (ROL-3, PRT-4) as `[[team]]` roles: `{ RN = "nurse" }`; an empty role is not mapped.
+    /// Role codes (ROL-3, PRT-4) as `[[team]]` roles, beside the built-in ones: `{ RN2 = "nurse" }`.
     role_map: BTreeMap<String, String>,
-    /// PV1-16 codes: `{ VIP = "restricted", N = "normal" }`. A code that is in no map counts as restricted.
+    /// PV1-16, ARV-3 and ARV-4 codes: `{ VIP = "restricted", N = "normal" }`. A code that is in no map counts as restricted.
     vip_map: BTreeMap<String, RawConfidentiality>,
-    /// The character set of messages whose MSH-18 is empty: a name of table 0211 such as `UNICODE UTF-8` or `8859/1`. Empty: found out message by message.
+    /// The character set of all messages, whatever MSH-18 says: a name of table 0211 such as `UNICODE UTF-8` or `8859/1`. Empty: as MSH-18 says.
     charset: String,
     /// Whether the ROL and PRT segments of a message are the whole team (`snapshot`) or changes of it (`delta`); `auto`: message by message.
-    rol_mode: RolMode,
+    rol_mode: RawRolMode,
     /// Fields whose being empty means nobody: `PV1-9`, or only on some trigger events: `PV1-9 on A08,A61`.
     empty_clears: Vec<String>,
     /// How long a message is known again as a duplicate.
@@ -132,15 +134,15 @@ impl Default for RawFeed {
             visit_id: ["PV1-19", "PID-18", "PV1-50"].map(str::to_owned).to_vec(),
             ack_mode: AckMode::Auto,
             batch_ack: BatchAck::One,
-            strictness: Strictness::Lenient,
+            strictness: RawStrictness::Lenient,
             unsupported: None,
             processing_ids: vec!["P".to_owned()],
             max_frame: "8MiB".to_owned(),
             commit_timeout: "10s".to_owned(),
-            clock: FeedClock::Event,
-            recorded_from: vec![RecordedFrom::Evn2, RecordedFrom::Msh7],
+            clock: RawClock::Event,
+            recorded_from: vec![RawRecordedFrom::Event, RawRecordedFrom::Message],
             location_from: Vec::new(),
-            pv1_9: Pv19::Replace,
+            pv1_9: RawConsultants::Replace,
             reopen_on_admit: true,
             reopen_on_update: false,
             adopt_on_update: true,
@@ -151,7 +153,7 @@ impl Default for RawFeed {
             role_map: BTreeMap::new(),
             vip_map: BTreeMap::new(),
             charset: String::new(),
-            rol_mode: RolMode::Auto,
+            rol_mode: RawRolMode::Auto,
             empty_clears: Vec::new(),
             dedupe_days: 30,
             senders: Vec::new(),
@@ -208,55 +210,61 @@ pub enum BatchAck {
     Each,
 }
 
-/// What becomes of messages that HL7 lets a receiver refuse.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Strictness {
+enum RawStrictness {
     /// They are accepted and counted.
     Lenient,
     /// They are refused, as IHE Patient Administration Management asks.
     Pam,
 }
 
-/// What becomes of message types and trigger events that are not known.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Unsupported {
+enum RawUnsupported {
     /// They are accepted, counted, and do nothing.
     Accept,
     /// They are refused (AR 200, 201).
     Reject,
 }
 
-/// Whose clock says when something was recorded.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum FeedClock {
+enum RawClock {
     /// The sender's: EVN-2, MSH-7.
     Event,
     /// Ours: when the message came.
     Arrival,
 }
 
-/// A field that says when something was recorded.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-pub enum RecordedFrom {
-    /// EVN-2.
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
+enum RawRecordedFrom {
+    /// When the event was recorded.
     #[serde(rename = "EVN-2")]
-    Evn2,
-    /// MSH-7.
+    Event,
+    /// When the message was made.
     #[serde(rename = "MSH-7")]
-    Msh7,
+    Message,
 }
 
-/// What a PV1-9 means.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Pv19 {
+enum RawConsultants {
     /// These are the consultants.
     Replace,
     /// These are consultants too: the field carries only the newest.
     Add,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum RawRolMode {
+    /// Found out message by message, by their action codes.
+    Auto,
+    /// The whole team.
+    Snapshot,
+    /// Changes of the team.
+    Delta,
 }
 
 /// A part of a visit for which one feed's word counts.
@@ -279,35 +287,12 @@ pub enum Facet {
     Identity,
 }
 
-/// What the ROL and PRT segments of a message are.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RolMode {
-    /// Found out message by message, by their action codes.
-    Auto,
-    /// The whole team.
-    Snapshot,
-    /// Changes of the team.
-    Delta,
-}
-
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum RawConfidentiality {
     Normal,
     Restricted,
     VeryRestricted,
-}
-
-/// A field that numbers the visit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum VisitIdField {
-    /// The visit number.
-    Pv1_19,
-    /// The patient account number.
-    Pid18,
-    /// The alternate visit id.
-    Pv1_50,
 }
 
 /// A feed, checked.
@@ -329,69 +314,22 @@ pub struct FeedConfig {
     pub senders: Vec<Sender>,
     /// How long a message is known again.
     pub dedupe: Duration,
-    /// How messages are read.
-    pub reading: Reading,
-}
-
-/// How a feed's messages are read.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    /// The facility, where a message says nothing; may be empty.
-    pub facility: Facility,
-    /// The time zone of times without an offset.
-    pub time_zone: TimeZone,
-    /// Other time zones by MSH-4.
-    pub time_zones: BTreeMap<String, TimeZone>,
-    /// The authority of identifiers without one; upper case, may be empty.
-    pub authority: AssigningAuthority,
-    /// Other names of authorities; upper case on both sides.
-    pub authority_map: BTreeMap<AssigningAuthority, AssigningAuthority>,
-    /// The type of the patient's key; upper case.
-    pub patient_id_type: String,
-    /// What numbers the visit, in order.
-    pub visit_id: Vec<VisitIdField>,
     /// How messages are acknowledged.
     pub ack_mode: AckMode,
-    /// What becomes of messages that HL7 lets a receiver refuse.
-    pub strictness: Strictness,
-    /// What becomes of what is not known.
-    pub unsupported: Unsupported,
-    /// The processing ids accepted.
-    pub processing_ids: Vec<String>,
-    /// Whose clock counts.
-    pub clock: FeedClock,
-    /// Which fields say when something was recorded.
-    pub recorded_from: Vec<RecordedFrom>,
-    /// Which trigger events move the patient; `None` is all that HL7 lets.
-    pub location_from: Option<Vec<TriggerEvent>>,
-    /// What a PV1-9 means.
-    pub pv1_9: Pv19,
+    /// Time zones by sending facility (MSH-4), in place of the profile's.
+    pub time_zones: BTreeMap<String, TimeZone>,
+    /// For what this feed's word counts where two feeds speak of one visit.
+    pub owner: Vec<Facet>,
+    /// Until when its word counts.
+    pub source_until: Option<Timestamp>,
     /// Whether an A01 opens an ended stay again.
     pub reopen_on_admit: bool,
     /// Whether an update opens an ended stay again.
     pub reopen_on_update: bool,
     /// Whether an update opens a stay never seen.
     pub adopt_on_update: bool,
-    /// For what this feed's word counts.
-    pub owner: Vec<Facet>,
-    /// Until when its word counts.
-    pub source_until: Option<Timestamp>,
-    /// Classes as the site writes them, upper case.
-    pub class_map: BTreeMap<String, PatientClass>,
-    /// Trigger events as the site uses them; `None` drops one.
-    pub event_map: BTreeMap<TriggerEvent, Option<TriggerEvent>>,
-    /// Role codes, upper case; `None` takes a code out of the built-in map.
-    pub role_map: BTreeMap<String, Option<Role>>,
-    /// PV1-16 codes, upper case.
-    pub vip_map: BTreeMap<String, Confidentiality>,
-    /// The character set where MSH-18 says nothing, as table 0211 names it.
-    pub charset: Option<String>,
-    /// What the ROL and PRT segments are.
-    pub rol_mode: RolMode,
-    /// Fields whose being empty means nobody.
-    pub empty_clears: Vec<EmptyClears>,
-    /// Team members in segments of the site's own.
-    pub z: Vec<ZField>,
+    /// How messages are read.
+    pub profile: Profile,
 }
 
 /// One who may send: all that is given must hold.
@@ -405,15 +343,6 @@ pub struct Sender {
     pub certificate: Option<String>,
     /// Addresses; empty is any.
     pub addresses: Vec<AddressRange>,
-}
-
-/// Where a team member stands in a segment of the site's own.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ZField {
-    /// `ZTM-3`.
-    pub path: String,
-    /// The role.
-    pub role: Role,
 }
 
 /// Reads the feeds; the addresses are absent where they could not be read.
@@ -473,23 +402,34 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         reader.warn(&path.key("commit_timeout"), "is longer than senders wait", "they send again before the connection closes; `10s` is the default");
     }
     let requires_client_certificates = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
-    let senders =
-        raw.senders.iter().enumerate().map(|(index, raw)| sender(raw, requires_client_certificates, &path.key("senders").index(index), reader));
+    let senders = raw.senders.iter().enumerate();
+    let senders = senders.map(|(index, raw)| sender(raw, requires_client_certificates, &path.key("senders").index(index), reader)).collect();
+    let profile = profile(raw, path, reader);
+    let zones = raw.time_zones.iter();
+    let time_zones =
+        zones.map(|(facility, name)| (facility.clone(), values::time_zone(name, &path.key("time_zones").key(facility), reader))).collect();
     let feed = FeedConfig {
         name: FeedName::new(&raw.name),
         listen: listen.unwrap_or(reader::UNREADABLE_ADDRESS),
-        senders: senders.collect(),
+        senders,
         tls,
         max_frame_bytes,
         commit_timeout,
         batch_ack: raw.batch_ack,
         dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
-        reading: reading(raw, path, reader),
+        ack_mode: raw.ack_mode,
+        time_zones,
+        owner: raw.owner.clone(),
+        source_until: values::until(&raw.source_until, &profile.time_zone, &path.key("source_until"), reader),
+        reopen_on_admit: raw.reopen_on_admit,
+        reopen_on_update: raw.reopen_on_update,
+        adopt_on_update: raw.adopt_on_update,
+        profile,
     };
     (feed, listen)
 }
 
-fn reading(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Reading {
+fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
     if !reader.is_set(&path.key("time_zone")) {
         reader.warn(
             &path.key("time_zone"),
@@ -497,10 +437,6 @@ fn reading(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Reading {
             "name the hospital's zone, such as `America/New_York`",
         );
     }
-    let time_zone = values::time_zone(&raw.time_zone, &path.key("time_zone"), reader);
-    let zones =
-        raw.time_zones.iter().map(|(facility, name)| (facility.clone(), values::time_zone(name, &path.key("time_zones").key(facility), reader)));
-    let time_zones = zones.collect();
     for (key, text) in [("facility", &raw.facility), ("authority", &raw.authority)] {
         if text.trim() != text {
             reader.problem(&path.key(key), "must not have blanks around it");
@@ -520,36 +456,44 @@ fn reading(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Reading {
         reader.problem(&path.key("processing_ids"), "must hold one or more of `P`, `T`, `D`");
     }
     let location_from = values::triggers(&raw.location_from, &path.key("location_from"), reader);
-    Reading {
+    let recorded_from = raw.recorded_from.iter().map(|field| match field {
+        RawRecordedFrom::Event => RecordedFrom::Event,
+        RawRecordedFrom::Message => RecordedFrom::Message,
+    });
+    Profile {
+        name: FeedName::new(&raw.name),
         facility: Facility::new(&raw.facility),
-        source_until: values::until(&raw.source_until, &time_zone, &path.key("source_until"), reader),
-        time_zone,
-        time_zones,
+        time_zone: values::time_zone(&raw.time_zone, &path.key("time_zone"), reader),
         authority: AssigningAuthority::new(raw.authority.to_uppercase()),
         authority_map: values::authorities(&raw.authority_map, &path.key("authority_map"), reader),
         patient_id_type: raw.patient_id_type.to_uppercase(),
         visit_id: values::visit_id(&raw.visit_id, &path.key("visit_id"), reader),
-        ack_mode: raw.ack_mode,
-        strictness: raw.strictness,
-        unsupported: raw.unsupported.unwrap_or(match raw.strictness {
-            Strictness::Lenient => Unsupported::Accept,
-            Strictness::Pam => Unsupported::Reject,
-        }),
         processing_ids: raw.processing_ids.clone(),
-        clock: raw.clock,
-        recorded_from: raw.recorded_from.clone(),
+        strict: matches!(raw.strictness, RawStrictness::Pam),
+        unsupported: raw.unsupported.map(|unsupported| match unsupported {
+            RawUnsupported::Accept => Unsupported::Accept,
+            RawUnsupported::Reject => Unsupported::Reject,
+        }),
+        clock: match raw.clock {
+            RawClock::Event => FeedClock::Event,
+            RawClock::Arrival => FeedClock::Arrival,
+        },
+        recorded_from: recorded_from.collect(),
         location_from: (!raw.location_from.is_empty()).then_some(location_from),
-        pv1_9: raw.pv1_9,
-        reopen_on_admit: raw.reopen_on_admit,
-        reopen_on_update: raw.reopen_on_update,
-        adopt_on_update: raw.adopt_on_update,
-        owner: raw.owner.clone(),
+        pv1_9: match raw.pv1_9 {
+            RawConsultants::Replace => Consultants::Replace,
+            RawConsultants::Add => Consultants::Add,
+        },
         class_map: values::classes(&raw.class_map, &path.key("class_map"), reader),
         event_map: values::events(&raw.event_map, &path.key("event_map"), reader),
-        role_map: raw.role_map.iter().map(|(code, role)| (code.to_uppercase(), (!role.is_empty()).then(|| Role::new(role)))).collect(),
+        role_map: values::roles(&raw.role_map, &path.key("role_map"), reader),
         vip_map: raw.vip_map.iter().map(|(code, level)| (code.to_uppercase(), level.into())).collect(),
         charset: values::charset(&raw.charset, &path.key("charset"), reader),
-        rol_mode: raw.rol_mode,
+        rol_mode: match raw.rol_mode {
+            RawRolMode::Auto => RolMode::Auto,
+            RawRolMode::Snapshot => RolMode::Snapshot,
+            RawRolMode::Delta => RolMode::Delta,
+        },
         empty_clears: values::empty_clears(&raw.empty_clears, &path.key("empty_clears"), reader),
         z: raw.z.iter().enumerate().map(|(index, raw)| z_field(raw, &path.key("z").index(index), reader)).collect(),
     }
@@ -582,20 +526,12 @@ fn sender(raw: &RawSender, requires_client_certificates: bool, path: &KeyPath, r
     sender
 }
 
-fn z_field(raw: &RawZField, path: &KeyPath, reader: &mut Reader<'_>) -> ZField {
+fn z_field(raw: &RawZField, path: &KeyPath, reader: &mut Reader<'_>) -> (String, Role) {
     if !values::is_field_path(&raw.path) {
         reader.problem(&path.key("path"), "must be a segment and a field, such as `ZTM-3`");
     }
     if is_blank_or_padded(&raw.role) {
         reader.problem(&path.key("role"), "is required: as what do they belong?");
     }
-    ZField { path: raw.path.clone(), role: Role::new(&raw.role) }
-}
-
-/// The file names of a feed's TLS, for whoever looks at them.
-impl TlsConfig {
-    /// Every file.
-    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
-        [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
-    }
+    (raw.path.clone(), Role::new(&raw.role))
 }

@@ -8,7 +8,7 @@
 
 pub mod admin;
 mod condition;
-pub mod directory;
+mod directory;
 pub mod endpoint;
 pub mod environment;
 pub mod feed_values;
@@ -35,7 +35,6 @@ use serde::Serialize;
 
 use crate::care::policy::Policy;
 use crate::config::admin::AdminConfig;
-use crate::config::directory::DirectoryConfig;
 use crate::config::environment::Environment;
 use crate::config::feeds::FeedConfig;
 use crate::config::problem::ConfigErrors;
@@ -47,6 +46,7 @@ use crate::config::rooms::RoomsConfig;
 use crate::config::store::StoreConfig;
 use crate::config::telemetry::TelemetryConfig;
 use crate::config::tree::KeyPath;
+use crate::directory::Sources;
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "wardroom.toml";
@@ -83,7 +83,7 @@ pub struct Config {
     /// What `[rooms]` says beside the policy.
     pub rooms: RoomsConfig,
     /// Who the staff are.
-    pub directory: DirectoryConfig,
+    pub directory: Sources,
     /// Health, metrics and the operator's interface.
     pub admin: AdminConfig,
     /// Where traces go.
@@ -171,11 +171,11 @@ impl Config {
         check_addresses(&addresses, reader);
 
         let feeds: Vec<FeedConfig> = feeds.into_iter().map(|(feed, _)| feed).collect();
-        let first = feeds.first().map(|feed| &feed.reading);
+        let first = feeds.first();
         let policy = Policy {
-            adopt_on_update: first.map_or(policy.adopt_on_update, |reading| reading.adopt_on_update),
-            reopen_on_update: first.map_or(policy.reopen_on_update, |reading| reading.reopen_on_update),
-            reopen_on_admit: first.map_or(policy.reopen_on_admit, |reading| reading.reopen_on_admit),
+            adopt_on_update: first.map_or(policy.adopt_on_update, |feed| feed.adopt_on_update),
+            reopen_on_update: first.map_or(policy.reopen_on_update, |feed| feed.reopen_on_update),
+            reopen_on_admit: first.map_or(policy.reopen_on_admit, |feed| feed.reopen_on_admit),
             team,
             ..policy
         };

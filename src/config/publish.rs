@@ -57,6 +57,8 @@ struct RawAmqp {
     exchange: String,
     /// A quorum queue, bound to the exchange with `#`. Empty: the operator's own topology is used, and checked.
     queue: String,
+    /// A PEM file: certificates of a private authority, for `amqps://`. Empty: those of the system count.
+    ca: String,
     /// How many messages may be on their way without a confirm.
     #[schemars(range(min = 1, max = 65_535))]
     window: u32,
@@ -68,6 +70,7 @@ impl Default for RawAmqp {
             url: "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned(),
             exchange: "wardroom.events".to_owned(),
             queue: "wardroom.backend".to_owned(),
+            ca: String::new(),
             window: 256,
         }
     }
@@ -97,6 +100,8 @@ pub struct AmqpConfig {
     pub exchange: String,
     /// The queue; none when the topology is the operator's.
     pub queue: Option<String>,
+    /// Certificates of a private authority, PEM.
+    pub ca: Option<PathBuf>,
     /// How many messages may be on their way without a confirm.
     pub window: usize,
 }
@@ -148,6 +153,7 @@ fn amqp(raw: &RawAmqp, section: &KeyPath, reader: &mut Reader<'_>) -> AmqpConfig
         is_tls,
         exchange: raw.exchange.clone(),
         queue: (!raw.queue.is_empty()).then(|| raw.queue.clone()),
+        ca: (!raw.ca.is_empty()).then(|| reader.readable_file(&section.key("ca"), &raw.ca)),
         window: usize::try_from(raw.window).unwrap_or(1),
     }
 }

@@ -200,7 +200,7 @@ fn the_rules_of_a_feed() {
     check_feed("commit_timeout = \"0s\"", &["wardroom.toml:5: feeds[0].commit_timeout: must be longer than nothing"]);
     check_feed("recorded_from = [\"EVN-6\"]", &["wardroom.toml:5: feeds[0].recorded_from[0]: must be one of `EVN-2`, `MSH-7`"]);
     check_feed("location_from = [\"A1\"]", &["wardroom.toml:5: feeds[0].location_from[0]: must be a trigger event such as `A08`"]);
-    check_feed("event_map = { A08 = \"drop\" }", &["wardroom.toml:5: feeds[0].event_map.A08: must be a trigger event such as `A08`, or `ignore`"]);
+    check_feed("event_map = { A08 = \"drop\" }", &["wardroom.toml:5: feeds[0].event_map.A08: must be a trigger event such as `A08` for another"]);
     check_feed("class_map = { OBS = \"\" }", &["wardroom.toml:5: feeds[0].class_map.OBS: must be a class such as `I`, `E` or `O`"]);
     check_feed("vip_map = { V = \"secret\" }", &["wardroom.toml:5: feeds[0].vip_map.V: must be one of `normal`, `restricted`, `very_restricted`"]);
     check_feed(
@@ -239,18 +239,18 @@ fn the_rules_of_a_feed() {
 #[test]
 fn what_a_feed_may_say_is_read() {
     let text = format!(
-        "{FEED}charset = \"8859/1\"\nempty_clears = [\"PV1-9 on A08, A61\", \"PV1-8\"]\nsource_until = 2026-11-21T06:00:00\nevent_map = {{ A08 = \"A02\", A31 = \"ignore\" }}\n\
-         class_map = {{ \"AM admit\" = \"I\" }}\nrole_map = {{ rn = \"nurse\", XX = \"\" }}\nvip_map = {{ V = \"very_restricted\" }}\nstrictness = \"pam\"\nowner = [\"team\"]\nauthority = \"ghh\"\n"
+        "{FEED}charset = \"8859/1\"\nempty_clears = [\"PV1-9 on A08, A61\", \"PV1-8\"]\nsource_until = 2026-11-21T06:00:00\nevent_map = {{ A08 = \"A02\" }}\n\
+         class_map = {{ \"AM admit\" = \"I\" }}\nrole_map = {{ rn = \"nurse\" }}\nvip_map = {{ V = \"very_restricted\" }}\nstrictness = \"pam\"\nowner = [\"team\"]\nauthority = \"ghh\"\n"
     );
     let config = load(&text, &[]).unwrap();
-    let reading = &config.feeds[0].reading;
-    assert_eq!(reading.source_until.unwrap().to_string(), "2026-11-21T11:00:00Z");
-    assert_eq!(format!("{:?}", reading.event_map), "{A08: Some(A02), A31: None}");
+    let reading = &config.feeds[0].profile;
+    assert_eq!(config.feeds[0].source_until.unwrap().to_string(), "2026-11-21T11:00:00Z");
+    assert_eq!(format!("{:?}", reading.event_map), "{A08: A02}");
     assert_eq!(format!("{:?}", reading.class_map), "{\"AM ADMIT\": PatientClass(\"I\")}");
-    assert_eq!(format!("{:?}", reading.role_map), "{\"RN\": Some(Role(\"nurse\")), \"XX\": None}");
+    assert_eq!(format!("{:?}", reading.role_map), "{\"RN\": Role(\"nurse\")}");
     assert_eq!(format!("{:?}", reading.vip_map), "{\"V\": VeryRestricted}");
     assert_eq!(format!("{:?}", reading.empty_clears[0].triggers), "[A08, A61]");
-    assert_eq!(reading.unsupported, super::feeds::Unsupported::Reject);
+    assert!(reading.strict && reading.refuses_unsupported());
     assert_eq!(reading.authority.as_str(), "GHH");
     assert_eq!(config.feeds[0].max_frame_bytes, 8 << 20);
 }
@@ -340,8 +340,8 @@ fn variables_override_and_unknown_ones_are_named() {
     .unwrap();
     assert_eq!(config.policy.handover.as_secs(), 5400);
     assert_eq!(config.feeds[0].listen.port(), 2600);
-    assert_eq!(config.feeds[0].reading.facility.as_str(), "7");
-    assert_eq!(config.feeds[0].reading.class_map["OBS"].as_str(), "O");
+    assert_eq!(config.feeds[0].profile.facility.as_str(), "7");
+    assert_eq!(config.feeds[0].profile.class_map["OBS"].as_str(), "O");
     assert_eq!(config.feeds[1].name.as_str(), "second");
     assert_eq!(config.policy.classes.iter().map(crate::ids::PatientClass::as_str).collect::<Vec<_>>(), ["I", "O"]);
     assert_eq!(config.policy.day_classes.len(), 1);
