@@ -121,7 +121,7 @@ impl MasterKey {
         let failed = |source| MasterKeyError::Create { path: path.to_owned(), source };
         let mut bytes = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut bytes).map_err(|_| failed(io::Error::other("no random bytes")))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         // A temporary file has mode 0600, and is given its name only when it is whole and on disk.
         let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
         file.write_all(STANDARD.encode(bytes).as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use sqlx::PgConnection;
@@ -35,6 +36,9 @@ use crate::store::write::end_key;
 
 /// Connections beside those that read: the intake's, the relay's, one to spare.
 const WRITERS: u32 = 3;
+
+/// How long a connection is waited for; the caller tries again.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
 
@@ -70,7 +74,7 @@ impl PostgresBackend {
     fn connect(url: &str, readers: u32, read_only: bool) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.options([("synchronous_commit", "on")]);
         let options = options.application_name("wardroom").disable_statement_logging();
-        let pool = PgPoolOptions::new().max_connections(readers.saturating_add(WRITERS)).connect_lazy_with(options);
+        let pool = PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(readers.saturating_add(WRITERS)).connect_lazy_with(options);
         Ok(Self { readers: pool, read_only, n_statements: Arc::default() })
     }
 

@@ -82,7 +82,7 @@ fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
 pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch, StoreError> {
     let mut sealer = Sealer::new(&keys.random);
     let mut seal = |key: Option<&SealingKey>, place, document| sealer.seal(key.unwrap_or(&keys.own), place, document);
-    let mut sealed = SealedBatch {
+    let mut columns = SealedBatch {
         patients_checked: batch.read_patients.iter().copied().chain(batch.patients.iter().map(|row| (row.id, row.version - 1))).collect(),
         visits_checked: batch.read_visits.iter().copied().chain(batch.visits.iter().map(|row| (row.id, row.version - 1))).collect(),
         absent: batch.absent_look_ups.clone(),
@@ -93,10 +93,10 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
         quarantine_left: batch.quarantine_left.iter().map(|id| id.0).collect(),
         ..SealedBatch::default()
     };
-    sealed.journal.reserve(batch.journal.len());
+    columns.journal.reserve(batch.journal.len());
     for row in &batch.journal {
         let raw = seal(row.key.as_ref(), Place::row(Table::Journal, row.id.0), &row.raw)?;
-        sealed.journal.push((
+        columns.journal.push((
             row.id.0,
             row.feed.clone(),
             row.received_at.as_micros(),
@@ -111,15 +111,15 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
             raw,
         ));
     }
-    sealed.patients.reserve(batch.patients.len());
+    columns.patients.reserve(batch.patients.len());
     for row in &batch.patients {
         let doc = seal(Some(&row.key), Place::row(Table::Patients, row.id), &row.doc)?;
-        sealed.patients.push((row.id, row.version, row.key.wrapped().to_vec(), row.absorbed_into, doc));
+        columns.patients.push((row.id, row.version, row.key.wrapped().to_vec(), row.absorbed_into, doc));
     }
-    sealed.visits.reserve(batch.visits.len());
+    columns.visits.reserve(batch.visits.len());
     for row in &batch.visits {
         let doc = seal(Some(&row.key), Place::row(Table::Visits, row.id), &row.doc)?;
-        sealed.visits.push((
+        columns.visits.push((
             row.id,
             row.patient_id,
             row.version,
@@ -132,16 +132,16 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
             doc,
         ));
     }
-    sealed.facts.reserve(batch.facts.len());
+    columns.facts.reserve(batch.facts.len());
     for row in &batch.facts {
         let place = fact_place(row.owner, row.hash.0);
         let body = seal(Some(&row.key), place, &row.body)?;
-        sealed.facts.push((row.owner, row.recorded_at.as_micros(), row.sent_at.as_micros(), row.arrival, row.hash.0.to_vec(), body));
+        columns.facts.push((row.owner, row.recorded_at.as_micros(), row.sent_at.as_micros(), row.arrival, row.hash.0.to_vec(), body));
     }
-    sealed.outbox.reserve(batch.outbox.len());
+    columns.outbox.reserve(batch.outbox.len());
     for row in &batch.outbox {
         let body = seal(row.key.as_ref(), Place::row(Table::Outbox, row.seq), &row.body)?;
-        sealed.outbox.push((
+        columns.outbox.push((
             row.seq,
             row.room_id.0,
             row.room_version,
@@ -154,8 +154,8 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
             body,
         ));
     }
-    sealed.quarantine.extend(batch.quarantine.iter().map(quarantine_columns));
-    Ok(sealed)
+    columns.quarantine.extend(batch.quarantine.iter().map(quarantine_columns));
+    Ok(columns)
 }
 
 const fn fact_place(owner: i64, hash: [u8; 16]) -> Place {

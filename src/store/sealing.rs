@@ -186,8 +186,11 @@ impl<'a> Sealer<'a> {
 }
 
 fn header(format: u8, key_id: i64) -> [u8; HEADER_BYTES] {
-    let [a, b, c, d, e, f, g, h] = key_id.to_be_bytes();
-    [FORMAT, format, a, b, c, d, e, f, g, h]
+    let mut header = [0; HEADER_BYTES];
+    for (to, from) in header.iter_mut().zip([FORMAT, format].into_iter().chain(key_id.to_be_bytes())) {
+        *to = from;
+    }
+    header
 }
 
 fn bound_to(header: &[u8; HEADER_BYTES], place: Place) -> Aad<[u8; HEADER_BYTES + 25]> {

@@ -83,10 +83,12 @@ impl SqliteBackend {
         let writing = options
             .clone()
             .create_if_missing(true)
+            // Documents of two or three KiB share a page of 8 KiB; of 4 KiB each would take one for itself, and most of it empty.
+            .page_size(8192)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // A checkpoint runs inside a commit: small enough not to be felt, large enough that a page written many times is copied once.
-            .pragma("wal_autocheckpoint", "2000")
+            .pragma("wal_autocheckpoint", "1000")
             .pragma("journal_size_limit", "67108864")
             .pragma("cache_size", "-131072");
         let mut connection = writing.connect().await?;
@@ -115,6 +117,12 @@ impl SqliteBackend {
         let mut writer = self.writer.as_ref().unwrap().lock().await;
         let limit = if limited { "PRAGMA max_page_count = 1" } else { "PRAGMA max_page_count = 1073741823" };
         sqlx::query(limit).execute(&mut writer.connection).await.unwrap();
+    }
+
+    #[cfg(test)]
+    pub(super) async fn synchronous(&self) -> i64 {
+        let mut writer = self.writer.as_ref().unwrap().lock().await;
+        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut writer.connection).await.unwrap()
     }
 
     pub(super) fn n_statements(&self) -> u64 {

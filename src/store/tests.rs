@@ -544,6 +544,20 @@ async fn after_a_full_disk_the_store_writes_again() {
 }
 
 #[tokio::test]
+async fn what_is_acknowledged_is_synced_whatever_went_before() {
+    const FULL: i64 = 2;
+    let house = House::new();
+    let store = house.open().await;
+    let super::Backend::Sqlite(backend) = &store.backend else { panic!("a SQLite store") };
+    assert_eq!(backend.synchronous().await, FULL);
+    with_messages(&store, 1..=2).await;
+    store.settle_outbox(&[1]).await.unwrap();
+    assert_ne!(backend.synchronous().await, FULL, "a settled event may come back after a power cut");
+    with_messages(&store, 3..=3).await;
+    assert_eq!(backend.synchronous().await, FULL);
+}
+
+#[tokio::test]
 async fn every_statement_prepares_and_none_reads_a_whole_table() {
     use sqlx::ConnectOptions;
     use sqlx::Row;

@@ -57,7 +57,7 @@ impl AuditKeys {
     pub(super) fn seal_audit(&self, lane: u16, end: Option<Vec<u8>>, rows: &[AuditRow]) -> Result<(Vec<u8>, Vec<AuditColumns>), StoreError> {
         let form = StoreError::Form { table: Table::Audit };
         let Some(keys) = &self.0 else { return Err(form) };
-        let head = end.map_or(Some(Head::default()), |bytes| Head::from_bytes(&bytes)).ok_or(form)?;
+        let head = end.map_or_else(|| Some(Head::default()), |bytes| Head::from_bytes(&bytes)).ok_or(form)?;
         let (head, columns) = seal_audit(keys, lane, head, rows)?;
         Ok((head.to_bytes(), columns))
     }
