@@ -1,6 +1,6 @@
 //! adt reads what an ADT message means and writes it down as facts (HL7 v2.5.1 chapter 3; IHE ITI PAM).
 //!
-//! The way: [`trigger`] says what the event is and which fields count for it, [`group`] which segments belong together, and one file for each family
+//! The way: `trigger` says what the event is and which fields count for it, `group` which segments belong together, and one file for each family
 //! of segments reads them into facets. Sites differ here, so everything is read under a feed's [`Profile`].
 //!
 //! What it never does: decide about a room, look anything up, ask for the time, or log. A message about a patient it cannot name becomes no fact and

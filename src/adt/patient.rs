@@ -93,7 +93,13 @@ pub(crate) fn person(context: &mut Context<'_, '_>, group: &Group<'_>, clears: b
     let mut said = PersonSaid {
         name: context.update(pid, 5, "PID-5", |_, field| name(field)),
         birth_date: birth_date(context, pid),
-        sex: context.update(pid, 8, "PID-8", |_, field| maps::sex(&field.text()).map(Phi::new)),
+        sex: context.update(pid, 8, "PID-8", |context, field| {
+            let read = maps::sex(&field.text());
+            if read.is_none() {
+                context.notice(NoticeCode::Unreadable, "PID-8");
+            }
+            read.map(Phi::new)
+        }),
         deceased,
         identity_unknown: context.update(pid, 31, "PID-31", |_, field| maps::yes_or_no(&field.text())),
         ..PersonSaid::default()
