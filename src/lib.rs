@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod wake;
 pub mod audit;
 
+pub mod app;
 pub mod admin;
 pub mod config;
 pub mod telemetry;

@@ -54,7 +54,7 @@ pub fn diff(before: Option<&RoomState>, after: &RoomState, rehomed: bool) -> Opt
         name_it(EventType::Updated, true);
     }
     if before.location != after.location || before.whereabouts != after.whereabouts {
-        changes.push(Change::Location { from: before.location.clone(), to: after.location.clone() });
+        changes.push(Change::Location { from: before.location.clone().map(Box::new), to: after.location.clone().map(Box::new) });
     }
     if before.name != after.name {
         changes.push(Change::Name { from: Some(before.name.clone()), to: after.name.clone() });

@@ -1,4 +1,58 @@
-//! cli
+//! The commands: one file each, from arguments to an exit code.
+//!
+//! Exit codes: 0 done; 1 done, and it found what the command looks for; 64 wrong usage or configuration; 69 something it needs is not reachable; 70 a
+//! bug.
 
+pub mod console;
+pub mod explain;
 pub mod messages;
 pub mod replay;
+pub mod serve;
+pub mod setting;
+pub(crate) mod story;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::cli::console::Console;
+
+/// Turns a hospital's HL7 v2 ADT feed into patient-centred care-team chat rooms.
+#[derive(Debug, Parser)]
+#[command(name = "wardroom", version, max_term_width = 110, disable_help_subcommand = true)]
+pub struct Cli {
+    /// The configuration; default: ./wardroom.toml if there is one, else the embedded defaults
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One JSON document on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::ServeArgs),
+    /// Say what messages say and what they would do; touches nothing
+    Explain(explain::ExplainArgs),
+    /// Send messages over MLLP and report every answer
+    Replay(replay::ReplayArgs),
+}
+
+/// Runs the command that the arguments name.
+///
+/// # Errors
+/// When something failed that no command expects; the exit code is then 70.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let console = Console::of_process(cli.json);
+    let config = cli.config.as_deref();
+    match &cli.command {
+        Command::Serve(args) => serve::run(args, config, &console).await,
+        Command::Explain(args) => explain::run(args, config, &console),
+        Command::Replay(args) => replay::run(args, cli.json).await,
+    }
+}

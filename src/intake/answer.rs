@@ -91,7 +91,7 @@ impl<C: Clock> FeedAnswerer<C> {
     fn refused(&self, prefix: &[u8]) -> Answer {
         let header = AckHeader::recover_prefix(prefix);
         let outcome = if header.control_id().is_some() { Outcome::Error } else { Outcome::Reject };
-        metrics::counter!("wardroom_frames_refused_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
+        metrics::counter!("wardroom_frames_refused_total", "feed" => self.feed.profile.name.as_str().to_owned(), "reason" => "too_long").increment(1);
         tracing::warn!(feed = %self.feed.profile.name, n_prefix_bytes = prefix.len(), "a frame over the feed's `max_frame` was refused");
         let error = ErrDetail { code: 207, location: None, severity: Severity::E };
         let arrived = self.arrived();
@@ -128,7 +128,7 @@ impl<C: Clock> FeedAnswerer<C> {
             }
             let read = read(frame.slice_ref(message), &self.feed.profile, self.arrived(), &self.look_ups);
             if read.is_ack {
-                metrics::counter!("wardroom_acks_received_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
+                metrics::counter!("wardroom_inbound_acks_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
             } else {
                 read_messages.push(read);
             }
@@ -155,7 +155,6 @@ impl<C: Clock> FeedAnswerer<C> {
             Ok(true) => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
             Ok(false) => Answer::Close,
             Err(_) => {
-                metrics::counter!("wardroom_commit_timeouts_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
                 tracing::error!(
                     feed = %self.feed.profile.name, connection = peer.connection, timeout = ?self.feed.commit_timeout,
                     "the store did not commit in time; the connection is closed without an answer, so that the sender sends again"
@@ -201,7 +200,7 @@ impl<C: Clock> Answerer for FeedAnswerer<C> {
             Frame::Refused { prefix, .. } => self.refused(&prefix),
         };
         let elapsed = tokio::time::Instant::now().duration_since(begun);
-        metrics::histogram!("wardroom_ack_seconds", "feed" => self.feed.profile.name.as_str().to_owned()).record(elapsed.as_secs_f64());
+        metrics::histogram!("wardroom_ack_seconds").record(elapsed.as_secs_f64());
         answer
     }
 }

@@ -124,19 +124,12 @@ struct AuditBody<'a> {
 
 /// Takes everything the batch is to do, commits it, and says what became of it.
 pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done, BatchError> {
-    let rules = Rules {
-        policy: context.policy,
-        roster: context.roster,
-        now: context.now,
-        ids: context.ids,
-        look_ups: context.look_ups,
-    };
+    let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
     let mut request = request(work, context.look_ups);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
     for _ in 0..TRIES {
         let found = context.store.find(&request).await?;
-        let duplicates: HashMap<LookUpHash, JournalId> =
-            found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
+        let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         let mut world = load(found)?;
         load_facts(context.store, &mut world, &with_facts).await?;
         let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, work, &duplicates, &rules)));
@@ -156,7 +149,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
         let batch = write_out(context, &rules, world, work, &done)?;
         match context.store.commit(&batch).await {
             Ok(()) => return Ok(done),
-            Err(CommitError::Conflict { .. }) => {}
+            Err(CommitError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }
     }

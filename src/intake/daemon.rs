@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
-use crate::care::roster::Roster;
+use crate::directory::Snapshot;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::intake::Incoming;
@@ -86,8 +86,8 @@ pub struct IntakeParts<C> {
     pub clock: Arc<C>,
     /// The policy in force.
     pub policy: Arc<Policy>,
-    /// The roster in force.
-    pub roster: watch::Receiver<Arc<Roster>>,
+    /// Staff and units as they are now.
+    pub directory: watch::Receiver<Snapshot>,
     /// The feeds, for messages that come back from quarantine.
     pub feeds: HashMap<FeedName, Arc<Feed>>,
     /// Told when there is something to publish.
@@ -125,15 +125,11 @@ impl WakeAt {
 }
 
 /// Makes the intake; the second part is its task, to be run by whoever owns the tasks. It ends when all handles are gone.
-pub fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUpsHandle, impl Future<Output = ()> + Send) {
+pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl Future<Output = ()> + Send) {
     let (jobs, queue) = mpsc::channel(QUEUE);
     let look_ups = LookUps::Stored(parts.store.clone());
-    (Intake { jobs }, LookUpsHandle(look_ups.clone()), run(parts, look_ups, queue))
+    (Intake { jobs }, look_ups.clone(), run(parts, look_ups, queue))
 }
-
-/// How identifiers are looked up in the intake's store: opaque outside.
-#[derive(Clone, Debug)]
-pub struct LookUpsHandle(pub(crate) LookUps);
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
@@ -162,7 +158,8 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                     drop(receipt.send(verdict));
                 }
                 for done in waiting {
-                    drop(done.send(()));
+                    // Whoever asked may have been stopped meanwhile.
+                    done.send(()).ok();
                 }
                 if !done.explained.is_empty() {
                     take_up_quarantined(&parts, &look_ups, done.explained).await;
@@ -180,7 +177,7 @@ fn tell(error: &BatchError) {
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
 async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Work) -> Result<Done, BatchError> {
-    let roster = parts.roster.borrow().clone();
+    let roster = Arc::clone(&parts.directory.borrow().roster);
     let now = parts.clock.now();
     let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, roster: &roster, now };
     let error = match batch::run(&context, work).await {
@@ -224,7 +221,7 @@ const fn is_about_content(error: &BatchError) -> bool {
     match error {
         BatchError::Form(_) | BatchError::Contended | BatchError::Fault => true,
         BatchError::Store(error) => matches!(error, StoreError::Unsealed { .. } | StoreError::Form { .. }),
-        BatchError::Commit(error) => matches!(error, CommitError::Conflict { .. }),
+        BatchError::Commit(error) => matches!(error, CommitError::Conflict),
     }
 }
 
@@ -255,7 +252,7 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: 
         metrics::counter!("wardroom_notices_total", "code" => notice.code.as_str()).increment(1);
     }
     #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred messages")]
-    metrics::histogram!("wardroom_commit_batch_size").record(work.messages.len() as f64);
+    metrics::histogram!("wardroom_commit_messages").record(work.messages.len() as f64);
     metrics::histogram!("wardroom_commit_seconds").record(elapsed.as_secs_f64());
 }
 

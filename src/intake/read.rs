@@ -174,4 +174,3 @@ fn refuse(read: &mut ReadMessage, outcome: Outcome, code: u16, location: Option<
     read.incoming.decided = Some(Verdict::rejected(reason));
     read.incoming.dedupe = None;
 }
-

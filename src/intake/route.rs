@@ -189,9 +189,7 @@ impl World {
         }
         let Some(account) = &named.account else { return Ok(Vec::new()) };
         let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
-        let by_account_alone = |row: &&i64| {
-            self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account))
-        };
+        let by_account_alone = |row: &&i64| self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account));
         Ok(under_account.iter().find(by_account_alone).into_iter().copied().collect())
     }
 
@@ -236,14 +234,7 @@ impl World {
     }
 
     /// What a relation does to visits: renames, moves and merges.
-    fn relate_visits(
-        &mut self,
-        fact: &Fact,
-        relation: &Relation,
-        patient: i64,
-        cause: &Cause,
-        rules: &Rules<'_>,
-    ) -> Result<Vec<i64>, Need> {
+    fn relate_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut touched = Vec::new();
         match relation.kind {
             RelationKind::VisitChange | RelationKind::AccountChange => {
@@ -304,14 +295,7 @@ impl World {
     }
 
     /// Visits that go over to another patient or account.
-    fn move_visits(
-        &mut self,
-        fact: &Fact,
-        relation: &Relation,
-        patient: i64,
-        cause: &Cause,
-        rules: &Rules<'_>,
-    ) -> Result<Vec<i64>, Need> {
+    fn move_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut rows = Vec::new();
         for pair in &relation.visits {
             if pair.from == pair.into {
@@ -402,9 +386,9 @@ fn speaks_of_a_visit(fact: &Fact) -> bool {
 
 /// Whether the fact itself says that visits go over to another patient.
 fn moves_a_visit(fact: &Fact) -> bool {
-    fact.relation.as_ref().is_some_and(|relation| {
-        matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty()
-    })
+    fact.relation
+        .as_ref()
+        .is_some_and(|relation| matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty())
 }
 
 /// Whether a fact under another patient id names the same person in everything else: name, birth date and sex all said and all equal.

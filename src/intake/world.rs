@@ -30,15 +30,15 @@ use crate::ids::CareRoomId;
 use crate::ids::IdSource;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
+use crate::intake::look_ups::LookUps;
 use crate::outbox::envelope::About;
 use crate::outbox::envelope::Event;
 use crate::outbox::envelope::event;
-use crate::intake::look_ups::LookUps;
+use crate::store::form::RoomSlot;
+use crate::store::form::VisitDocument;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
-use crate::store::form::RoomSlot;
-use crate::store::form::VisitDocument;
 use crate::time::Timestamp;
 
 /// The status of a visit without a room.
@@ -441,12 +441,8 @@ fn publish(
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
     let is_load = cause.kind == CauseKind::Load && before.is_none();
     let event_type = if is_load { EventType::Snapshot } else { event_type };
-    let room = CareRoom {
-        id: slot.id,
-        epoch: before.map_or(1, |room| room.epoch),
-        version: before.map_or(0, |room| room.version) + 1,
-        state: target,
-    };
+    let room =
+        CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
     let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent: None };
     let event = event(&room, &about);

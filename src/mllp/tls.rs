@@ -136,7 +136,8 @@ impl ServerTls {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).expires_at
     }
 
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
+    /// What new connections are taken with.
+    pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner).config)
     }
 }

@@ -132,6 +132,15 @@ pub fn event(room: &CareRoom, about: &About<'_>) -> Event {
     }
 }
 
+/// A room as an event would show it, as JSON.
+///
+/// # Panics
+/// Never, as [`event`].
+pub fn room_json(room: &CareRoom) -> Vec<u8> {
+    #[expect(clippy::expect_used, reason = "every key is a string and no serializer of ours fails, so JSON always has a form for it")]
+    serde_json::to_vec(&RoomForm::of(room, true)).expect("a room has a JSON form")
+}
+
 /// One change of a care room, as a CloudEvents 1.0 object in structured mode. Delivery is at least once: a repeated event has the same `id` and the
 /// same bytes.
 #[derive(Serialize, schemars::JsonSchema)]

@@ -22,6 +22,7 @@ pub mod schema;
 mod backlog;
 #[cfg(test)]
 mod sample;
+mod stored;
 pub mod relay;
 pub mod status;
 pub mod jsonl;

@@ -1,0 +1,348 @@
+//! The daemon: its parts, wired and started, and stopped in order.
+//!
+//! Order of starting: health first, so that whoever watches sees why it is not ready; then the store, the relay, the intake, and the listeners last. It
+//! stops the other way round: listeners take nothing new, frames in flight are committed and answered, the relay settles what it sent, the store closes.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin;
+use crate::admin::AdminState;
+use crate::admin::readiness::Readiness;
+use crate::admin::readiness::Reason;
+use crate::care::change::CauseKind;
+use crate::cli::setting::Setting;
+use crate::cli::setting::feed;
+use crate::config::publish::PublishConfig;
+use crate::directory::Directory;
+use crate::directory::LOOK_EVERY;
+use crate::ids::FeedName;
+use crate::ids::IdSource;
+use crate::intake::answer::Feed;
+use crate::intake::answer::FeedAnswerer;
+use crate::intake::daemon;
+use crate::intake::daemon::Intake;
+use crate::intake::daemon::IntakeParts;
+use crate::intake::daemon::WakeAt;
+use crate::mllp;
+use crate::mllp::listener::ListenerOptions;
+use crate::mllp::stats::ListenerStats;
+use crate::mllp::tls::ServerTls;
+use crate::mllp::tls::ServerTlsFiles;
+use crate::outbox::amqp::AmqpOptions;
+use crate::outbox::amqp::AmqpPublisher;
+use crate::outbox::jsonl::JsonlPublisher;
+use crate::outbox::relay::Relay;
+use crate::outbox::relay::RelayOptions;
+use crate::outbox::status::RelayStatus;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::telemetry::metrics::Metrics;
+use crate::time::Clock;
+use crate::time::SystemClock;
+use crate::wake;
+
+/// How long listeners have to answer what is in flight.
+const INTAKE_GRACE: Duration = Duration::from_secs(8);
+/// How long the rest has to end.
+const LAST_GRACE: Duration = Duration::from_secs(8);
+/// How often gauges are read from the store.
+const GAUGES_EVERY: Duration = Duration::from_secs(5);
+/// When an unpublished event is old enough to be a reason not to be ready.
+const OUTBOX_TOO_OLD: Duration = Duration::from_mins(5);
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where each feed listens, in the order of the configuration.
+    pub feeds: Vec<SocketAddr>,
+    /// Where health and metrics are.
+    pub admin: SocketAddr,
+    /// The store, for whoever runs the daemon inside their own process.
+    pub store: Store,
+    stop_listening: CancellationToken,
+    stop_working: CancellationToken,
+    stop_admin: CancellationToken,
+    listeners: TaskTracker,
+    workers: TaskTracker,
+    admin_task: TaskTracker,
+    failed: CancellationToken,
+}
+
+/// Why the daemon did not start: the exit code belongs to the reason.
+#[derive(Debug)]
+pub struct NotStarted {
+    /// 64 for what the operator wrote, 69 for what is not reachable.
+    pub code: u8,
+    /// What is wrong and what to do.
+    pub error: anyhow::Error,
+}
+
+impl NotStarted {
+    fn unavailable(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 69, error: error.into() }
+    }
+
+    fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { code: 64, error: error.into() }
+    }
+}
+
+impl Daemon {
+    /// Starts every part.
+    ///
+    /// # Errors
+    /// When a part cannot start: a port in use, a store that does not open, a file that cannot be read.
+    pub async fn start(setting: &Setting, metrics: &Metrics) -> Result<Self, NotStarted> {
+        let clock = Arc::new(SystemClock);
+        let config = &setting.config;
+        let readiness = Readiness::default();
+        let (stop_listening, stop_working, stop_admin) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (listeners, workers, admin_task) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
+        let failed = CancellationToken::new();
+
+        let started = Arc::new(AtomicBool::new(false));
+        let is_started = Arc::clone(&started);
+        readiness.register(move || {
+            let starting = || Reason::new("start", "the daemon is starting", "wait; if it takes long, read its log");
+            if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
+        });
+        let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
+        let admin_tls = match &config.admin.tls {
+            Some(files) => Some(server_tls(files)?.current()),
+            None => None,
+        };
+        let state = AdminState { readiness: readiness.clone(), metrics: metrics.renderer() };
+        admin_task.spawn(admin::serve(admin_listener, admin_tls, state, stop_admin.clone()));
+        admin_task.spawn(metrics.clone().upkeep(stop_admin.clone()));
+
+        let number = daemon_number();
+        let options = setting.store(number, true).map_err(NotStarted::usage)?;
+        let store = Store::open(options).await.map_err(|error| {
+            let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
+            NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
+        })?;
+        let (directory, bad_lines) = Directory::open(setting.sources()).map_err(NotStarted::usage)?;
+        for line in bad_lines {
+            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+        }
+        let directory = Arc::new(directory);
+        workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, stop_working.clone()));
+
+        let outbox = Arc::new(Notify::new());
+        let status = Arc::new(RelayStatus::default());
+        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working);
+        watch_publishing(&readiness, &status);
+
+        let wake_at = Arc::new(WakeAt::default());
+        let ids = Arc::new(IdSource::new(number));
+        let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
+        let parts = IntakeParts {
+            store: store.clone(),
+            ids: Arc::clone(&ids),
+            clock: Arc::clone(&clock),
+            policy: setting.policy(),
+            directory: directory.subscribe(),
+            feeds: feeds.iter().map(|feed| (feed.profile.name.clone(), Arc::clone(feed))).collect::<HashMap<FeedName, _>>(),
+            outbox: Arc::clone(&outbox),
+            wake: Arc::clone(&wake_at),
+        };
+        let (intake, look_ups, task) = daemon::start(parts);
+        let died = failed.clone();
+        workers.spawn(async move {
+            task.await;
+            died.cancel();
+        });
+        workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
+        workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
+
+        let mut all_stats = Vec::new();
+        let mut addresses = Vec::new();
+        for (config, feed) in config.feeds.iter().zip(&feeds) {
+            let (listener, address) = bind(config.listen, &format!("feeds.{}.listen", config.name)).await?;
+            addresses.push(address);
+            let mut options = ListenerOptions::new(config.name.clone());
+            options.session.max_frame_bytes = config.max_frame_bytes;
+            options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
+            all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
+            let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
+            listeners.spawn(mllp::listener::serve(listener, options, Arc::new(answerer), stop_listening.clone(), listeners.clone()));
+            tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
+        }
+        drop(intake);
+        let oldest = Arc::new(AtomicI64::new(0));
+        workers.spawn(gauges(store.clone(), all_stats, Arc::clone(&oldest), Arc::clone(&clock), stop_working.clone()));
+        watch_outbox(&readiness, oldest);
+        started.store(true, Ordering::SeqCst);
+        tracing::info!(admin = %admin_address, "wardroom is ready");
+        Ok(Self { feeds: addresses, admin: admin_address, store, stop_listening, stop_working, stop_admin, listeners, workers, admin_task, failed })
+    }
+
+    /// Comes true when a part that must not end has ended.
+    pub async fn failed(&self) {
+        self.failed.cancelled().await;
+    }
+
+    /// Stops every part in order: first what brings messages, then what works on them, then what tells of it.
+    pub async fn stop(self) {
+        self.stop_listening.cancel();
+        self.listeners.close();
+        if tokio::time::timeout(INTAKE_GRACE, self.listeners.wait()).await.is_err() {
+            tracing::warn!("some connections did not end in time; their senders send again");
+        }
+        self.stop_working.cancel();
+        self.workers.close();
+        if tokio::time::timeout(LAST_GRACE, self.workers.wait()).await.is_err() {
+            tracing::warn!("some work did not end in time; it is taken up at the next start");
+        }
+        self.store.close().await;
+        self.stop_admin.cancel();
+        self.admin_task.close();
+        drop(tokio::time::timeout(Duration::from_secs(1), self.admin_task.wait()).await);
+    }
+}
+
+/// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
+fn daemon_number() -> u16 {
+    u16::try_from(uuid::Uuid::new_v4().as_u128() & 1023).unwrap_or(0)
+}
+
+async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (`{key}`)\nhint: see what uses the port, e.g. with `ss -ltnp`, or choose another"));
+    let listener = listener.map_err(NotStarted::unavailable)?;
+    let bound = listener.local_addr().map_err(NotStarted::unavailable)?;
+    Ok((listener, bound))
+}
+
+fn server_tls(files: &crate::config::tls::TlsConfig) -> Result<ServerTls, NotStarted> {
+    ServerTls::load(ServerTlsFiles { certificate: files.certificate.clone(), key: files.key.clone(), client_ca: files.client_ca.clone() })
+        .map_err(NotStarted::usage)
+}
+
+fn start_relay(
+    setting: &Setting,
+    store: &Store,
+    outbox: &Arc<Notify>,
+    status: &Arc<RelayStatus>,
+    clock: &Arc<SystemClock>,
+    workers: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
+    let (store, outbox, stop) = (store.clone(), Arc::clone(outbox), stop.clone());
+    let own_status = Arc::clone(status);
+    let jsonl = |path: &std::path::Path| JsonlPublisher::new(path, Arc::clone(status));
+    match &setting.config.publish {
+        PublishConfig::Stdout => {
+            workers.spawn(Relay::new(store, jsonl("-".as_ref()), outbox, own_status, clock, RelayOptions::default()).run(stop));
+        }
+        PublishConfig::File(path) => {
+            workers.spawn(Relay::new(store, jsonl(path), outbox, own_status, clock, RelayOptions::default()).run(stop));
+        }
+        PublishConfig::Amqp(amqp) => {
+            let options =
+                AmqpOptions { exchange: amqp.exchange.clone(), queue: amqp.queue.clone().unwrap_or_default(), ..AmqpOptions::new(amqp.url.clone()) };
+            let publisher = AmqpPublisher::new(options, Arc::clone(status), workers.clone());
+            let options = RelayOptions { window: amqp.window, ..RelayOptions::default() };
+            workers.spawn(Relay::new(store, publisher, outbox, own_status, clock, options).run(stop));
+        }
+    }
+}
+
+/// Publishing that does not work is a reason not to be ready; the feed is taken all the same.
+fn watch_publishing(readiness: &Readiness, status: &Arc<RelayStatus>) {
+    let status = Arc::clone(status);
+    readiness.register(move || {
+        let now = status.now();
+        let mut reasons = Vec::new();
+        if now.blocked {
+            reasons.push(Reason::new("publish", "the broker blocks publishing", "look at the broker's memory and disk alarms"));
+        }
+        if let Some(trouble) = now.last_error.filter(|_| !now.connected) {
+            reasons.push(Reason::new("publish", trouble.kind, trouble.hint));
+        }
+        reasons
+    });
+}
+
+fn watch_outbox(readiness: &Readiness, oldest_seconds: Arc<AtomicI64>) {
+    readiness.register(move || {
+        let age = oldest_seconds.load(Ordering::SeqCst);
+        if Duration::from_secs(u64::try_from(age).unwrap_or(0)) < OUTBOX_TOO_OLD {
+            return Vec::new();
+        }
+        let what = format!("the oldest unpublished event has waited {age} seconds");
+        vec![Reason::new("outbox", what, "look at the broker and at the log; nothing is lost, events wait in the store")]
+    });
+}
+
+/// Plans all open rooms again when policy or directory are others than those they were planned with, also while no daemon ran.
+async fn replan_on_change(policy: String, directory: Arc<Directory>, store: Store, intake: Intake, stop: CancellationToken) {
+    const SETTING: &str = "planned_with";
+    let mut changes = directory.subscribe();
+    loop {
+        let snapshot = changes.borrow_and_update().clone();
+        let mut planned_with = policy.clone().into_bytes();
+        planned_with.extend(snapshot.fingerprint);
+        match store.setting(SETTING).await {
+            Ok(Some(known)) if known == planned_with => {}
+            Ok(_) => {
+                let kind = if snapshot.revision > 1 { CauseKind::Directory } else { CauseKind::Policy };
+                tracing::info!("policy or directory have changed: open rooms are planned again");
+                daemon::replan_all(&store, &intake, kind, &stop).await;
+                if !stop.is_cancelled()
+                    && let Err(error) = store.put_setting(SETTING, planned_with).await
+                {
+                    tracing::warn!(%error, "the store could not note that rooms were planned again; the next start does it once more");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the store could not say what rooms were planned with"),
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// Reads what the store and the listeners know into gauges.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
+async fn gauges(
+    store: Store,
+    listeners: Vec<(FeedName, Arc<ListenerStats>)>,
+    oldest_seconds: Arc<AtomicI64>,
+    clock: Arc<SystemClock>,
+    stop: CancellationToken,
+) {
+    loop {
+        if let Ok(depth) = store.outbox_depth().await {
+            let age = depth.oldest.map_or(Duration::ZERO, |oldest| clock.now().since(oldest));
+            oldest_seconds.store(i64::try_from(age.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);
+            metrics::gauge!("wardroom_outbox_events").set(depth.n_pending as f64);
+            metrics::gauge!("wardroom_outbox_oldest_seconds").set(age.as_secs_f64());
+        }
+        if let Ok(count) = store.quarantine_count().await {
+            metrics::gauge!("wardroom_quarantine_messages").set(count as f64);
+        }
+        for (feed, stats) in &listeners {
+            metrics::gauge!("wardroom_connections", "feed" => feed.as_str().to_owned()).set(stats.n_connections() as f64);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(GAUGES_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `wardroom serve`: the daemon, until somebody stops it.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use crate::app::Daemon;
+use crate::cli::console::Console;
+use crate::cli::setting::Setting;
+use crate::config::environment::Environment;
+use crate::telemetry;
+use crate::telemetry::TelemetryOptions;
+
+/// Runs the daemon.
+#[derive(clap::Args, Debug)]
+pub struct ServeArgs {}
+
+/// Runs the command: until SIGTERM or SIGINT; a second signal ends it at once.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub async fn run(_: &ServeArgs, config: Option<&Path>, console: &Console) -> anyhow::Result<ExitCode> {
+    let setting = match Setting::load(config, console)? {
+        Ok(setting) => setting,
+        Err(code) => return Ok(code),
+    };
+    let environment = Environment::of_process();
+    let options = TelemetryOptions::for_stderr(environment.log_filter().map(str::to_owned), setting.config.telemetry.otlp.clone());
+    let guard = match telemetry::init(&options) {
+        Ok(guard) => guard,
+        Err(error) => return console.fail(64, &anyhow::Error::new(error)),
+    };
+    let metrics = telemetry::metrics::install()?;
+    for warning in &setting.config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let daemon = match Daemon::start(&setting, &metrics).await {
+        Ok(daemon) => daemon,
+        Err(not_started) => {
+            guard.shutdown().await;
+            return console.fail(not_started.code, &not_started.error);
+        }
+    };
+    let died = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = daemon.failed() => true,
+    };
+    if died {
+        tracing::error!("a part that must not end has ended; wardroom stops\nhint: this is a bug; please report what the log says above");
+    } else {
+        tracing::info!("stopping: frames in flight are finished first; a second signal ends it at once");
+    }
+    tokio::select! {
+        () = daemon.stop() => {}
+        _ = terminate.recv() => std::process::exit(1),
+        _ = interrupt.recv() => std::process::exit(1),
+        () = tokio::time::sleep(Duration::from_secs(19)) => tracing::warn!("stopped before everything had ended; what is left is taken up at the next start"),
+    }
+    guard.shutdown().await;
+    Ok(if died { ExitCode::from(70) } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,141 @@
+//! What most commands start from: the configuration, checked, and what is made of it.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use secrecy::ExposeSecret;
+use secrecy::SecretString;
+
+use crate::care::policy::Policy;
+use crate::care::roster::Roster;
+use crate::cli::console::Console;
+use crate::config::Config;
+use crate::config::environment::Environment;
+use crate::config::feeds::BatchAck;
+use crate::config::feeds::FeedConfig;
+use crate::config::store::KeySource;
+use crate::config::store::StoreUrl;
+use crate::directory;
+use crate::directory::Sources;
+use crate::hl7::ack::AckMode;
+use crate::intake::answer::Feed;
+use crate::intake::answer::SenderClaim;
+use crate::store::StoreOptions;
+use crate::store::master_key::MasterKey;
+use crate::store::master_key::MasterKeyError;
+
+/// A checked configuration and what is made of it.
+#[derive(Debug)]
+pub struct Setting {
+    /// The configuration.
+    pub config: Config,
+}
+
+impl Setting {
+    /// Reads the configuration; what is wrong with it has been said when this gives an exit code.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn load(file: Option<&Path>, console: &Console) -> anyhow::Result<Result<Self, ExitCode>> {
+        match Config::load(file, &Environment::of_process()) {
+            Ok(config) => Ok(Ok(Self { config })),
+            Err(errors) => Ok(Err(console.fail(64, &anyhow::Error::new(errors))?)),
+        }
+    }
+
+    /// The feed of this name, else the first.
+    pub fn feed(&self, name: Option<&str>) -> Option<Feed> {
+        let feeds = &self.config.feeds;
+        let config = match name {
+            Some(name) => feeds.iter().find(|feed| feed.name.as_str() == name),
+            None => feeds.first(),
+        };
+        config.map(feed)
+    }
+
+    /// The names of all feeds.
+    pub fn feed_names(&self) -> String {
+        self.config.feeds.iter().map(|feed| feed.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The policy.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::new(self.config.policy.clone())
+    }
+
+    /// What tells this policy from another: rooms planned under one must be planned again under the other.
+    pub fn fingerprint(&self) -> String {
+        // The policy's own text, without conditions, whose source is in the file's text.
+        let source = self.config.file.as_ref().and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(format!("{:?}", self.config.policy).as_bytes());
+        context.update(&source);
+        context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Where staff and units come from.
+    pub fn sources(&self) -> Sources {
+        let directory = &self.config.directory;
+        Sources {
+            staff: directory.staff.clone(),
+            units: directory.units.clone(),
+            services: directory.services.clone(),
+            include_unknown_staff: directory.include_unknown_staff,
+        }
+    }
+
+    /// Staff and units as the files say now.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn roster(&self) -> Result<Arc<Roster>, directory::DirectoryError> {
+        let sources = self.sources();
+        let contents = directory::read(&sources)?;
+        Ok(Arc::new(directory::roster(contents, &sources)))
+    }
+
+    /// How the store is opened. With `may_create`, a new SQLite file gets a new key beside it.
+    ///
+    /// # Errors
+    /// When there is no key, or none that can be read.
+    pub fn store(&self, daemon: u16, may_create: bool) -> Result<StoreOptions, MasterKeyError> {
+        let url = match &self.config.store.url {
+            StoreUrl::Sqlite(path) => SecretString::from(format!("sqlite:{}", path.display())),
+            StoreUrl::SqliteInMemory => SecretString::from("sqlite::memory:".to_owned()),
+            StoreUrl::Postgres { url, .. } => url.clone(),
+        };
+        let is_new = !crate::store::exists(&url).unwrap_or(true);
+        let master_key = match &self.config.store.key {
+            KeySource::Given(key) => MasterKey::from_base64(key.expose_secret())?,
+            KeySource::File(path) if may_create && is_new => MasterKey::load_or_create(path)?,
+            KeySource::File(path) => MasterKey::load(path)?,
+        };
+        Ok(StoreOptions { url, master_key, readers: 4, daemon })
+    }
+}
+
+/// A feed as the intake sees it.
+pub fn feed(config: &FeedConfig) -> Feed {
+    let senders = config.senders.clone();
+    let permits = move |claim: &SenderClaim<'_>| {
+        senders.iter().any(|sender| {
+            sender.application.as_ref().is_none_or(|application| application == claim.application)
+                && sender.facility.as_ref().is_none_or(|facility| facility == claim.facility)
+                && sender.certificate.as_ref().is_none_or(|name| claim.certificate_names.contains(name))
+                && (sender.addresses.is_empty() || sender.addresses.iter().any(|range| range.contains(claim.address.ip())))
+        })
+    };
+    Feed {
+        profile: config.profile.clone(),
+        ack_mode: match config.ack_mode {
+            crate::config::feeds::AckMode::Auto => AckMode::Auto,
+            crate::config::feeds::AckMode::Original => AckMode::Original,
+            crate::config::feeds::AckMode::Enhanced => AckMode::Enhanced,
+            crate::config::feeds::AckMode::None => AckMode::None,
+        },
+        answers_each: config.batch_ack == BatchAck::Each,
+        commit_timeout: config.commit_timeout,
+        permits: if config.senders.is_empty() { None } else { Some(Arc::new(permits)) },
+    }
+}

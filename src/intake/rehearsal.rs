@@ -1,0 +1,211 @@
+//! A rehearsal: the whole way of a message without a store and without a backend, for `explain` and journeys.
+//!
+//! It reads, routes, folds and plans with the very code of the daemon, one message after another, under a clock that only messages and the caller move.
+//! It keeps everything in memory and nothing anywhere else.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::care::change::Cause;
+use crate::care::change::CauseKind;
+use crate::care::policy::Policy;
+use crate::care::room::CareRoom;
+use crate::care::roster::Roster;
+use crate::hl7::ack;
+use crate::hl7::batch;
+use crate::ids::IdSource;
+use crate::ids::JournalId;
+use crate::intake::Verdict;
+use crate::intake::answer::Feed;
+use crate::intake::batch::name_look_ups;
+use crate::intake::batch::take_message;
+use crate::intake::look_ups::LookUps;
+use crate::intake::read::Arrived;
+use crate::intake::read::ReadMessage;
+use crate::intake::read::read;
+use crate::intake::world::Need;
+use crate::intake::world::RoomIds;
+use crate::intake::world::Rules;
+use crate::intake::world::World;
+use crate::outbox::envelope::Event;
+use crate::store::rows::Disposition;
+use crate::store::sealing::LookUpHash;
+use crate::time::Timestamp;
+
+/// A rehearsal of one feed.
+#[derive(Debug)]
+pub struct Rehearsal {
+    world: World,
+    feed: Arc<Feed>,
+    policy: Arc<Policy>,
+    roster: Arc<Roster>,
+    ids: IdSource,
+    now: Timestamp,
+    n_messages: i64,
+    known: HashMap<LookUpHash, JournalId>,
+    quarantined: Vec<(Arc<ReadMessage>, Bytes)>,
+}
+
+/// What became of one message.
+#[derive(Debug)]
+pub struct Rehearsed {
+    /// What was read.
+    pub read: Arc<ReadMessage>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Its answer; absent where none is due.
+    pub ack: Option<Bytes>,
+}
+
+impl Rehearsal {
+    /// A rehearsal that begins at an instant, with nothing known.
+    pub fn new(feed: Feed, policy: Arc<Policy>, roster: Arc<Roster>, now: Timestamp) -> Self {
+        Self {
+            world: World::new(RoomIds::Counted(0)),
+            feed: Arc::new(feed),
+            policy,
+            roster,
+            ids: IdSource::new(0),
+            now,
+            n_messages: 0,
+            known: HashMap::new(),
+            quarantined: Vec::new(),
+        }
+    }
+
+    /// The present.
+    pub const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Every room that was ever published, as it was published last, oldest first.
+    pub fn rooms(&self) -> Vec<&CareRoom> {
+        let slots = self.world.visits.values().flat_map(|visit| &visit.document.rooms);
+        let mut rooms: Vec<&CareRoom> = slots.filter_map(|slot| slot.published.as_ref()).collect();
+        rooms.sort_by_key(|room| room.id);
+        rooms
+    }
+
+    /// The events since they were last taken, oldest first.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        self.world.changes.drain(..).map(|change| change.event).collect()
+    }
+
+    /// When a message was recorded, so that the clock can be moved there before it is sent.
+    pub fn recorded_at(&self, message: &Bytes) -> Option<Timestamp> {
+        let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
+        let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
+        read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX)
+    }
+
+    /// Moves the clock, waking every visit at its own time on the way. Never back.
+    pub fn move_to(&mut self, to: Timestamp) {
+        while let Some((at, row)) = self.next_wake().filter(|(at, _)| *at <= to) {
+            self.now = self.now.max(at);
+            let before = self.world.visits.get(&row).and_then(|visit| visit.wake_at);
+            self.replan(row, &Cause::of(CauseKind::Wake));
+            if let Some(visit) = self.world.visits.get_mut(&row)
+                && visit.wake_at == before
+            {
+                // Nothing moved: it would be woken for ever.
+                visit.wake_at = None;
+            }
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// Moves the clock by a span.
+    pub fn advance(&mut self, span: Duration) {
+        self.move_to(self.now.plus(span));
+    }
+
+    /// Another roster, as a changed directory would make it.
+    pub fn change_roster(&mut self, roster: Arc<Roster>) {
+        self.roster = roster;
+        let rows: Vec<i64> = self.world.visits.keys().copied().collect();
+        for row in rows {
+            self.replan(row, &Cause::of(CauseKind::Directory));
+        }
+    }
+
+    /// Sends one frame: each of its messages is taken in order.
+    pub fn send(&mut self, frame: &Bytes) -> Vec<Rehearsed> {
+        let batch = batch::split(frame);
+        batch.messages.iter().map(|message| self.take(frame.slice_ref(message))).collect()
+    }
+
+    fn next_wake(&self) -> Option<(Timestamp, i64)> {
+        self.world.visits.iter().filter_map(|(row, visit)| Some((visit.wake_at?, *row))).min()
+    }
+
+    fn replan(&mut self, row: i64, cause: &Cause) {
+        let Self { world, policy, roster, ids, now, .. } = self;
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
+        // In memory nothing can be lacking.
+        if world.replan(row, cause, false, true, &rules).is_err()
+            && let Some(visit) = world.visits.get_mut(&row)
+        {
+            visit.wake_at = None;
+        }
+    }
+
+    fn take(&mut self, message: Bytes) -> Rehearsed {
+        self.n_messages += 1;
+        let journal = JournalId(self.ids.next(self.now));
+        let arrived = Arrived { journal, at: self.now, is_retry: false };
+        let read = Arc::new(read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory));
+        let known = read.incoming.dedupe.and_then(|hash| self.known.get(&hash)).copied();
+        let verdict = match known {
+            Some(known) => Verdict::duplicate(known),
+            None => self.judge(&read),
+        };
+        if let (None, Some(hash)) = (known, read.incoming.dedupe) {
+            self.known.insert(hash, journal);
+        }
+        if verdict.disposition == Disposition::Quarantined {
+            self.quarantined.push((Arc::clone(&read), message));
+        }
+        let code = if read.is_ack { None } else { ack::answers(&read.header, self.feed.ack_mode, read.outcome) };
+        let ack = code.map(|code| ack::build(&read.header, code, read.error.as_ref(), self.now, &format!("ACK{}", self.n_messages)));
+        Rehearsed { read, verdict, ack }
+    }
+
+    /// Takes a message, and whatever in quarantine it explains.
+    fn judge(&mut self, read: &ReadMessage) -> Verdict {
+        let mut explained = Vec::new();
+        let verdict = self.take_one(read, &mut explained);
+        while !explained.is_empty() {
+            let waiting = std::mem::take(&mut self.quarantined);
+            let mut next = Vec::new();
+            for (message, bytes) in waiting {
+                let named = self.names(&message);
+                let retried = named.iter().any(|hash| explained.contains(hash)).then(|| self.take_one(&message, &mut next));
+                if retried.is_none_or(|verdict| verdict.disposition == Disposition::Quarantined) {
+                    self.quarantined.push((message, bytes));
+                }
+            }
+            explained = next;
+        }
+        verdict
+    }
+
+    fn names(&self, message: &ReadMessage) -> Vec<LookUpHash> {
+        let mut named = std::collections::HashSet::new();
+        for fact in &message.incoming.facts {
+            name_look_ups(fact, &LookUps::InMemory, &mut named);
+        }
+        named.into_iter().collect()
+    }
+
+    fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
+        let Self { world, policy, roster, ids, now, .. } = self;
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
+        match take_message(world, &read.incoming, &rules, explained) {
+            Ok(verdict) => verdict,
+            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
+        }
+    }
+}
