@@ -1,7 +1,7 @@
 //! The store: durable state, sealed at rest, the same operations on SQLite and PostgreSQL.
 //!
 //! It keeps documents of patients and visits, facts, the journal of messages, the outbox, the audit chain and the quarantine. Contents are opaque
-//! [`Document`]s that it seals when it writes and unseals when it reads; it knows no HL7 and nothing of care. Every operation is a whole transaction
+//! [`Document`](sealing::Document)s that it seals when it writes and unseals when it reads; it knows no HL7 and nothing of care. Every operation is a whole transaction
 //! and costs a fixed number of statements, whatever the size of its lists. A write that was begun runs to its end, also when nobody waits for it any
 //! more. It never logs what it stores, and its errors quote nothing.
 
