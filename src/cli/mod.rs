@@ -1,1 +1,4 @@
 //! cli
+
+pub mod messages;
+pub mod replay;

@@ -1,0 +1,98 @@
+//! What a listener has seen, as numbers that health checks and metrics read while it runs.
+//!
+//! Counts and ages only; nothing of any message.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::codec::Tally;
+
+/// The numbers of one listener. Counters grow as long as the process lives.
+#[derive(Debug, Default)]
+pub struct ListenerStats {
+    pub(super) n_connections: AtomicUsize,
+    pub(super) n_accepted: AtomicU64,
+    pub(super) n_refused: AtomicU64,
+    pub(super) n_failed_handshakes: AtomicU64,
+    pub(super) n_frames: AtomicU64,
+    n_skipped_bytes: AtomicU64,
+    n_abandoned_frames: AtomicU64,
+    n_heartbeats: AtomicU64,
+    /// When the frame now begun on a connection began, by the number of the connection. Only frames that more than one read brings are here.
+    unfinished: Mutex<BTreeMap<u64, Instant>>,
+}
+
+impl ListenerStats {
+    /// Connections now open.
+    pub fn n_connections(&self) -> usize {
+        self.n_connections.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted so far.
+    pub fn n_accepted(&self) -> u64 {
+        self.n_accepted.load(Ordering::Relaxed)
+    }
+
+    /// Connections closed at once so far, because there were too many.
+    pub fn n_refused(&self) -> u64 {
+        self.n_refused.load(Ordering::Relaxed)
+    }
+
+    /// TLS handshakes that failed so far.
+    pub fn n_failed_handshakes(&self) -> u64 {
+        self.n_failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Frames handed on so far, refused ones included.
+    pub fn n_frames(&self) -> u64 {
+        self.n_frames.load(Ordering::Relaxed)
+    }
+
+    /// Bytes so far that were in no frame.
+    pub fn n_skipped_bytes(&self) -> u64 {
+        self.n_skipped_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Frames so far that began and never ended.
+    pub fn n_abandoned_frames(&self) -> u64 {
+        self.n_abandoned_frames.load(Ordering::Relaxed)
+    }
+
+    /// Empty frames so far.
+    pub fn n_heartbeats(&self) -> u64 {
+        self.n_heartbeats.load(Ordering::Relaxed)
+    }
+
+    /// How many frames have begun and not ended yet.
+    pub fn n_unfinished(&self) -> usize {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// How long ago the oldest of them began.
+    pub fn oldest_unfinished(&self) -> Option<Duration> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).values().min().map(Instant::elapsed)
+    }
+
+    pub(super) fn add(&self, tally: Tally) {
+        if tally != Tally::default() {
+            self.n_skipped_bytes.fetch_add(tally.n_skipped_bytes, Ordering::Relaxed);
+            self.n_abandoned_frames.fetch_add(tally.n_abandoned_frames, Ordering::Relaxed);
+            self.n_heartbeats.fetch_add(tally.n_heartbeats, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn set_unfinished(&self, connection: u64, since: Option<Instant>) {
+        let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
+        match since {
+            Some(since) => unfinished.insert(connection, since),
+            None => unfinished.remove(&connection),
+        };
+    }
+}
