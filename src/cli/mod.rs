@@ -1,4 +1,6 @@
 //! cli
 
+pub mod check;
 pub mod messages;
 pub mod replay;
+pub mod schema;

@@ -13,8 +13,8 @@ use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tls;
 use crate::config::tls::RawTls;
-use crate::config::tls::TlsConfig;
 use crate::config::tree::KeyPath;
+use crate::mllp::tls::ServerTlsFiles;
 
 /// Health, metrics and the operator's interface.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -66,7 +66,7 @@ pub struct AdminConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// TLS; absent only on loopback.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<ServerTlsFiles>,
     /// Who may see and change data.
     pub tokens: Vec<AdminToken>,
 }

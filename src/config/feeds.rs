@@ -25,12 +25,12 @@ use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tls;
 use crate::config::tls::RawTls;
-use crate::config::tls::TlsConfig;
 use crate::config::tree::KeyPath;
 use crate::ids::AssigningAuthority;
 use crate::ids::Facility;
 use crate::ids::FeedName;
 use crate::ids::Role;
+use crate::mllp::tls::ServerTlsFiles;
 use crate::time::Timestamp;
 
 /// A feed: one listener for HL7 v2 messages over MLLP, and how its messages are read.
@@ -303,7 +303,7 @@ pub struct FeedConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// TLS; absent is plain TCP.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<ServerTlsFiles>,
     /// The largest frame.
     pub max_frame_bytes: usize,
     /// When a message is not on disk in this time, the connection is closed.

@@ -22,7 +22,7 @@ mod shape;
 pub mod store;
 mod team;
 pub mod telemetry;
-pub mod tls;
+mod tls;
 mod tree;
 
 use std::net::SocketAddr;
