@@ -163,11 +163,8 @@ fn message(context: &mut Context<'_, '_>) -> FieldUpdate<Restriction> {
         }
     }
     if let Some(level) = level {
-        update = if level == Confidentiality::Normal {
-            FieldUpdate::Clear
-        } else {
-            FieldUpdate::Set(Restriction { level, ..Restriction::default() })
-        };
+        update =
+            if level == Confidentiality::Normal { FieldUpdate::Clear } else { FieldUpdate::Set(Restriction { level, ..Restriction::default() }) };
     }
     update
 }
@@ -226,7 +223,7 @@ fn asked(context: &mut Context<'_, '_>, arv: Segment<'_>, value: &str) -> Option
     }
     let label = arv.field(7).text();
     if !label.is_empty() {
-        add(maps::classification(&label).map_or(Asked { unknown: true, ..restricted() }, |level| Asked { level, ..Asked::default() }));
+        add(maps::classification(&label).map_or_else(|| Asked { unknown: true, ..restricted() }, |level| Asked { level, ..Asked::default() }));
     }
     if !arv.field(8).is_empty() && !arv.field(8).is_null() {
         add(restricted());

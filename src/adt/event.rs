@@ -110,7 +110,13 @@ pub(crate) fn when(message: &Message<'_>, times: &Times, profile: &Profile, arri
     }
     let recorded = if clamped { arrival.at } else { at };
     let sent = match sent {
-        Some(dtm) if profile.clock == FeedClock::Event => if dtm.at > latest { arrival.at } else { dtm.at },
+        Some(dtm) if profile.clock == FeedClock::Event => {
+            if dtm.at > latest {
+                arrival.at
+            } else {
+                dtm.at
+            }
+        }
         Some(_) | None => recorded,
     };
     let occurred_at = event.and_then(|evn| times.instant(&evn.field(6).text()));
@@ -141,7 +147,8 @@ fn usable(times: &Times, text: &str, field: &'static str, notices: &mut Vec<Noti
 fn with_seconds(event: Dtm, sent: Option<Dtm>) -> Recorded {
     const MINUTE: i64 = 60_000_000;
     let minute = |at: Timestamp| at.as_micros().div_euclid(MINUTE);
-    let borrowed = sent.filter(|sent| event.precision < Precision::Second && sent.precision >= Precision::Second && minute(sent.at) == minute(event.at));
+    let borrowed =
+        sent.filter(|sent| event.precision < Precision::Second && sent.precision >= Precision::Second && minute(sent.at) == minute(event.at));
     let salt = borrowed.map(|sent| sent.at.as_micros().rem_euclid(MINUTE).to_string()).unwrap_or_default();
     Recorded { at: borrowed.map_or(event.at, |sent| sent.at), source: RecordedFrom::Event, salt }
 }

@@ -12,7 +12,28 @@ use crate::ids::Role;
 /// Classes by code and by the words seen in place of it.
 const CLASSES: &[(&str, &[&str])] = &[
     ("I", &["I", "IP", "INP", "IN", "INPATIENT", "IMP", "ACUTE", "AM ADMIT", "ADMIT", "ADMITTED", "INPATIENT ENCOUNTER", "HOSPITAL ENCOUNTER"]),
-    ("O", &["O", "OP", "OUT", "OUTP", "OUTPT", "OUTPATIENT", "OUTPATIENT ENCOUNTER", "AMB", "AMBULATORY", "OBS", "OBSERVATION", "OBSV", "SDC", "SDS", "DAY SURGERY", "SAME DAY SURGERY", "CLINIC"]),
+    (
+        "O",
+        &[
+            "O",
+            "OP",
+            "OUT",
+            "OUTP",
+            "OUTPT",
+            "OUTPATIENT",
+            "OUTPATIENT ENCOUNTER",
+            "AMB",
+            "AMBULATORY",
+            "OBS",
+            "OBSERVATION",
+            "OBSV",
+            "SDC",
+            "SDS",
+            "DAY SURGERY",
+            "SAME DAY SURGERY",
+            "CLINIC",
+        ],
+    ),
     ("E", &["E", "ED", "ER", "EM", "EMER", "EMERGENCY", "EMERGENCY ROOM", "EMERGENCY DEPARTMENT", "EMERGENCY DEPT", "A&E"]),
     ("P", &["P", "PRE", "PREADMIT", "PRE-ADMIT", "PREADMISSION", "PRE-ADMISSION", "PREREG", "PRE-REGISTRATION"]),
     ("R", &["R", "REC", "RECURRING", "RECURRING PATIENT", "SERIES"]),
@@ -36,7 +57,10 @@ pub(crate) fn class(profile: &Profile, code: &str) -> Option<PatientClass> {
 const ROLES: &[(&str, &[&str])] = &[
     ("admitting", &["AD", "ADMITTING", "ADMITTING PHYSICIAN", "ADMITTING PROVIDER", "ADMITTER", "ADMPHYS"]),
     ("attending", &["AT", "ATTENDING", "ATTENDING PHYSICIAN", "ATTENDING PROVIDER", "ATTND", "ATND", "ATTPHYS"]),
-    ("consulting", &["CP", "CONSULTING", "CONSULTING PROVIDER", "CONSULTING PHYSICIAN", "CONSULTANT", "CONSULT", "CONSULT MD", "CONSULTING MD", "CONPHYS"]),
+    (
+        "consulting",
+        &["CP", "CONSULTING", "CONSULTING PROVIDER", "CONSULTING PHYSICIAN", "CONSULTANT", "CONSULT", "CONSULT MD", "CONSULTING MD", "CONPHYS"],
+    ),
     ("referring", &["RP", "REFERRING", "REFERRING PROVIDER", "REFERRING PHYSICIAN", "REFPHYS"]),
     ("referred to", &["RT", "REFERRED TO", "REFERRED-TO", "REFERRED TO PROVIDER", "REFERRED-TO PROVIDER", "REFERRING TO PROVIDER"]),
     (
@@ -47,18 +71,61 @@ const ROLES: &[(&str, &[&str])] = &[
     (
         "nurse",
         &[
-            "RN", "REGISTERED NURSE", "LPN", "LVN", "LICENSED PRACTICAL NURSE", "LICENSED VOCATIONAL NURSE", "NURSE", "STAFF NURSE", "BEDSIDE NURSE", "PRIMARY NURSE",
-            "PRIMARY RN", "ASSOCIATE NURSE", "NUR", "NURSING",
+            "RN",
+            "REGISTERED NURSE",
+            "LPN",
+            "LVN",
+            "LICENSED PRACTICAL NURSE",
+            "LICENSED VOCATIONAL NURSE",
+            "NURSE",
+            "STAFF NURSE",
+            "BEDSIDE NURSE",
+            "PRIMARY NURSE",
+            "PRIMARY RN",
+            "ASSOCIATE NURSE",
+            "NUR",
+            "NURSING",
         ],
     ),
     ("charge nurse", &["CHARGE NURSE", "CHARGE RN", "CRN"]),
     (
         "aide",
-        &["CNA", "PCA", "PCT", "NA", "CERTIFIED NURSING ASSISTANT", "NURSING ASSISTANT", "NURSE AIDE", "NURSING AIDE", "PATIENT CARE ASSISTANT", "PATIENT CARE TECHNICIAN", "PATIENT CARE TECH", "AIDE", "TECH", "HCA"],
+        &[
+            "CNA",
+            "PCA",
+            "PCT",
+            "NA",
+            "CERTIFIED NURSING ASSISTANT",
+            "NURSING ASSISTANT",
+            "NURSE AIDE",
+            "NURSING AIDE",
+            "PATIENT CARE ASSISTANT",
+            "PATIENT CARE TECHNICIAN",
+            "PATIENT CARE TECH",
+            "AIDE",
+            "TECH",
+            "HCA",
+        ],
     ),
     ("nurse practitioner", &["NP", "ARNP", "APRN", "CRNP", "NURSE PRACTITIONER", "CNS", "APP", "ADVANCED PRACTICE PROVIDER"]),
     ("physician assistant", &["PA", "PA-C", "PAC", "PHYSICIAN ASSISTANT"]),
-    ("physician", &["MD", "DO", "PHYSICIAN", "DOCTOR", "COVERING PHYSICIAN", "COVERING PROVIDER", "COVERING", "ON CALL PHYSICIAN", "ROUNDING PROVIDER", "PROVIDER", "TREATING PHYSICIAN", "TREATING PROVIDER"]),
+    (
+        "physician",
+        &[
+            "MD",
+            "DO",
+            "PHYSICIAN",
+            "DOCTOR",
+            "COVERING PHYSICIAN",
+            "COVERING PROVIDER",
+            "COVERING",
+            "ON CALL PHYSICIAN",
+            "ROUNDING PROVIDER",
+            "PROVIDER",
+            "TREATING PHYSICIAN",
+            "TREATING PROVIDER",
+        ],
+    ),
     ("hospitalist", &["HOSPITALIST"]),
     ("intensivist", &["INTENSIVIST"]),
     ("resident", &["RESIDENT", "RES", "RESIDENT PHYSICIAN", "SENIOR RESIDENT", "JUNIOR RESIDENT", "INTERN", "HOUSE OFFICER"]),
@@ -85,9 +152,10 @@ const ROLES: &[(&str, &[&str])] = &[
 pub(crate) fn role(profile: &Profile, code: &str, text: &str) -> Option<Role> {
     let said = [upper(code), upper(text)];
     let said = || said.iter().filter(|word| !word.is_empty());
-    said().find_map(|word| profile.role_map.get(word)).cloned().or_else(|| {
-        said().find_map(|word| ROLES.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(role, _)| Role::from(*role)))
-    })
+    said()
+        .find_map(|word| profile.role_map.get(word))
+        .cloned()
+        .or_else(|| said().find_map(|word| ROLES.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(role, _)| Role::from(*role))))
 }
 
 /// What a restriction code asks for.
@@ -171,18 +239,19 @@ pub(crate) fn classification(code: &str) -> Option<Confidentiality> {
     }
 }
 
-/// PID-8: words reduced to their letter; a code that is none of the table's is kept as it stands.
-pub(crate) fn sex(code: &str) -> String {
-    let code = upper(code);
-    match code.as_str() {
-        "MALE" | "MAN" | "BOY" => "M".to_owned(),
-        "FEMALE" | "WOMAN" | "GIRL" => "F".to_owned(),
-        "OTHER" => "O".to_owned(),
-        "AMBIGUOUS" => "A".to_owned(),
-        "UNDIFFERENTIATED" | "INDETERMINATE" => "U".to_owned(),
-        "NOT APPLICABLE" => "N".to_owned(),
-        _ => code,
-    }
+/// PID-8: words reduced to their letter; `None` for what is no letter of the table.
+pub(crate) fn sex(code: &str) -> Option<String> {
+    let letter = match upper(code).as_str() {
+        "M" | "MALE" | "MAN" | "BOY" => "M",
+        "F" | "FEMALE" | "WOMAN" | "GIRL" => "F",
+        "O" | "OTHER" => "O",
+        "A" | "AMBIGUOUS" => "A",
+        "U" | "UNDIFFERENTIATED" | "INDETERMINATE" => "U",
+        "N" | "NOT APPLICABLE" => "N",
+        "X" | "NON-BINARY" | "NONBINARY" => "X",
+        _ => return None,
+    };
+    Some(letter.to_owned())
 }
 
 /// A flag of HL7 table 0136, and what is sent in its place.

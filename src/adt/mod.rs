@@ -1,6 +1,6 @@
 //! adt reads what an ADT message means and writes it down as facts (HL7 v2.5.1 chapter 3; IHE ITI PAM).
 //!
-//! The way: [`trigger`] says what the event is and which fields count for it, [`group`] which segments belong together, and one file for each family
+//! The way: `trigger` says what the event is and which fields count for it, `group` which segments belong together, and one file for each family
 //! of segments reads them into facets. Sites differ here, so everything is read under a feed's [`Profile`].
 //!
 //! What it never does: decide about a room, look anything up, ask for the time, or log. A message about a patient it cannot name becomes no fact and
@@ -221,7 +221,8 @@ fn type_and_event(message: &Message<'_>) -> (String, Option<TriggerEvent>) {
     let event = field.component(2).text();
     // `ADT_A01` in one piece.
     let (message_type, structure) = said.split_once('_').unwrap_or((&said, ""));
-    let event = TriggerEvent::parse(&event).or_else(|| if event.is_empty() { TriggerEvent::parse(structure).or_else(|| event_type(message)) } else { None });
+    let event =
+        TriggerEvent::parse(&event).or_else(|| if event.is_empty() { TriggerEvent::parse(structure).or_else(|| event_type(message)) } else { None });
     (message_type.to_owned(), event)
 }
 
@@ -255,7 +256,7 @@ fn adt(message: &Message<'_>, event: TriggerEvent, profile: &Profile, times: Tim
 /// Reads the facts of all groups of a message.
 fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> Hint {
     let rule = context.rule;
-    let content = Content::of(context.message, &when.salt);
+    let hashed = Content::of(context.message, &when.salt);
     let groups = group::groups(context.message, rule.shape);
     let mut named = Vec::with_capacity(groups.len());
     for group in &groups {
@@ -290,7 +291,7 @@ fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> H
                 Some(empty(kind))
             }
         };
-        let fact = fact(context, group, identity, relation, when, content.fact(index));
+        let fact = fact(context, group, identity, relation, when, hashed.fact(index));
         facts.push(fact);
     }
     if n_incomplete == facts.len() {
@@ -301,11 +302,7 @@ fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> H
         context.notice(NoticeCode::Unreadable, "MRG-1");
         facts.retain(|fact| fact.relation.as_ref().is_none_or(|relation| !is_empty(relation) || rule.shape == Shape::TwoPatients));
     }
-    if n_same == facts.len() {
-        Hint::NoOp(NoOpReason::SelfMerge)
-    } else {
-        Hint::Facts
-    }
+    if n_same >= facts.len() { Hint::NoOp(NoOpReason::SelfMerge) } else { Hint::Facts }
 }
 
 const fn is_empty(relation: &Relation) -> bool {

@@ -67,7 +67,11 @@ pub(crate) fn ids(context: &mut Context<'_, '_>, field: Field<'_>, name: &'stati
         }
         let Some(cx) = Cx::read(repetition) else { continue };
         let id_type = if cx.id_type.is_empty() { context.profile.patient_id_type.as_str() } else { &*cx.id_type };
-        ids.push(PatientId(Identifier { authority: context.profile.authority(&cx.authority), id_type: id_type.to_owned(), value: Phi::from(&*cx.id) }));
+        ids.push(PatientId(Identifier {
+            authority: context.profile.authority(&cx.authority),
+            id_type: id_type.to_owned(),
+            value: Phi::from(&*cx.id),
+        }));
     }
     ids
 }
@@ -89,7 +93,13 @@ pub(crate) fn person(context: &mut Context<'_, '_>, group: &Group<'_>, clears: b
     let mut said = PersonSaid {
         name: context.update(pid, 5, "PID-5", |_, field| name(field)),
         birth_date: birth_date(context, pid),
-        sex: context.update(pid, 8, "PID-8", |_, field| Some(maps::sex(&field.text())).filter(|sex| !sex.is_empty()).map(Phi::new)),
+        sex: context.update(pid, 8, "PID-8", |context, field| {
+            let read = maps::sex(&field.text());
+            if read.is_none() {
+                context.notice(NoticeCode::Unreadable, "PID-8");
+            }
+            read.map(Phi::new)
+        }),
         deceased,
         identity_unknown: context.update(pid, 31, "PID-31", |_, field| maps::yes_or_no(&field.text())),
         ..PersonSaid::default()

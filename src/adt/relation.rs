@@ -74,12 +74,9 @@ pub(crate) fn link(kind: RelationKind, of: &PatientId, other: Option<&PatientId>
     match other {
         None => Related::Incomplete(kind),
         Some(other) if other == of => Related::Same(kind),
-        Some(other) => Related::By(Relation {
-            kind,
-            patients: vec![Pair { from: other.clone(), into: of.clone() }],
-            accounts: Vec::new(),
-            visits: Vec::new(),
-        }),
+        Some(other) => {
+            Related::By(Relation { kind, patients: vec![Pair { from: other.clone(), into: of.clone() }], accounts: Vec::new(), visits: Vec::new() })
+        }
     }
 }
 

@@ -35,11 +35,9 @@ impl Facets {
     /// PV1-44, PV1-45 and PV2-8.
     pub(crate) const TIMES: Self = Self(1 << 9);
 
-    const TEAM: Self =
-        Self(Self::ATTENDING.0 | Self::REFERRING.0 | Self::CONSULTING.0 | Self::ADMITTING.0 | Self::ASSIGNMENTS.0);
+    const TEAM: Self = Self(Self::ATTENDING.0 | Self::REFERRING.0 | Self::CONSULTING.0 | Self::ADMITTING.0 | Self::ASSIGNMENTS.0);
     /// Everything that a snapshot of the visit says.
-    pub(crate) const ALL: Self =
-        Self(Self::CLASS.0 | Self::LOCATION.0 | Self::WHEREABOUTS.0 | Self::TEAM.0 | Self::SERVICE.0 | Self::TIMES.0);
+    pub(crate) const ALL: Self = Self(Self::CLASS.0 | Self::LOCATION.0 | Self::WHEREABOUTS.0 | Self::TEAM.0 | Self::SERVICE.0 | Self::TIMES.0);
     /// All but the census place: tracking does not move anybody.
     const TRACKING: Self = Self(Self::ALL.0 & !Self::LOCATION.0);
     /// A new attending: the other doctors of the message do not count.
@@ -213,7 +211,7 @@ mod tests {
     fn rule(event: &str) -> super::Rule {
         match meaning(TriggerEvent::parse(event).unwrap()) {
             Meaning::Facts(rule) => rule,
-            other => panic!("{event}: {other:?}"),
+            Meaning::Nothing(_) | Meaning::Unknown => panic!("{event}"),
         }
     }
 

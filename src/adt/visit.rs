@@ -47,6 +47,10 @@ pub(crate) fn reference(context: &mut Context<'_, '_>, group: &Group<'_>) -> Opt
     let (source, key) = order.iter().find_map(|source| of(*source).map(|key| (*source, key)))?;
     // Where the account comes first, the feed says that an account is a visit.
     let is_account = source == VisitIdSource::Account && order.first() != Some(&source);
+    if is_account && context.rule.act == Act::Relate {
+        // A message about identifiers says in its relation which account it is about; it speaks of no visit.
+        return None;
+    }
     if is_account {
         context.notice(NoticeCode::AccountOnly, "PID-18");
     }
@@ -160,4 +164,3 @@ fn somewhere(field: Field<'_>, facility: &Facility) -> Option<BedLocation> {
     let is_known = !place.point_of_care.is_empty() || !place.room.is_empty() || !place.bed.is_empty();
     is_known.then_some(place)
 }
-

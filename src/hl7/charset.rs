@@ -132,3 +132,128 @@ fn named(name: &[u8]) -> Named {
     };
     Named::Is(encoding)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::any;
+    use proptest::prelude::proptest;
+
+    use super::decode;
+    use super::is_known;
+    use crate::care::notice::NoticeCode;
+    use crate::hl7::ack::AckHeader;
+    use crate::hl7::batch::split;
+    use crate::hl7::message::Message;
+
+    fn frame(msh_18: &str, name: &[u8]) -> Vec<u8> {
+        let mut frame = format!("MSH|^~\\&|A|B|C|D|20261121||ADT^A01|1|P|2.5||||||{msh_18}\rPID|1||7||").into_bytes();
+        frame.extend_from_slice(name);
+        frame
+    }
+
+    fn check(msh_18: &str, name: &[u8], charset: &str, text: &str) {
+        let frame = frame(msh_18, name);
+        let decoded = decode(&frame, None);
+        assert_eq!((decoded.charset, decoded.text.rsplit('|').next().unwrap()), (charset, text), "{msh_18}");
+        assert_eq!(decoded.notices, []);
+    }
+
+    fn notices(msh_18: &str, name: &[u8]) -> Vec<NoticeCode> {
+        decode(&frame(msh_18, name), None).notices.iter().map(|notice| notice.code).collect()
+    }
+
+    #[test]
+    fn an_empty_msh_18_lets_the_bytes_decide() {
+        check("", b"Muller", "ASCII", "Muller");
+        check("", "Müller".as_bytes(), "UTF-8", "Müller");
+        check("", b"M\xFCller", "windows-1252", "Müller");
+        check("ASCII", b"M\xFCller", "windows-1252", "Müller");
+        check("ISO IR6", "Müller".as_bytes(), "UTF-8", "Müller");
+    }
+
+    #[test]
+    fn the_first_repetition_of_msh_18_counts() {
+        check("8859/1", b"M\xFCller", "windows-1252", "Müller");
+        check("8859/1", "Müller".as_bytes(), "windows-1252", "MÃ¼ller");
+        check("UNICODE UTF-8~8859/1", "Müller".as_bytes(), "UTF-8", "Müller");
+        check("8859/2", b"\xB1", "ISO-8859-2", "ą");
+        check("8859/15", b"\xA4", "ISO-8859-15", "€");
+        check("GB 18030-2000", b"\xC4\xE3", "gb18030", "你");
+        check("ISO IR14", b"\xB1", "Shift_JIS", "ｱ");
+    }
+
+    #[test]
+    fn names_that_no_standard_has_are_understood() {
+        for name in ["utf-8", "UTF8", "UNICODE", "Unicode UTF-8"] {
+            check(name, "é".as_bytes(), "UTF-8", "é");
+        }
+        for name in ["ISO-8859-1", "ISO8859-1", "8859-1", "WINDOWS-1252", "ANSI", "ISO_IR 100", "latin1"] {
+            check(name, b"\xE9", "windows-1252", "é");
+        }
+        check("windows-1250", b"\xB9", "windows-1250", "ą");
+    }
+
+    #[test]
+    fn escapes_switch_to_japanese_where_a_later_repetition_says_so() {
+        check("~ISO IR87", b"\x1B$B;3\x1B(B", "ISO-2022-JP", "山");
+        check("ISO IR87", b"\x1B$B;3\x1B(B", "ISO-2022-JP", "山");
+    }
+
+    #[test]
+    fn an_unknown_name_counts_as_empty_and_is_told() {
+        assert_eq!(notices("KLINGON", b"M\xFCller"), [NoticeCode::UnknownCharset]);
+        assert_eq!(notices("UNICODE UTF-16", b"Muller"), [NoticeCode::UnknownCharset]);
+        assert!(!is_known("UTF-16") && !is_known("KLINGON") && is_known("utf-8") && is_known("8859/1"));
+    }
+
+    #[test]
+    fn bad_bytes_are_replaced_and_told() {
+        assert_eq!(notices("UNICODE UTF-8", b"M\xFCller"), [NoticeCode::BadBytes]);
+        assert!(decode(&frame("UNICODE UTF-8", b"M\xFCller"), None).text.ends_with("M\u{FFFD}ller"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_stripped_and_says_utf_8() {
+        let mut marked = b"\xEF\xBB\xBF".to_vec();
+        marked.extend(frame("", "é".as_bytes()));
+        let decoded = decode(&marked, None);
+        assert!(decoded.text.starts_with("MSH") && decoded.text.ends_with('é'));
+        assert_eq!(decoded.charset, "UTF-8");
+    }
+
+    #[test]
+    fn what_the_feed_says_overrides_the_message() {
+        let frame = frame("UNICODE UTF-8", b"\xB1");
+        let decoded = decode(&frame, Some("8859/2"));
+        assert!(decoded.text.ends_with('ą'));
+        assert_eq!(decoded.charset, "ISO-8859-2");
+    }
+
+    #[test]
+    fn text_that_needs_no_change_is_borrowed() {
+        assert!(matches!(decode(&frame("", "é".as_bytes()), None).text, Cow::Borrowed(_)));
+        assert!(matches!(decode(&frame("8859/1", b"plain"), None).text, Cow::Borrowed(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(head in 0..4_usize, bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let heads: [&[u8]; 4] = [b"", b"MSH|^~\\&|", b"\xEF\xBB\xBFMSH|^~\\&|A|B|C|D|||ADT^A01|1|P|2.5||||||", b"BHS|^~\\&|\rMSH|"];
+            let frame = [heads[head], bytes.as_slice()].concat();
+            for message in split(&frame).messages.into_iter().chain([frame.as_slice()]) {
+                let _header = AckHeader::recover(message);
+                let _header = AckHeader::recover_prefix(message);
+                let decoded = decode(message, None);
+                if let Ok(message) = Message::of(&decoded) {
+                    for segment in message.segments() {
+                        for n in 0..=segment.n_fields() {
+                            let _text = segment.field(n).whole();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -56,15 +56,15 @@ impl Delimiters {
         if n_given == 0 && !encoding.is_empty() {
             return None;
         }
-        let [a, b, c, d, e] = given;
-        let four = if n_given >= 4 { [a, b, c, d] } else { fill(&[a, b, c]) };
-        let truncation = if encoding.len() == n_given { e } else { NONE };
+        let [first, second, third, fourth, fifth] = given;
+        let four = if n_given >= 4 { [first, second, third, fourth] } else { fill([first, second, third]) };
+        let truncation = if encoding.len() == n_given { fifth } else { NONE };
         let [component, repetition, escape, subcomponent] = four;
         let read = Self { field, component, repetition, escape, subcomponent, truncation };
         read.is_unambiguous().then_some(read)
     }
 
-    fn is_unambiguous(&self) -> bool {
+    fn is_unambiguous(self) -> bool {
         let all = [self.field, self.component, self.repetition, self.escape, self.subcomponent, self.truncation];
         all.iter().enumerate().all(|(at, byte)| *byte == NONE || !all.iter().skip(at + 1).any(|other| other == byte))
     }
@@ -121,13 +121,13 @@ const fn is_delimiter(byte: u8) -> bool {
 
 /// Gives fewer than four characters their roles: a character that is the default of a role takes that role (`^~&` has no escape character), any
 /// other the role of its position, and the rest get their defaults unless these are taken.
-fn fill(given: &[u8; 3]) -> [u8; 4] {
+fn fill(given: [u8; 3]) -> [u8; 4] {
     let mut roles = [NONE; 4];
     for byte in given {
-        if let Some(at) = DEFAULTS.iter().position(|default| default == byte)
+        if let Some(at) = DEFAULTS.iter().position(|default| *default == byte)
             && let Some(role) = roles.get_mut(at)
         {
-            *role = *byte;
+            *role = byte;
         }
     }
     for (at, byte) in given.iter().enumerate() {

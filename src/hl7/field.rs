@@ -130,8 +130,12 @@ impl<'m> Component<'m> {
 
     /// Subcomponent `n`, counted from one, unescaped and trimmed; empty where there is none, and for null.
     pub fn sub(&self, n: usize) -> Cow<'m, str> {
-        let text = n.checked_sub(1).and_then(|at| self.text.split(self.syntax.delimiters.subcomponent()).nth(at)).unwrap_or_default();
-        leaf(text, self.syntax)
+        leaf(self.sub_raw(n), self.syntax)
+    }
+
+    /// Subcomponent `n` as it stands.
+    pub(crate) fn sub_raw(&self, n: usize) -> &'m str {
+        n.checked_sub(1).and_then(|at| self.text.split(self.syntax.delimiters.subcomponent()).nth(at)).unwrap_or_default()
     }
 
     /// Whether the sender cut the value off.
@@ -167,7 +171,7 @@ pub(crate) fn leaf(text: &str, syntax: Syntax) -> Cow<'_, str> {
 }
 
 /// An identifier's part: as [`leaf`], and empty where a word stands for nothing, so that no two patients ever share the id `UNKNOWN`.
-pub(crate) fn code<'m>(text: Cow<'m, str>) -> Cow<'m, str> {
+pub(crate) fn code(text: Cow<'_, str>) -> Cow<'_, str> {
     if is_word_for_nothing(&text) { Cow::Borrowed("") } else { text }
 }
 
@@ -178,12 +182,12 @@ pub(crate) fn upper(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// `""`, and what was seen for it: `"`, `"" ""`, `\E"\E`.
 fn is_null_token(text: &str, escape: char) -> bool {
-    text.len() <= 12 && text.contains('"') && text.split(escape).all(|piece| piece.chars().all(|c| matches!(c, '"' | ' ')) || is_escaped_quote(piece))
-}
-
-/// What stands behind an escape character in `\E"\E"`.
-fn is_escaped_quote(piece: &str) -> bool {
-    piece.strip_prefix('E').is_some_and(|quotes| quotes.chars().all(|c| c == '"'))
+    if text.len() > 12 || !text.contains('"') {
+        return false;
+    }
+    let quotes = |piece: &str| piece.chars().all(|c| matches!(c, '"' | ' '));
+    let mut pieces = text.split(escape);
+    pieces.next().is_some_and(quotes) && pieces.all(|piece| quotes(piece.strip_prefix('E').unwrap_or(piece)))
 }
 
 fn is_word_for_nothing(text: &str) -> bool {

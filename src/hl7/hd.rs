@@ -6,7 +6,7 @@ use crate::hl7::field::Component;
 use crate::hl7::field::upper;
 
 /// The name under which an authority is known: its namespace, else its universal id with the type of it (`1.2.3&ISO`). Upper case; empty when none.
-pub fn authority<'m>(component: Component<'m>) -> Cow<'m, str> {
+pub fn authority(component: Component<'_>) -> Cow<'_, str> {
     let namespace = component.sub(1);
     if !namespace.is_empty() {
         return upper(namespace);

@@ -8,9 +8,13 @@ use encoding_rs::UTF_8;
 
 use crate::care::notice::Notice;
 use crate::care::notice::NoticeCode;
+use crate::hl7::ack::ErrDetail;
+use crate::hl7::ack::Severity;
 use crate::hl7::charset::Decoded;
 use crate::hl7::delimiters::Delimiters;
 use crate::hl7::field::Syntax;
+use crate::hl7::header;
+use crate::hl7::header::Terminators;
 use crate::hl7::segment::Segment;
 use crate::hl7::segment::is_segment;
 
@@ -26,6 +30,13 @@ pub enum NotHl7 {
     /// MSH-1 or MSH-2 cannot be delimiters.
     #[error("MSH-1 and MSH-2 are not delimiters")]
     BadDelimiters,
+}
+
+impl NotHl7 {
+    /// How the sender is told: the message is rejected with code 100.
+    pub const fn detail(self) -> ErrDetail {
+        ErrDetail { code: 100, location: None, severity: Severity::E }
+    }
 }
 
 /// One message, borrowed from its text.
@@ -58,8 +69,9 @@ impl<'t> Message<'t> {
         if text.is_empty() {
             return Err(NotHl7::Empty);
         }
-        let terminator = if text.contains('\r') { '\r' } else { '\n' };
-        let text = from_header(text, terminator).ok_or(NotHl7::NoHeader)?;
+        let terminators = Terminators::of(text.as_bytes());
+        let ends_segment = |c: char| u8::try_from(c).is_ok_and(|byte| terminators.have(byte));
+        let text = from_header(text, ends_segment).ok_or(NotHl7::NoHeader)?;
         let delimiters = Delimiters::read(text.as_bytes().get(3..).unwrap_or_default()).ok_or(NotHl7::BadDelimiters)?;
         let syntax = Syntax { delimiters, charset };
 
@@ -69,7 +81,7 @@ impl<'t> Message<'t> {
         let mut start = 0;
         let mut end = 0;
         let mut next = 0;
-        for piece in text.split(terminator) {
+        for piece in text.split(ends_segment) {
             let from = next;
             next += piece.len() + 1;
             if piece.trim_matches(is_tail).is_empty() {
@@ -127,17 +139,16 @@ impl std::fmt::Debug for Message<'_> {
 }
 
 /// What may stand before the header: a byte order mark, white space, framing left over.
-pub(crate) fn is_lead(c: char) -> bool {
+fn is_lead(c: char) -> bool {
     c == '\u{FEFF}' || c.is_whitespace() || c.is_control()
 }
 
-/// What may stand behind the last segment: line ends, spaces, NUL, SUB (DOS end of file), FS (framing left over).
-pub(crate) fn is_tail(c: char) -> bool {
-    matches!(c, '\r' | '\n' | ' ' | '\t' | '\0' | '\u{1A}' | '\u{1C}')
+fn is_tail(c: char) -> bool {
+    u8::try_from(c).is_ok_and(header::is_tail)
 }
 
 /// The text from its MSH on; batch headers before it are skipped.
-fn from_header(text: &str, terminator: char) -> Option<&str> {
+fn from_header(text: &str, ends_segment: impl Fn(char) -> bool) -> Option<&str> {
     let mut rest = text;
     loop {
         let id = rest.get(..3)?;
@@ -147,6 +158,9 @@ fn from_header(text: &str, terminator: char) -> Option<&str> {
         if !id.eq_ignore_ascii_case("FHS") && !id.eq_ignore_ascii_case("BHS") {
             return None;
         }
-        rest = rest.split_once(terminator)?.1.trim_start_matches(is_lead);
+        rest = rest.split_once(&ends_segment)?.1.trim_start_matches(is_lead);
     }
 }
+
+#[cfg(test)]
+mod tests;

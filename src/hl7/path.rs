@@ -79,7 +79,7 @@ impl<'t> Message<'t> {
 fn taken_apart(segment: Segment<'_>, query: &LocationQuery) -> Option<String> {
     let text = readable(segment);
     let tree = hl7_parser::Message::parse(&text).ok()?;
-    let query = LocationQuery { segment_index: None, repeat: query.repeat.or(query.component.map(|_| 1)), ..query.clone() };
+    let query = LocationQuery { segment_index: None, repeat: query.repeat.or_else(|| query.component.map(|_| 1)), ..query.clone() };
     tree.query(query).map(|found| found.raw_value().to_owned())
 }
 

@@ -131,12 +131,11 @@ fn normal(text: &str) -> Option<Normal> {
     if text.len() > 40 || !text.is_ascii() {
         return None;
     }
-    let iso = text.as_bytes().get(4) == Some(&b'-') && text.as_bytes().get(7) == Some(&b'-');
-    let (date, rest) = if iso { text.split_at_checked(10)? } else { ("", text) };
-    let clock_ends = rest.find(['+', '-', 'Z', 'z']).unwrap_or(rest.len());
-    let (clock, zone) = rest.split_at_checked(clock_ends)?;
-    let (clock, fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
-    let mut digits: String = date.chars().filter(|c| *c != '-').collect();
+    let (date, rest) = text.split_at_checked(iso_date_length(text.as_bytes()))?;
+    let (clock, zone) = rest.split_at_checked(rest.find(['+', '-', 'Z', 'z']).unwrap_or(rest.len()))?;
+    let (clock, mut fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
+    let mut digits = String::with_capacity(24);
+    digits.extend(date.chars().filter(|c| *c != '-'));
     for c in clock.chars() {
         match c {
             c if c.is_ascii_digit() => digits.push(c),
@@ -144,31 +143,52 @@ fn normal(text: &str) -> Option<Normal> {
             _ => return None,
         }
     }
+    // Milliseconds without their point.
+    if digits.len() == 17 && fraction.is_empty() && date.is_empty() {
+        (_, fraction) = clock.split_at_checked(clock.len() - 3)?;
+        digits.truncate(14);
+    }
     if digits.len() > 14 || digits.len() % 2 == 1 || digits.len() < 4 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
+    let offset = offset(zone, digits.len() >= 10)?;
     if !fraction.is_empty() && digits.len() == 14 {
         digits.push('.');
         digits.push_str(fraction.get(..4).unwrap_or(fraction));
     }
-    Some(Normal { digits, offset: offset(zone)? })
+    Some(Normal { digits, offset })
 }
 
-/// `Some(None)` when there is none, `None` when it is none.
+/// How many characters of the text are a date with hyphens, as in `2026-11-21` or `2026-11`.
+fn iso_date_length(text: &[u8]) -> usize {
+    match (text.get(4), text.get(7)) {
+        (Some(b'-'), Some(b'-')) => 10,
+        (Some(b'-'), None) if text.len() == 7 => 7,
+        _ => 0,
+    }
+}
+
+/// `Some(None)` when there is none, `None` when it is none. One of hours alone is one only behind a time of day.
 #[expect(clippy::option_option, reason = "absent and wrong are different answers")]
-fn offset(zone: &str) -> Option<Option<Offset>> {
-    let (sign, digits) = match zone.split_at_checked(1) {
-        None => return Some(None),
-        Some(("+", digits)) => (1, digits),
-        Some(("-", digits)) => (-1, digits),
-        Some(("Z" | "z", "")) => return Some(Some(Offset::UTC)),
-        Some(_) => return None,
+fn offset(zone: &str, after_time_of_day: bool) -> Option<Option<Offset>> {
+    let (sign, digits) = match zone.as_bytes() {
+        [] => return Some(None),
+        [b'Z' | b'z'] => return Some(Some(Offset::UTC)),
+        [b'+', digits @ ..] => (1, digits),
+        [b'-', digits @ ..] => (-1, digits),
+        _ => return None,
     };
-    let digits: String = digits.chars().filter(|c| *c != ':').collect();
-    let (hours, minutes) = digits.split_at_checked(2)?;
-    let number = |text: &str, most: i32| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i32>().ok()).flatten().filter(|n| *n <= most);
-    let minutes = if minutes.is_empty() { 0 } else { number(minutes, 59)? };
-    Offset::from_seconds(sign * (number(hours, 15)? * 3600 + minutes * 60)).ok().map(Some)
+    let (hours, minutes) = match digits {
+        [h, hh, m, mm] | [h, hh, b':', m, mm] => ([*h, *hh], [*m, *mm]),
+        [h, hh] if after_time_of_day => ([*h, *hh], *b"00"),
+        _ => return None,
+    };
+    let number = |[tens, ones]: [u8; 2]| {
+        let both = tens.is_ascii_digit() && ones.is_ascii_digit();
+        both.then(|| i32::from(tens - b'0') * 10 + i32::from(ones - b'0'))
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    (hours <= 15 && minutes <= 59).then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok())?.map(Some)
 }
 
 fn precision(stamp: &TimeStamp) -> Precision {
@@ -187,7 +207,8 @@ fn precision(stamp: &TimeStamp) -> Precision {
 fn civil(stamp: &TimeStamp) -> Option<DateTime> {
     let small = |value: Option<u8>, least: i8| value.map_or(Some(least), |value| i8::try_from(value).ok());
     let date = Date::new(i16::try_from(stamp.year).ok()?, small(stamp.month, 1)?, small(stamp.day, 1)?).ok()?;
-    let (minute, second) = (small(stamp.minute, 0)?, small(stamp.second, 0)?.min(59 + i8::from(stamp.second > Some(60))));
+    let minute = small(stamp.minute, 0)?;
+    let second = small(stamp.second.map(|second| if second == 60 { 59 } else { second }), 0)?;
     let nanosecond = i32::try_from(stamp.microsecond.unwrap_or(0)).ok()?.checked_mul(1000)?;
     match small(stamp.hour, 0)? {
         24 if minute == 0 && second == 0 => date.checked_add(Span::new().days(1)).ok().map(|next| next.at(0, 0, 0, 0)),
@@ -197,30 +218,169 @@ fn civil(stamp: &TimeStamp) -> Option<DateTime> {
 
 /// The offset that a time on the wall is meant in.
 fn resolve(civil: DateTime, context: &TimeContext) -> Offset {
-    let ambiguous = context.zone.to_ambiguous_timestamp(civil).offset();
+    let own = context.zone.to_ambiguous_timestamp(civil).offset();
     let said = context.message_offset;
-    match (ambiguous, said) {
-        (AmbiguousOffset::Unambiguous { offset }, None) => offset,
-        (AmbiguousOffset::Unambiguous { offset }, Some(said)) if offset == said || has_offset(&context.zone, said, civil) => offset,
-        (AmbiguousOffset::Fold { before, after }, Some(said)) if said == before || said == after => said,
-        (AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } | AmbiguousOffset::Gap { .. }, Some(said))
-            if !has_offset(&context.zone, said, civil) =>
-        {
-            said
-        }
-        (AmbiguousOffset::Unambiguous { offset }, Some(_)) => offset,
-        (AmbiguousOffset::Gap { before, .. }, _) => before,
-        (AmbiguousOffset::Fold { before, after }, _) => {
+    if let Some(said) = said
+        && !is_of_zone(said, &context.zone, own, civil.year())
+    {
+        return said;
+    }
+    match own {
+        AmbiguousOffset::Unambiguous { offset } => offset,
+        AmbiguousOffset::Gap { before, .. } => before,
+        AmbiguousOffset::Fold { before, after } if said == Some(before) || said == Some(after) => said.unwrap_or(before),
+        AmbiguousOffset::Fold { before, after } => {
             let later = after.to_timestamp(civil).map(Timestamp::from);
             if context.arrival.zip(later.ok()).is_some_and(|(arrival, later)| later <= arrival) { after } else { before }
         }
     }
 }
 
-/// Whether the zone has this offset at some time of the year: then it is the zone's own, of summer or of winter.
-fn has_offset(zone: &TimeZone, offset: Offset, civil: DateTime) -> bool {
-    [1, 7].into_iter().any(|month| {
-        let middle = Date::new(civil.year(), month, 1).map(|date| date.at(12, 0, 0, 0));
-        middle.is_ok_and(|middle| matches!(zone.to_ambiguous_timestamp(middle).offset(), AmbiguousOffset::Unambiguous { offset: o } if o == offset))
-    })
+/// Whether the zone itself has this offset, now or in its other half of the year: then a time of summer in a message of winter keeps its hour.
+fn is_of_zone(offset: Offset, zone: &TimeZone, now: AmbiguousOffset, year: i16) -> bool {
+    let has = |found: AmbiguousOffset| match found {
+        AmbiguousOffset::Unambiguous { offset: only } => only == offset,
+        AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => before == offset || after == offset,
+    };
+    has(now)
+        || [1, 7].into_iter().any(|month| Date::new(year, month, 1).is_ok_and(|day| has(zone.to_ambiguous_timestamp(day.at(12, 0, 0, 0)).offset())))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+    use proptest::prelude::proptest;
+
+    use super::Precision;
+    use super::TimeContext;
+    use super::date;
+    use super::timestamp;
+
+    fn new_york() -> TimeContext {
+        TimeContext::of(TimeZone::get("America/New_York").unwrap())
+    }
+
+    fn check_in(context: &TimeContext, text: &str, expected: &str) {
+        let shown = timestamp(text, context).map(|read| read.map_or_else(|| "none".to_owned(), |dtm| dtm.at.to_string()));
+        assert_eq!(shown.as_deref().unwrap_or("unreadable"), expected, "{text}");
+    }
+
+    fn check(text: &str, expected: &str) {
+        check_in(&new_york(), text, expected);
+    }
+
+    #[test]
+    fn every_precision_is_read_and_told() {
+        let cases = [
+            ("2026", "2026-01-01T05:00:00Z", Precision::Year),
+            ("202611", "2026-11-01T04:00:00Z", Precision::Month),
+            ("20261121", "2026-11-21T05:00:00Z", Precision::Day),
+            ("2026112109", "2026-11-21T14:00:00Z", Precision::Hour),
+            ("202611210930", "2026-11-21T14:30:00Z", Precision::Minute),
+            ("20261121093005", "2026-11-21T14:30:05Z", Precision::Second),
+            ("20261121093005.1234", "2026-11-21T14:30:05.1234Z", Precision::Fraction),
+        ];
+        for (text, expected, precision) in cases {
+            check(text, expected);
+            assert_eq!(timestamp(text, &new_york()).unwrap().unwrap().precision, precision, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_offset_of_its_own_counts() {
+        check("20261121093000-0500", "2026-11-21T14:30:00Z");
+        check("20261121093000+0530", "2026-11-21T04:00:00Z");
+        check("20261121093000-0030", "2026-11-21T10:00:00Z");
+        check("202611210930Z", "2026-11-21T09:30:00Z");
+        assert!(timestamp("20261121093000-0500", &new_york()).unwrap().unwrap().had_offset);
+    }
+
+    #[test]
+    fn what_senders_write_besides_is_understood() {
+        check(" 20261121093000 ", "2026-11-21T14:30:00Z");
+        check("2026-11-21T09:30:00.123456Z", "2026-11-21T09:30:00.1234Z");
+        check("2026-11-21 09:30:00-05:00", "2026-11-21T14:30:00Z");
+        check("2026-11-21", "2026-11-21T05:00:00Z");
+        check("2026-11", "2026-11-01T04:00:00Z");
+        check("20261121093000-05", "2026-11-21T14:30:00Z");
+        check("20261121093000123", "2026-11-21T14:30:00.123Z");
+        check("20261121240000", "2026-11-22T05:00:00Z");
+        check("20261121235960", "2026-11-22T04:59:59Z");
+        check("99991231", "9999-12-30T22:00:00.999999999Z");
+    }
+
+    #[test]
+    fn nothing_and_null_are_no_time_and_nonsense_is_unreadable() {
+        for text in ["", "  ", "\"\""] {
+            check(text, "none");
+        }
+        for text in [
+            "00000000",
+            "00000000000000",
+            "18991231",
+            "20261321",
+            "20260230",
+            "202611210",
+            "2026112109300012",
+            "tomorrow",
+            "2026112125",
+            "20261121+",
+            "ü026",
+            "20261121093000-9900",
+        ] {
+            check(text, "unreadable");
+        }
+    }
+
+    #[test]
+    fn a_skipped_hour_is_read_an_hour_later_and_a_doubled_one_as_the_message_or_its_arrival_says() {
+        check("20260308023000", "2026-03-08T07:30:00Z");
+        check("20261101013000", "2026-11-01T05:30:00Z");
+        let in_winter = TimeContext::for_message(TimeZone::get("America/New_York").unwrap(), "20261101013100-0500", None);
+        check_in(&in_winter, "20261101013000", "2026-11-01T06:30:00Z");
+        let mut later = new_york();
+        later.arrival = Some("2026-11-01T06:45:00Z".parse::<jiff::Timestamp>().unwrap().into());
+        check_in(&later, "20261101013000", "2026-11-01T06:30:00Z");
+        later.arrival = Some("2026-11-01T06:15:00Z".parse::<jiff::Timestamp>().unwrap().into());
+        check_in(&later, "20261101013000", "2026-11-01T05:30:00Z");
+    }
+
+    #[test]
+    fn the_offset_of_the_message_counts_where_the_zone_does_not_have_it() {
+        let zone = TimeZone::get("America/New_York").unwrap();
+        check_in(&TimeContext::for_message(zone.clone(), "20261121093000-0800", None), "20261121080000", "2026-11-21T16:00:00Z");
+        check_in(&TimeContext::for_message(zone, "20261121093000-0500", None), "20260701080000", "2026-07-01T12:00:00Z");
+    }
+
+    #[test]
+    fn dates_keep_the_precision_that_was_said() {
+        let cases = [
+            ("19800131", Some("1980-01-31")),
+            ("195210150000", Some("1952-10-15")),
+            ("19521015093000-0500", Some("1952-10-15")),
+            ("1980-01-31", Some("1980-01-31")),
+            ("198001", Some("1980-01")),
+            ("1980-01", Some("1980-01")),
+            ("19800100", Some("1980-01")),
+            ("1980", Some("1980")),
+            ("19800000", Some("1980")),
+            ("19800230", None),
+            ("198013", None),
+            ("00000000", None),
+            ("", None),
+            ("\"\"", None),
+            ("UNKNOWN", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(date(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in r"[0-9]{0,20}[-+.TZ: ü]{0,2}[0-9:]{0,8}") {
+            let _read = timestamp(&text, &new_york());
+            let _read = date(&text);
+        }
+    }
 }

@@ -27,7 +27,8 @@ impl<'m> Xpn<'m> {
             middle: field.component(3).text(),
             name_type: upper(field.component(7).text()),
         };
-        (!field.is_empty() && !(read.family.is_empty() && read.given.is_empty())).then_some(read)
+        let names_nobody = field.is_empty() || (read.family.is_empty() && read.given.is_empty());
+        (!names_nobody).then_some(read)
     }
 }
 
