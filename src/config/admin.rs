@@ -19,6 +19,7 @@ use crate::mllp::tls::ServerTlsFiles;
 /// Health, metrics and the operator's interface.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
 pub(super) struct RawAdmin {
     /// An IP address and a port. Outside loopback it needs `[admin.tls]`.
     pub(super) listen: String,
@@ -38,6 +39,7 @@ impl Default for RawAdmin {
 /// A bearer token.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Token")]
 struct RawToken {
     /// Who it belongs to, as the audit trail names them.
     name: String,

@@ -54,7 +54,7 @@ pub const DEFAULT_FILE: &str = "wardroom.toml";
 /// The configuration of wardroom.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "wardroom configuration")]
+#[schemars(title = "wardroom configuration", extend("$id" = "urn:wardroom:schema:config:1"))]
 struct RawConfig {
     store: store::RawStore,
     publish: publish::RawPublish,

@@ -11,6 +11,7 @@ use crate::mllp::tls::ServerTlsFiles;
 /// TLS for a listener.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Tls")]
 pub(super) struct RawTls {
     /// A PEM file: the server's certificate and those between it and the root.
     certificate: String,
