@@ -227,9 +227,8 @@ async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr
     Ok((listener, bound))
 }
 
-fn server_tls(files: &crate::config::tls::TlsConfig) -> Result<ServerTls, NotStarted> {
-    ServerTls::load(ServerTlsFiles { certificate: files.certificate.clone(), key: files.key.clone(), client_ca: files.client_ca.clone() })
-        .map_err(NotStarted::usage)
+fn server_tls(files: &ServerTlsFiles) -> Result<ServerTls, NotStarted> {
+    ServerTls::load(files.clone()).map_err(NotStarted::usage)
 }
 
 fn start_relay(

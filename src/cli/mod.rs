@@ -3,10 +3,12 @@
 //! Exit codes: 0 done; 1 done, and it found what the command looks for; 64 wrong usage or configuration; 69 something it needs is not reachable; 70 a
 //! bug.
 
+pub mod check;
 pub mod console;
 pub mod explain;
 pub mod messages;
 pub mod replay;
+pub mod schema;
 pub mod serve;
 pub mod setting;
 pub(crate) mod story;
@@ -18,6 +20,8 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::cli::console::Console;
+use crate::config::environment::Environment;
+use crate::time::SystemClock;
 
 /// Turns a hospital's HL7 v2 ADT feed into patient-centred care-team chat rooms.
 #[derive(Debug, Parser)]
@@ -37,10 +41,14 @@ pub struct Cli {
 enum Command {
     /// Run the daemon
     Serve(serve::ServeArgs),
+    /// Say everything that is wrong with the configuration, then reach what it needs
+    Check(check::CheckArgs),
     /// Say what messages say and what they would do; touches nothing
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Print a JSON Schema
+    Schema(schema::SchemaArgs),
 }
 
 /// Runs the command that the arguments name.
@@ -53,6 +61,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
+        Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
+        Command::Schema(args) => schema::run(args.name.as_deref()),
         Command::Replay(args) => replay::run(args, cli.json).await,
     }
 }

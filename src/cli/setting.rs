@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use secrecy::ExposeSecret;
-use secrecy::SecretString;
 
 use crate::care::policy::Policy;
 use crate::care::roster::Roster;
@@ -15,7 +14,6 @@ use crate::config::environment::Environment;
 use crate::config::feeds::BatchAck;
 use crate::config::feeds::FeedConfig;
 use crate::config::store::KeySource;
-use crate::config::store::StoreUrl;
 use crate::directory;
 use crate::directory::Sources;
 use crate::hl7::ack::AckMode;
@@ -76,13 +74,7 @@ impl Setting {
 
     /// Where staff and units come from.
     pub fn sources(&self) -> Sources {
-        let directory = &self.config.directory;
-        Sources {
-            staff: directory.staff.clone(),
-            units: directory.units.clone(),
-            services: directory.services.clone(),
-            include_unknown_staff: directory.include_unknown_staff,
-        }
+        self.config.directory.clone()
     }
 
     /// Staff and units as the files say now.
@@ -100,11 +92,7 @@ impl Setting {
     /// # Errors
     /// When there is no key, or none that can be read.
     pub fn store(&self, daemon: u16, may_create: bool) -> Result<StoreOptions, MasterKeyError> {
-        let url = match &self.config.store.url {
-            StoreUrl::Sqlite(path) => SecretString::from(format!("sqlite:{}", path.display())),
-            StoreUrl::SqliteInMemory => SecretString::from("sqlite::memory:".to_owned()),
-            StoreUrl::Postgres { url, .. } => url.clone(),
-        };
+        let url = self.config.store.url.to_secret();
         let is_new = !crate::store::exists(&url).unwrap_or(true);
         let master_key = match &self.config.store.key {
             KeySource::Given(key) => MasterKey::from_base64(key.expose_secret())?,

@@ -13,12 +13,13 @@ use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tls;
 use crate::config::tls::RawTls;
-use crate::config::tls::TlsConfig;
 use crate::config::tree::KeyPath;
+use crate::mllp::tls::ServerTlsFiles;
 
 /// Health, metrics and the operator's interface.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
 pub(super) struct RawAdmin {
     /// An IP address and a port. Outside loopback it needs `[admin.tls]`.
     pub(super) listen: String,
@@ -38,6 +39,7 @@ impl Default for RawAdmin {
 /// A bearer token.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Token")]
 struct RawToken {
     /// Who it belongs to, as the audit trail names them.
     name: String,
@@ -66,7 +68,7 @@ pub struct AdminConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// TLS; absent only on loopback.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<ServerTlsFiles>,
     /// Who may see and change data.
     pub tokens: Vec<AdminToken>,
 }

@@ -16,6 +16,7 @@ use crate::ids::HospitalService;
 /// Who the staff are and which teams the units have. The files are read again when they change.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Directory")]
 pub(super) struct RawDirectory {
     /// A CSV file with the columns `user,name,ids,groups,active`. Empty: none.
     staff: String,
@@ -31,6 +32,7 @@ pub(super) struct RawDirectory {
 
 #[derive(Clone, Copy, Deserialize, Eq, JsonSchema, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "UnknownStaff")]
 enum RawUnknownStaff {
     /// They are shown as unresolved, and join when the directory knows them.
     Hold,

@@ -25,17 +25,18 @@ use crate::config::reader::Reader;
 use crate::config::reader::is_blank_or_padded;
 use crate::config::tls;
 use crate::config::tls::RawTls;
-use crate::config::tls::TlsConfig;
 use crate::config::tree::KeyPath;
 use crate::ids::AssigningAuthority;
 use crate::ids::Facility;
 use crate::ids::FeedName;
 use crate::ids::Role;
+use crate::mllp::tls::ServerTlsFiles;
 use crate::time::Timestamp;
 
 /// A feed: one listener for HL7 v2 messages over MLLP, and how its messages are read.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Feed")]
 pub(super) struct RawFeed {
     /// The feed's name in events, metrics and logs.
     name: String,
@@ -165,6 +166,7 @@ impl Default for RawFeed {
 /// One who may send: all that is given here must hold.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Sender")]
 struct RawSender {
     /// MSH-3.1.
     application: String,
@@ -179,6 +181,7 @@ struct RawSender {
 /// Where a team member stands in a segment of the site's own.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ZField")]
 struct RawZField {
     /// The field that names the person, as an XCN: `ZTM-3`.
     path: String,
@@ -212,6 +215,7 @@ pub enum BatchAck {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Strictness")]
 enum RawStrictness {
     /// They are accepted and counted.
     Lenient,
@@ -221,6 +225,7 @@ enum RawStrictness {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Unsupported")]
 enum RawUnsupported {
     /// They are accepted, counted, and do nothing.
     Accept,
@@ -230,6 +235,7 @@ enum RawUnsupported {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Clock")]
 enum RawClock {
     /// The sender's: EVN-2, MSH-7.
     Event,
@@ -238,6 +244,7 @@ enum RawClock {
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
+#[schemars(rename = "RecordedFrom")]
 enum RawRecordedFrom {
     /// When the event was recorded.
     #[serde(rename = "EVN-2")]
@@ -249,6 +256,7 @@ enum RawRecordedFrom {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Consultants")]
 enum RawConsultants {
     /// These are the consultants.
     Replace,
@@ -258,6 +266,7 @@ enum RawConsultants {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "RolMode")]
 enum RawRolMode {
     /// Found out message by message, by their action codes.
     Auto,
@@ -289,6 +298,7 @@ pub enum Facet {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Confidentiality")]
 enum RawConfidentiality {
     Normal,
     Restricted,
@@ -303,7 +313,7 @@ pub struct FeedConfig {
     /// Where it listens.
     pub listen: SocketAddr,
     /// TLS; absent is plain TCP.
-    pub tls: Option<TlsConfig>,
+    pub tls: Option<ServerTlsFiles>,
     /// The largest frame.
     pub max_frame_bytes: usize,
     /// When a message is not on disk in this time, the connection is closed.

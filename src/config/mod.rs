@@ -22,7 +22,7 @@ mod shape;
 pub mod store;
 mod team;
 pub mod telemetry;
-pub mod tls;
+mod tls;
 mod tree;
 
 use std::net::SocketAddr;
@@ -54,7 +54,7 @@ pub const DEFAULT_FILE: &str = "wardroom.toml";
 /// The configuration of wardroom.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(title = "wardroom configuration")]
+#[schemars(title = "wardroom configuration", extend("$id" = "urn:wardroom:schema:config:1"))]
 struct RawConfig {
     store: store::RawStore,
     publish: publish::RawPublish,
@@ -146,6 +146,8 @@ impl Config {
             reader.problem(&KeyPath::default(), "cannot be read as a configuration");
             RawConfig::default()
         });
+        // A file that speaks of no feed leaves the built-in one standing, as with every other key.
+        let raw = if tree.to_json().get("feeds").is_none() { RawConfig { feeds: default_feeds(), ..raw } } else { raw };
         let config = Self::read(&raw, &mut reader);
         let mut problems = reader.problems;
         if problems.is_empty() {
@@ -201,6 +203,12 @@ fn check_addresses(addresses: &[(KeyPath, Option<SocketAddr>)], reader: &mut Rea
 /// The built-in defaults, which are also the documentation of every key.
 pub const fn default_toml() -> &'static str {
     include_str!("default.toml")
+}
+
+/// The feed of the built-in defaults.
+fn default_feeds() -> Vec<feeds::RawFeed> {
+    let (tree, _) = tree::read(default_toml());
+    serde_json::from_value::<RawConfig>(tree.to_json()).map(|raw| raw.feeds).unwrap_or_default()
 }
 
 /// The JSON Schema of the configuration.

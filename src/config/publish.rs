@@ -16,6 +16,7 @@ use crate::config::tree::KeyPath;
 /// Where the events go.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Publish")]
 pub(super) struct RawPublish {
     /// Which of the two below.
     to: PublishTo,
@@ -36,6 +37,7 @@ enum PublishTo {
 /// Events as lines of JSON.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Jsonl")]
 struct RawJsonl {
     /// A file, to which lines are appended and fsynced; or `-` for standard output.
     path: String,
@@ -50,6 +52,7 @@ impl Default for RawJsonl {
 /// Events over AMQP.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Amqp")]
 struct RawAmqp {
     /// `amqp://` or, for TLS, `amqps://`. A secret: may be `file:PATH` or `env:NAME`.
     url: String,

@@ -21,6 +21,7 @@ use crate::ids::PatientClass;
 /// Which stays get a room, what it is called and how long anything lasts. Spans are written `15m`, `4h`, `7d` or `1h30m`.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Rooms")]
 pub(super) struct RawRooms {
     /// The classes (PV1-2 after the feed's `class_map`) whose stays get a room.
     classes: Vec<String>,
@@ -51,6 +52,7 @@ pub(super) struct RawRooms {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "VeryRestricted")]
 enum RawVeryRestricted {
     /// Members by name only, and the staff of a part2 unit in its own unit.
     Explicit,

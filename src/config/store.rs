@@ -15,6 +15,7 @@ use crate::config::tree::KeyPath;
 /// Where durable state lives.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Store")]
 pub(super) struct RawStore {
     /// `sqlite:PATH` (relative to this file), or `postgres://USER@HOST/DATABASE`. A secret: may be `file:PATH` or `env:NAME`.
     url: String,
@@ -51,6 +52,17 @@ pub enum StoreUrl {
         /// The server, where the URL names one (it may name a socket instead).
         server: Option<Endpoint>,
     },
+}
+
+impl StoreUrl {
+    /// The whole URL, with its password, as the store opens it.
+    pub fn to_secret(&self) -> SecretString {
+        match self {
+            Self::Sqlite(file) => SecretString::from(format!("sqlite:{}", file.display())),
+            Self::SqliteInMemory => SecretString::from("sqlite::memory:"),
+            Self::Postgres { url, .. } => url.clone(),
+        }
+    }
 }
 
 /// Where the master key is.

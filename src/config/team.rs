@@ -17,6 +17,7 @@ use crate::ids::Role;
 /// A rule of who belongs, and as what. Without any rule the defaults hold: those of the default configuration.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "TeamRule")]
 pub(super) struct RawTeamRule {
     /// As what they belong; each rule has its own.
     role: String,
@@ -40,6 +41,7 @@ impl Default for RawTeamRule {
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Permission")]
 enum RawPermission {
     /// Reads, writes and invites.
     Owner,

@@ -11,6 +11,7 @@ use crate::config::tree::KeyPath;
 /// Where traces go.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Telemetry")]
 pub(super) struct RawTelemetry {
     /// An OTLP/gRPC endpoint such as `http://127.0.0.1:4317`; empty is off.
     otlp: String,

@@ -135,7 +135,7 @@ fn shapes_that_do_not_fit_are_named() {
 
 #[test]
 fn a_feed_is_needed_and_has_a_name_of_its_own() {
-    check("", &["wardroom.toml:1: feeds: at least one feed is needed\n  hint: add `[[feeds]]` with a `name` and a `listen` address"]);
+    check("feeds = []", &["wardroom.toml:1: feeds: at least one feed is needed\n  hint: add `[[feeds]]` with a `name` and a `listen` address"]);
     check(
         "[[feeds]]\ntime_zone = \"UTC\"\n",
         &[

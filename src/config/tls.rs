@@ -1,17 +1,17 @@
 //! The TLS files of a listener: a feed's or the admin endpoint's.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::config::reader::Reader;
 use crate::config::tree::KeyPath;
+use crate::mllp::tls::ServerTlsFiles;
 
 /// TLS for a listener.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Tls")]
 pub(super) struct RawTls {
     /// A PEM file: the server's certificate and those between it and the root.
     certificate: String,
@@ -22,20 +22,9 @@ pub(super) struct RawTls {
     client_ca: String,
 }
 
-/// The TLS files of a listener.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TlsConfig {
-    /// The certificate chain, PEM.
-    pub certificate: PathBuf,
-    /// The private key, PEM.
-    pub key: PathBuf,
-    /// Who may issue client certificates; when set, they are required.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// Reads the table.
-pub(super) fn read(raw: &RawTls, section: &KeyPath, reader: &mut Reader<'_>) -> TlsConfig {
-    TlsConfig {
+pub(super) fn read(raw: &RawTls, section: &KeyPath, reader: &mut Reader<'_>) -> ServerTlsFiles {
+    ServerTlsFiles {
         certificate: reader.readable_file(&section.key("certificate"), &raw.certificate),
         key: reader.readable_file(&section.key("key"), &raw.key),
         client_ca: (!raw.client_ca.is_empty()).then(|| reader.readable_file(&section.key("client_ca"), &raw.client_ca)),

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary so that they are linked once.
 
 mod broker;
+mod config;
 mod schemas;
 mod support;
 mod tidy;

@@ -1,0 +1,132 @@
+use std::path::Path;
+
+use super::CheckArgs;
+use super::Probe;
+use super::examine;
+use crate::config::environment::Environment;
+use crate::time::Timestamp;
+
+const FEED: &str = "[[feeds]]\nname = \"main\"\nlisten = \"127.0.0.1:2575\"\ntime_zone = \"UTC\"\n";
+
+fn no_probes(_: &crate::config::Config) -> Vec<Probe> {
+    Vec::new()
+}
+
+/// What `check` says of a configuration, with its folder taken out; and its exit code.
+async fn check_with(folder: &Path, text: &str, offline: bool, probes: fn(&crate::config::Config) -> Vec<Probe>) -> (String, u8) {
+    let file = folder.join("wardroom.toml");
+    std::fs::write(&file, text).unwrap();
+    let args = CheckArgs { offline };
+    let report = examine(&args, Some(&file), &Environment::default(), Timestamp::from_micros(1_790_000_000_000_000), probes).await;
+    (report.table(false).replace(&format!("{}/", folder.display()), ""), report.exit_code())
+}
+
+#[tokio::test]
+async fn a_configuration_without_fault_is_fine() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, code) = check_with(folder.path(), FEED, false, no_probes).await;
+    assert_eq!(code, 0);
+    let lines: Vec<&str> = table.lines().collect();
+    assert!(lines[0].starts_with("✓ ok  configuration"), "{table}");
+    assert!(lines.iter().any(|line| line.ends_with("wardroom.db can be made")), "{table}");
+    assert!(table.ends_with("\n0 wrong, 0 unreachable, 0 warnings\n"), "{table}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_64_with_every_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (table, code) = check_with(folder.path(), &format!("{FEED}ack_mod = 1\n[rooms]\nhandover = \"x\"\n"), true, no_probes).await;
+    assert_eq!(code, 64);
+    assert_eq!(table.split("  ").filter(|part| part.contains(':')).map(str::trim).collect::<Vec<_>>().len(), 4, "{table}");
+    assert!(table.contains("feeds[0].ack_mod: unknown key; the nearest known key is `ack_mode`"), "{table}");
+    assert!(table.ends_with("\n2 wrong, 0 unreachable, 0 warnings\n"), "{table}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_reached_is_69() {
+    let folder = tempfile::tempdir().unwrap();
+    // Bound and let go: nobody listens there.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!("{FEED}[publish]\nto = \"amqp\"\n[publish.amqp]\nurl = \"amqp://u:hunter2@127.0.0.1:{port}/\"\n");
+    let (table, code) = check_with(folder.path(), &text, false, no_probes).await;
+    assert_eq!(code, 69, "{table}");
+    assert!(table.contains(&format!("✗ unreachable  publish        127.0.0.1:{port}: ")), "{table}");
+    assert!(!table.contains("hunter2"));
+    let (_, offline) = check_with(folder.path(), &text, true, no_probes).await;
+    assert_eq!(offline, 0);
+}
+
+#[tokio::test]
+async fn probes_of_other_parts_are_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let probes =
+        |_: &crate::config::Config| -> Vec<Probe> { vec![("broker".to_owned(), Box::pin(async { Err("refuses the password".to_owned()) }))] };
+    let (table, code) = check_with(folder.path(), FEED, false, probes).await;
+    assert_eq!(code, 69);
+    assert!(table.contains("broker         refuses the password"), "{table}");
+}
+
+#[tokio::test]
+async fn the_directory_is_looked_through() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("staff.csv"), "user,name,ids,groups,active\na,,EI:1,g4n spare,true\nb,,GHH/1,,true\n").unwrap();
+    std::fs::write(
+        folder.path().join("units.csv"),
+        "facility,point_of_care,group,name,flags\nGHH,4N,g4n,4 North,\nGHH,PSY2,gpsy,Ward 2,\nGHH,7W,g7w,Detox,part2\n",
+    )
+    .unwrap();
+    let text = format!("{FEED}[directory]\nstaff = \"staff.csv\"\nunits = \"units.csv\"\n");
+    let (table, code) = check_with(folder.path(), &text, true, no_probes).await;
+    assert_eq!(code, 0, "{table}");
+    for expected in [
+        "! warning  unit GHH/PSY2  looks like psychiatry, detox or forensic care and is not flagged\n",
+        "hint: add the flag `sensitive` or `part2` in the units file\n",
+        "! warning  unit PSY2      nobody active is in its group gpsy\n",
+        "! warning  unit 7W        nobody active is in its group g7w\n",
+        "! warning  group spare    is the team of no unit and no service\n",
+        "! warning  directory      the id 1 fits a and b: it stands for none of them\n",
+        "✓ ok       directory      2 members of staff, 3 units\n",
+        "\n0 wrong, 0 unreachable, 5 warnings\n",
+    ] {
+        assert!(table.contains(expected), "{expected}\n{table}");
+    }
+    std::fs::write(folder.path().join("staff.csv"), "user,ids\na b,1\n").unwrap();
+    let (table, code) = check_with(folder.path(), &text, true, no_probes).await;
+    assert_eq!(code, 64);
+    assert!(table.contains("staff.csv:2: the user is empty or holds a blank: write the name that the chat knows"), "{table}");
+    std::fs::remove_file(folder.path().join("staff.csv")).unwrap();
+    let (table, code) = check_with(folder.path(), &text, true, no_probes).await;
+    assert_eq!(code, 64);
+    assert!(table.contains("staff.csv cannot be read: No such file"), "{table}");
+}
+
+#[tokio::test]
+async fn tls_files_are_a_pair_and_their_end_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, days: i64| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let (year, month, day) = if days > 0 { (2050, 1, 1) } else { (2001, 1, 1) };
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+        std::fs::write(folder.path().join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    };
+    write("good", 1);
+    write("old", 0);
+    let tls = |certificate: &str, key: &str| format!("{FEED}[feeds.tls]\ncertificate = \"{certificate}.pem\"\nkey = \"{key}.key\"\n");
+    let (table, code) = check_with(folder.path(), &tls("good", "good"), true, no_probes).await;
+    assert!(code == 0 && table.contains("TLS of feed main  certificate and key fit; it ends at 2050-01-01T00:00:00Z"), "{table}");
+    let (table, code) = check_with(folder.path(), &tls("old", "old"), true, no_probes).await;
+    assert!(code == 64 && table.contains("the certificate ended at 2001-01-01T00:00:00Z"), "{table}");
+    let (table, code) = check_with(folder.path(), &tls("good", "old"), true, no_probes).await;
+    assert!(code == 64 && table.contains("do not make a pair"), "{table}");
+}
+
+#[test]
+fn colour_is_an_addition() {
+    let mut report = super::Report::default();
+    report.add(super::Finding::new(super::State::Wrong, "x", "is bad".to_owned()));
+    assert!(report.table(true).contains("\u{1b}[31m✗ wrong\u{1b}[0m"));
+    assert!(!report.table(false).contains('\u{1b}'));
+}
