@@ -23,6 +23,7 @@ use lapin::options::QueueDeleteOptions;
 use lapin::types::AMQPValue;
 use lapin::types::FieldTable;
 use secrecy::SecretString;
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -374,15 +375,37 @@ async fn a_broker_that_is_set_up_differently_is_an_error_that_says_what_differs(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_port_where_nobody_answers_is_an_error_in_time() {
+async fn a_port_where_nobody_answers_is_given_up_in_time_and_for_good() {
     // Accepts by way of the backlog, and says nothing.
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = silent.local_addr().unwrap().port();
     let amqp = AmqpOptions { connect_timeout: Duration::from_millis(300), ..options(&format!("amqp://u:hush-hush@127.0.0.1:{port}/%2f")) };
-    let error = AmqpPublisher::new(amqp.clone(), Arc::default(), TaskTracker::new()).check().await.unwrap_err();
+    let publisher = AmqpPublisher::new(amqp.clone(), Arc::default(), TaskTracker::new());
+    let error = publisher.check().await.unwrap_err();
     assert_eq!(error.kind(), "silent", "{error}");
-    drop(silent);
-    let error = AmqpPublisher::new(amqp.clone(), Arc::default(), TaskTracker::new()).check().await.unwrap_err();
+    // No thread goes on waiting: the socket is closed.
+    let (mut accepted, _) = silent.accept().await.unwrap();
+    let mut heard = Vec::new();
+    tokio::time::timeout(SOON, accepted.read_to_end(&mut heard)).await.unwrap().unwrap();
+    assert_eq!(heard, b"AMQP\0\0\x09\x01");
+
+    drop((silent, accepted));
+    let error = publisher.check().await.unwrap_err();
     assert_eq!(error.kind(), "unreachable", "{error}");
-    assert!(!format!("{amqp:?} {error} {error:?}").contains("hush-hush"));
+    assert!(!format!("{amqp:?} {publisher:?} {error} {error:?}").contains("hush-hush"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_a_certificate_of_the_authority_is_believed() {
+    let Some(rabbit) = Rabbit::start("over_tls_only_a_certificate_of_the_authority_is_believed").await else { return };
+    let amqps = |host: &str, ca_pem: Option<String>| {
+        let publisher = AmqpPublisher::new(AmqpOptions { ca_pem, ..options(&rabbit.tls_url(host)) }, Arc::default(), TaskTracker::new());
+        async move { publisher.check().await }
+    };
+    amqps("127.0.0.1", Some(rabbit.ca_pem().to_owned())).await.unwrap();
+    for (host, ca_pem) in [("127.0.0.1", None), ("localhost", Some(rabbit.ca_pem().to_owned()))] {
+        let error = amqps(host, ca_pem).await.unwrap_err();
+        assert_eq!(error.kind(), "unreachable", "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
 }
