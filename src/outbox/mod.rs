@@ -24,6 +24,7 @@ mod backlog;
 mod sample;
 pub mod relay;
 pub mod status;
+mod trace;
 pub mod jsonl;
 pub mod amqp;
 
