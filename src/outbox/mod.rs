@@ -25,6 +25,7 @@ mod sample;
 mod stored;
 pub mod relay;
 pub mod status;
+mod trace;
 pub mod jsonl;
 pub mod amqp;
 
