@@ -12,6 +12,7 @@ pub mod schema;
 pub mod serve;
 pub mod setting;
 pub(crate) mod story;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Run journeys, compare with what they expect, show the difference
+    Verify(verify::VerifyArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),
 }
@@ -63,6 +66,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref()),
+        Command::Verify(args) => verify::run(args, config, &console),
         Command::Replay(args) => replay::run(args, cli.json).await,
     }
 }

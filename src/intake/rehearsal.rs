@@ -101,6 +101,14 @@ impl Rehearsal {
         read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX)
     }
 
+    /// A message's own time, to which a journey's clock moves before it is sent: when it was made, else when it was recorded.
+    pub fn own_time(&self, message: &Bytes) -> Option<Timestamp> {
+        let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
+        let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
+        let made = read.incoming.facts.iter().map(|fact| fact.stamp.sent.max(fact.stamp.recorded)).max();
+        made.or(read.reading.map(|reading| reading.recorded_at)).filter(|at| *at < Timestamp::MAX)
+    }
+
     /// Moves the clock, waking every visit at its own time on the way. Never back.
     pub fn move_to(&mut self, to: Timestamp) {
         while let Some((at, row)) = self.next_wake().filter(|(at, _)| *at <= to) {
