@@ -13,6 +13,7 @@ use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
+use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
 use crate::hl7::ack;
 use crate::hl7::batch;
@@ -85,6 +86,27 @@ impl Rehearsal {
     pub fn rooms(&self) -> Vec<&CareRoom> {
         let slots = self.world.visits.values().flat_map(|visit| &visit.document.rooms);
         let mut rooms: Vec<&CareRoom> = slots.filter_map(|slot| slot.published.as_ref()).collect();
+        rooms.sort_by_key(|room| room.id);
+        rooms
+    }
+
+    /// Every room as it is planned, published or not; one that is not published has version 0.
+    pub fn planned_rooms(&self) -> Vec<CareRoom> {
+        let mut rooms = Vec::new();
+        for visit in self.world.visits.values() {
+            let mut unpublished = visit.unpublished.iter();
+            for slot in &visit.document.rooms {
+                let is_expected = |room: &CareRoom| room.state.status == RoomStatus::Cancelled && !visit.unpublished.is_empty();
+                match &slot.published {
+                    Some(room) if !is_expected(room) => rooms.push(room.clone()),
+                    published => {
+                        let version = published.as_ref().map_or(0, |room| room.version);
+                        let state = unpublished.next().cloned().flatten();
+                        rooms.extend(state.map(|state| CareRoom { id: slot.id, epoch: 1, version, state }));
+                    }
+                }
+            }
+        }
         rooms.sort_by_key(|room| room.id);
         rooms
     }
