@@ -3,6 +3,7 @@
 mod answers;
 mod broker;
 mod config;
+mod crash;
 mod schemas;
 mod support;
 mod tidy;
