@@ -4,6 +4,7 @@ mod answers;
 mod broker;
 mod config;
 mod crash;
+mod delivery;
 mod lifecycle;
 mod schemas;
 mod support;

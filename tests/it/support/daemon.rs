@@ -87,15 +87,8 @@ impl Daemon {
     pub(crate) async fn start_with(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = house(config);
-        let mut daemon = Self {
-            mllp: nowhere,
-            admin: nowhere,
-            dir,
-            feeds: HashMap::new(),
-            environment: environment.to_vec(),
-            process: None,
-            log: Arc::default(),
-        };
+        let mut daemon =
+            Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() };
         daemon.up().await;
         daemon
     }
