@@ -5,6 +5,8 @@ mod broker;
 mod config;
 mod journeys;
 mod crash;
+mod delivery;
+mod lifecycle;
 mod schemas;
 mod support;
 mod tidy;
