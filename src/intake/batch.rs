@@ -264,7 +264,7 @@ async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) ->
 }
 
 /// Takes every message and every visit to be planned again.
-fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
+pub(crate) fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {

@@ -12,6 +12,9 @@ pub mod rehearsal;
 pub(crate) mod route;
 pub(crate) mod world;
 
+#[cfg(test)]
+mod law;
+
 use bytes::Bytes;
 
 use crate::care::fact::Fact;
