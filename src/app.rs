@@ -215,7 +215,7 @@ impl Daemon {
 
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 fn daemon_number() -> u16 {
-    u16::try_from(uuid::Uuid::new_v4().as_u128() & 1023).unwrap_or(0)
+    u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {

@@ -225,6 +225,7 @@ fn load(found: Found) -> Result<World, FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                unpublished: Vec::new(),
                 is_dirty: false,
             },
         );

@@ -32,6 +32,8 @@ pub(crate) enum Waits {
     SeveralVisits,
     /// Somebody asks that a record be deleted; a person decides.
     DeleteRequest,
+    /// A number that was merged away speaks again, with its own name and birth date: the merge may have been an error.
+    PossibleUnmerge,
 }
 
 impl Waits {
@@ -42,6 +44,7 @@ impl Waits {
             Self::NoVisit => "no_visit",
             Self::SeveralVisits => "several_visits",
             Self::DeleteRequest => "delete_request",
+            Self::PossibleUnmerge => "possible_unmerge",
         }
     }
 }
@@ -141,6 +144,9 @@ impl World {
     fn route(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Route, Need> {
         let Some(named) = &fact.visit else { return self.route_unnamed(fact, rules) };
         let patient = self.find_patient(&fact.patient, rules)?;
+        if patient.and_then(|row| self.patients.get(&row)).is_some_and(|entry| entry.record.denies_its_merge(fact)) {
+            return Ok(Route::Waits(Waits::PossibleUnmerge));
+        }
         let mut found = self.find_visits(LookUpKind::Visit, &named.id, rules)?;
         if found.is_empty() && named.is_account {
             found = self.find_visits(LookUpKind::Account, &named.id, rules)?;

@@ -110,6 +110,8 @@ pub(crate) struct VisitEntry {
     pub(crate) status: String,
     pub(crate) is_open: bool,
     pub(crate) wake_at: Option<Timestamp>,
+    /// What the rooms of its stays are planned to be where that is not published: of an expected stay, or of one that was over when first heard of.
+    pub(crate) unpublished: Vec<Option<RoomState>>,
     pub(crate) is_dirty: bool,
 }
 
@@ -240,6 +242,7 @@ impl World {
             status: NO_ROOM.to_owned(),
             is_open: true,
             wake_at: None,
+            unpublished: Vec::new(),
             is_dirty: true,
         };
         self.visits.insert(row, entry);
@@ -358,6 +361,20 @@ impl World {
         Ok(())
     }
 
+    /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
+    fn shares_its_bed(&self, row: i64) -> bool {
+        let bed_of = |visit: &VisitEntry| {
+            let stay = visit.document.state.stays().last()?;
+            let patient = self.patients.get(&visit.patient)?;
+            let person = patient.record.resolve(visit.document.state.patient()?).clone();
+            let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
+            let is_there = ["active", "on_leave", NO_ROOM].contains(&visit.status.as_str()) && visit.document.merged_into.is_none();
+            is_there.then_some((person, place))
+        };
+        let Some(own) = self.visits.get(&row).and_then(bed_of) else { return false };
+        self.visits.iter().any(|(other, visit)| *other != row && visit.is_open && bed_of(visit).is_some_and(|bed| bed == own))
+    }
+
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         let merged = self.visits.get(&row).ok_or(Need::Visit(row))?.document.merged_into;
@@ -368,6 +385,7 @@ impl World {
             }
             None => None,
         };
+        let shares_its_bed = self.shares_its_bed(row);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
             return Ok(());
@@ -378,6 +396,7 @@ impl World {
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
+        visit.unpublished.clear();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
@@ -391,6 +410,7 @@ impl World {
                 person: &person,
                 room: slot.id,
                 merged_into,
+                shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
                 now: rules.now,
@@ -401,8 +421,16 @@ impl World {
             let before = slot.published.as_ref().map(|room| &room.state);
             let target = match (planned.target, before) {
                 // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
-                (Some(target), Some(before)) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => retired(before),
-                (Some(target), None) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => continue,
+                (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => {
+                    let before = before.map(retired);
+                    visit.unpublished.push(Some(target));
+                    let Some(before) = before else { continue };
+                    before
+                }
+                (Some(target), None) if diff(None, &target, false).is_none() => {
+                    visit.unpublished.push(Some(target));
+                    continue;
+                }
                 (Some(target), _) => target,
                 (None, Some(before)) if before.status.is_open() => retired(before),
                 (None, _) => continue,
