@@ -227,6 +227,7 @@ impl Shelf {
                     document,
                     facts,
                     new_facts: Vec::new(),
+                    unpublished: Vec::new(),
                     status: shelved.status.clone(),
                     is_open: shelved.is_open,
                     wake_at: shelved.wake_at,
