@@ -1,8 +1,10 @@
 //! The integration tests, in one binary so that they are linked once.
 
+mod answers;
 mod broker;
 mod config;
 mod journeys;
+mod crash;
 mod schemas;
 mod support;
 mod tidy;
