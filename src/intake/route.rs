@@ -354,7 +354,9 @@ impl World {
                     known.extend(self.find_visits(kind, &pair.from, rules)?);
                     known.extend(self.find_visits(kind, &pair.into, rules)?);
                 }
-                let visits = |row: &i64| self.visits.get(row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| *id != pair.from && *id != pair.into));
+                let visits = |row: &i64| {
+                    self.visits.get(row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| *id != pair.from && *id != pair.into))
+                };
                 if pair.from != pair.into && !known.iter().any(visits) {
                     // The account is the visit's own number, and goes over under another one.
                     rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);

@@ -533,6 +533,8 @@ struct Publishing<'a> {
     /// Whether anybody is to be told.
     notify: bool,
     traceparent: Option<&'a str>,
+}
+
 /// What merges make of a visit.
 #[derive(Debug, Default)]
 struct Merge {
@@ -542,10 +544,6 @@ struct Merge {
     losers: Vec<i64>,
     /// The number under which it goes on, where that is of a visit nobody has heard of.
     number: Option<VisitId>,
-}
-
-fn stay_is_load(cause: &Cause) -> bool {
-    cause.kind == CauseKind::Load
 }
 
 /// Compares a room with its target and, where they differ, makes the next version and its event.

@@ -105,6 +105,7 @@ impl Shelf {
                 decided: None,
                 notices: Vec::new(),
                 raw: RawMessage(bytes::Bytes::new()),
+                traceparent: None,
                 is_retry: false,
             })
         });
@@ -192,7 +193,11 @@ impl Shelf {
         for hash in wanted {
             for (row, kind) in self.look_ups.get(hash).into_iter().flatten().rev() {
                 world.targets.entry(*hash).or_default().push((*kind, *row));
-                if *kind == LookUpKind::Patient { patients.insert(*row) } else { visits.insert(*row) };
+                if *kind == LookUpKind::Patient {
+                    patients.insert(*row)
+                } else {
+                    visits.insert(*row)
+                };
             }
         }
         patients.extend(visits.iter().filter_map(|row| self.visits.get(row)).map(|visit| visit.patient));
