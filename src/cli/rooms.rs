@@ -122,7 +122,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
             return console.fail(64, &anyhow::anyhow!("`{given}` may be any of these rooms\n  {ids}"));
         }
     };
-    viewing::record(store, command, std::slice::from_ref(&room)).await?;
+    viewing::record(store, command, vec![room.room.id]).await?;
     match &args.command {
         RoomsCommand::List(_) => {}
         RoomsCommand::Show(_) => show::run(&room, console)?,

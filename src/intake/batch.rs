@@ -225,6 +225,7 @@ fn load(found: Found) -> Result<World, FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                unpublished: Vec::new(),
                 is_dirty: false,
             },
         );
@@ -280,6 +281,7 @@ fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, Jou
         }
         done.verdicts.push(verdict);
     }
+    world.traceparent = None;
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
         world.replan(row, cause, false, true, rules)?;
@@ -300,6 +302,7 @@ pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<
         }
     }
     let mut verdict = Verdict::noop("history");
+    world.traceparent.clone_from(&message.traceparent);
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;

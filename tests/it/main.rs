@@ -1,7 +1,12 @@
 //! The integration tests, in one binary so that they are linked once.
 
+mod answers;
 mod broker;
 mod config;
+mod demo;
+mod journeys;
+mod crash;
+mod rooms;
 mod schemas;
 mod support;
 mod tidy;
