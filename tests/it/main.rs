@@ -3,10 +3,12 @@
 mod answers;
 mod broker;
 mod config;
+mod demo;
 mod journeys;
 mod crash;
 mod delivery;
 mod lifecycle;
+mod rooms;
 mod schemas;
 mod support;
 mod tidy;
