@@ -6,6 +6,7 @@ mod config;
 mod crash;
 mod delivery;
 mod lifecycle;
+mod privacy;
 mod schemas;
 mod support;
 mod tidy;
