@@ -35,6 +35,12 @@ impl Console {
         Self { json, colour: !json && std::io::stdout().is_terminal(), error_colour: std::io::stderr().is_terminal() }
     }
 
+    /// One that never paints.
+    #[cfg(test)]
+    pub(crate) const fn plain() -> Self {
+        Self { json: false, colour: false, error_colour: false }
+    }
+
     /// A line of the result.
     ///
     /// # Errors
@@ -46,6 +52,15 @@ impl Console {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
             result => Ok(result?),
         }
+    }
+
+    /// A line of the result, for a command that has something to tidy up when nobody reads on.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn line(&self, line: &str) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}").and_then(|()| out.flush())
     }
 
     /// A line of everything else.

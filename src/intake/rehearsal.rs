@@ -13,6 +13,7 @@ use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
+use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
 use crate::hl7::ack;
 use crate::hl7::batch;
@@ -89,6 +90,27 @@ impl Rehearsal {
         rooms
     }
 
+    /// Every room as it is planned, published or not; one that is not published has version 0.
+    pub fn planned_rooms(&self) -> Vec<CareRoom> {
+        let mut rooms = Vec::new();
+        for visit in self.world.visits.values() {
+            let mut unpublished = visit.unpublished.iter();
+            for slot in &visit.document.rooms {
+                let is_expected = |room: &CareRoom| room.state.status == RoomStatus::Cancelled && !visit.unpublished.is_empty();
+                match &slot.published {
+                    Some(room) if !is_expected(room) => rooms.push(room.clone()),
+                    published => {
+                        let version = published.as_ref().map_or(0, |room| room.version);
+                        let state = unpublished.next().cloned().flatten();
+                        rooms.extend(state.map(|state| CareRoom { id: slot.id, epoch: 1, version, state }));
+                    }
+                }
+            }
+        }
+        rooms.sort_by_key(|room| room.id);
+        rooms
+    }
+
     /// The events since they were last taken, oldest first.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.world.changes.drain(..).map(|change| change.event).collect()
@@ -99,6 +121,14 @@ impl Rehearsal {
         let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
         let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
         read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX)
+    }
+
+    /// A message's own time, to which a journey's clock moves before it is sent: when it was made, else when it was recorded.
+    pub fn own_time(&self, message: &Bytes) -> Option<Timestamp> {
+        let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
+        let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
+        let made = read.incoming.facts.iter().map(|fact| fact.stamp.sent.max(fact.stamp.recorded)).max();
+        made.or_else(|| read.reading.map(|reading| reading.recorded_at)).filter(|at| *at < Timestamp::MAX)
     }
 
     /// Moves the clock, waking every visit at its own time on the way. Never back.
@@ -181,7 +211,7 @@ impl Rehearsal {
             let waiting = std::mem::take(&mut self.quarantined);
             let mut next = Vec::new();
             for (message, bytes) in waiting {
-                let named = self.names(&message);
+                let named = names(&message);
                 let retried = named.iter().any(|hash| explained.contains(hash)).then(|| self.take_one(&message, &mut next));
                 if retried.is_none_or(|verdict| verdict.disposition == Disposition::Quarantined) {
                     self.quarantined.push((message, bytes));
@@ -192,14 +222,6 @@ impl Rehearsal {
         verdict
     }
 
-    fn names(&self, message: &ReadMessage) -> Vec<LookUpHash> {
-        let mut named = std::collections::HashSet::new();
-        for fact in &message.incoming.facts {
-            name_look_ups(fact, &LookUps::InMemory, &mut named);
-        }
-        named.into_iter().collect()
-    }
-
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
         let Self { world, policy, roster, ids, now, .. } = self;
         let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
@@ -208,4 +230,13 @@ impl Rehearsal {
             Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
         }
     }
+}
+
+/// Everything a message names that it may wait for.
+fn names(message: &ReadMessage) -> Vec<LookUpHash> {
+    let mut named = std::collections::HashSet::new();
+    for fact in &message.incoming.facts {
+        name_look_ups(fact, &LookUps::InMemory, &mut named);
+    }
+    named.into_iter().collect()
 }

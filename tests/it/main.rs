@@ -3,6 +3,7 @@
 mod answers;
 mod broker;
 mod config;
+mod journeys;
 mod crash;
 mod delivery;
 mod lifecycle;
