@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod lifecycle;
 mod rooms;
+mod privacy;
 mod schemas;
 mod support;
 mod tidy;
