@@ -10,12 +10,14 @@ pub(crate) mod look_ups;
 pub mod read;
 pub mod rehearsal;
 pub(crate) mod route;
+pub(crate) mod staff;
 pub(crate) mod world;
 
 use bytes::Bytes;
 
 use crate::care::fact::Fact;
 use crate::care::notice::Notice;
+use crate::directory::change::Changes;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
 use crate::ids::TriggerEvent;
@@ -36,6 +38,8 @@ pub struct Incoming {
     pub trigger: Option<TriggerEvent>,
     /// What it says.
     pub facts: Vec<Fact>,
+    /// What it says of staff and units.
+    pub(crate) directory: Option<Changes>,
     /// What makes it this message; absent when it cannot be told from another.
     pub(crate) dedupe: Option<LookUpHash>,
     /// What became of it, where reading it already decided that.
@@ -86,6 +90,10 @@ impl Verdict {
 
     pub(crate) const fn duplicate(of: JournalId) -> Self {
         Self { duplicate_of: Some(of), ..Self::of(Disposition::Duplicate, None) }
+    }
+
+    pub(crate) const fn applied() -> Self {
+        Self::of(Disposition::Applied, None)
     }
 
     pub(crate) const fn noop(reason: &'static str) -> Self {
