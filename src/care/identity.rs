@@ -249,6 +249,16 @@ impl PatientRecord {
         self.persons.iter().filter(|(other, _)| *other != root && self.resolve(other) == root).fold(own, |person, (_, other)| person.joined(other))
     }
 
+    /// Whether a fact comes under an id that was merged away, and says the name and birth date that this id had of its own and the survivor has not.
+    pub fn denies_its_merge(&self, fact: &Fact) -> bool {
+        let root = self.resolve(&fact.patient);
+        let (Some(own), Some(survivor)) = (self.persons.get(&fact.patient), self.persons.get(root)) else { return false };
+        let (Some(name), Some(birth_date)) = (fact.person.name.value(), fact.person.birth_date.value()) else { return false };
+        let is_own = own.name() == Some(name) && own.birth_date() == Some(birth_date.as_str());
+        let is_others = survivor.name().is_some_and(|other| other != name) && survivor.birth_date().is_some_and(|other| other != birth_date.as_str());
+        *root != fact.patient && is_own && is_others
+    }
+
     /// Every id of the record.
     pub fn ids(&self) -> impl Iterator<Item = &PatientId> {
         self.persons.keys()

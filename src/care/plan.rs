@@ -55,6 +55,8 @@ pub struct PlanInput<'a> {
     pub room: CareRoomId,
     /// The room this one was merged into, if it was.
     pub merged_into: Option<CareRoomId>,
+    /// Whether another open visit of the person is in the same bed.
+    pub shares_its_bed: bool,
     /// The policy.
     pub policy: &'a Policy,
     /// Staff and units.
@@ -94,8 +96,10 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         has_bed: stay.location.standing().is_some_and(|place| !place.bed.is_empty()),
     };
     let roomed = admits(policy, stay, &view) && !(level == Confidentiality::VeryRestricted && policy.very_restricted == VeryRestricted::NoRoom);
+    // A patient who is only expected has the class of the expected (table 0004 `P`), or none yet.
+    let may_come = view.class.is_none_or(|class| class.as_str() == "P");
     // A cancel also strikes the class, so a cancelled stay keeps the room it may have had, to be told of as cancelled.
-    let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled) else {
+    let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled || (*status == RoomStatus::Expected && may_come)) else {
         return Plan { target: None, wake_at: wakes.next };
     };
     let status = if input.merged_into.is_some() { RoomStatus::Merged } else { status };
@@ -319,6 +323,7 @@ fn flags(input: &PlanInput<'_>, status: RoomStatus, employee: bool) -> Vec<Flag>
     raise(Flag::PendingDischarge, open && planned(&stay.planned_end));
     raise(Flag::Deceased, person.deceased());
     raise(Flag::IdentityUnknown, person.identity_unknown());
+    raise(Flag::PossibleDuplicate, open && input.shares_its_bed);
     raise(Flag::Employee, employee || restrictions(input).any(|restriction| restriction.employee));
     flags
 }

@@ -162,7 +162,7 @@ impl Gathering<'_> {
             let [old, new] = pair else { continue };
             let (Some(person), Some(_)) = (&old.value, &new.value) else { continue };
             let until = leaves_at(new.since, policy.handover, policy.grace_floor);
-            if until > self.input.now {
+            if until > self.input.now && self.input.level != Confidentiality::VeryRestricted {
                 let claim = Claim { rule, role: &rule.role, from, message: old.since.arrival, since: old.since.recorded, until: Some(until) };
                 self.named(&claim, person, true);
             }

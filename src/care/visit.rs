@@ -176,9 +176,6 @@ pub struct Stay {
     pub(crate) expected_at: Option<Register<Timestamp>>,
     /// The newest fact of the stay.
     pub(crate) newest: Stamp,
-    /// Whether the newest fact belongs to an initial load.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) load: bool,
 }
 
 /// A visit: its numbers, whose it is, and its stays.
@@ -186,8 +183,11 @@ pub struct Stay {
 pub struct VisitState {
     /// The stays under this number, oldest first; more than one only where the number was used again.
     pub(crate) stays: Vec<Stay>,
-    /// Every number the visit was named by, in the order of the facts.
+    /// Every number the visit was named by, in the order of the facts; those that are only its account's behind the others.
     pub(crate) ids: Vec<VisitId>,
+    /// How many of them are the visit's own.
+    #[serde(default)]
+    pub(crate) n_own_ids: usize,
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
@@ -291,7 +291,13 @@ impl VisitState {
     /// Takes the numbers and the patient that the fact names.
     fn name(&mut self, fact: &Fact) {
         if let Some(visit) = &fact.visit {
-            if !self.ids.contains(&visit.id) {
+            let known = self.ids.iter().position(|id| *id == visit.id);
+            if !visit.is_account && known.is_none_or(|at| at >= self.n_own_ids) {
+                // What was thought to be an account's number turns out to be the visit's own.
+                self.ids.retain(|id| *id != visit.id);
+                self.ids.insert(self.n_own_ids, visit.id.clone());
+                self.n_own_ids += 1;
+            } else if known.is_none() {
                 self.ids.push(visit.id.clone());
             }
             if let Some(preadmit) = visit.preadmit.as_ref().filter(|preadmit| **preadmit != visit.id)
@@ -329,6 +335,11 @@ impl Stay {
         course.phase == Phase::Ended && ended.is_some_and(|ended| *admitted > ended) && self.admitted_at.standing() != Some(admitted)
     }
 
+    /// Where the patient is.
+    pub fn place(&self) -> Option<&BedLocation> {
+        self.location.standing()
+    }
+
     /// When the stay ended, as the feed says.
     pub fn discharged(&self) -> Option<Timestamp> {
         self.discharged_at.standing().copied()
@@ -343,7 +354,6 @@ impl Stay {
 
     fn apply(&mut self, fact: &Fact) {
         self.newest = self.newest.max(fact.stamp);
-        self.load = fact.load;
         self.signals.say(&fact.stay.signals, fact.stamp);
         match fact.act {
             Act::CancelOpen
@@ -431,7 +441,7 @@ impl Stay {
             }
             _ => self.consulting.say(&said.consulting, fact.stamp, None),
         }
-        self.assign(&said.assignments, fact.stamp);
+        self.assign(&said.assignments, fact);
     }
 
     /// Whether an update tells of a stay that has begun and not ended, so that it may stand for an opening nobody sent us.
@@ -465,12 +475,15 @@ impl Stay {
         fact.stay.location.clone()
     }
 
-    fn assign(&mut self, said: &AssignmentsSaid, stamp: Stamp) {
+    fn assign(&mut self, said: &AssignmentsSaid, fact: &Fact) {
         let (list, replaces) = match said {
             AssignmentsSaid::Keep => return,
             AssignmentsSaid::Snapshot(list) => (list, true),
             AssignmentsSaid::Delta(list) => (list, false),
         };
+        let stamp = fact.stamp;
+        // A change of providers tells of the roles it names and of no others.
+        let names_all = !matches!(fact.act, Act::ChangeProviders | Act::CancelChangeProviders);
         let mut standing = std::mem::take(&mut self.assignments);
         let mut next: Vec<StandingAssignment> = Vec::with_capacity(list.len());
         for assignment in list {
@@ -481,10 +494,9 @@ impl Stay {
                 next.push(StandingAssignment { assignment: assignment.clone(), since, restated: stamp });
             }
         }
-        if !replaces {
-            standing.append(&mut next);
-            next = standing;
-        }
+        standing.retain(|known| !replaces || !(names_all || list.iter().any(|named| named.source == known.assignment.source)));
+        standing.append(&mut next);
+        let next = standing;
         self.assignments = next;
     }
 }

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 done, and it found what the command looks for; 64 wrong usage or configuration; 69 something it needs is not reachable; 70 a
 //! bug.
 
+pub mod bench;
 pub mod check;
 pub mod console;
 pub mod explain;
@@ -50,6 +51,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
+    /// Measure how many messages a second this machine takes
+    Bench(bench::BenchArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),
 }
@@ -67,6 +70,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref()),
         Command::Verify(args) => verify::run(args, config, &console),
+        Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
     }
 }

@@ -252,7 +252,7 @@ impl<'m, 'p> Reader<'m, 'p> {
             codes.into_iter().map(move |code| Affiliation { kind, code, from: None, until: None })
         };
         let mut teams: Vec<Affiliation> = Vec::new();
-        for stf in stf {
+        if let Some(stf) = stf {
             teams.extend(plain(stf.field(8), AffiliationKind::Department));
             teams.extend(plain(stf.field(9), AffiliationKind::Service));
         }

@@ -75,6 +75,13 @@ impl Said {
         self.staff.is_empty() && self.units.is_empty() && self.scheduled.is_empty()
     }
 
+    /// The same under a version of the store.
+    #[must_use]
+    pub fn under(mut self, version: i64) -> Self {
+        self.version = version;
+        self
+    }
+
     /// Applies a message's changes; those for later are kept until then.
     pub fn apply(&mut self, said: &Changes, now: Timestamp) {
         self.settle(now);

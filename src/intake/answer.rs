@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tracing::Instrument as _;
 
 use crate::adt::profile::Profile;
 use crate::hl7::ack;
@@ -23,9 +24,11 @@ use crate::ids::IdSource;
 use crate::intake::Verdict;
 use crate::intake::daemon::Intake;
 use crate::intake::look_ups::LookUps;
+use crate::intake::pulse::Pulse;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
 use crate::intake::read::read;
+use crate::intake::trace;
 use crate::mllp::codec::Frame;
 use crate::mllp::session::Answer;
 use crate::mllp::session::Answerer;
@@ -79,11 +82,17 @@ pub struct FeedAnswerer<C> {
     ids: Arc<IdSource>,
     look_ups: LookUps,
     clock: Arc<C>,
+    pulse: Arc<Pulse>,
 }
 
 impl<C: Clock> FeedAnswerer<C> {
-    pub(crate) const fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
-        Self { feed, intake, ids, look_ups, clock }
+    pub(crate) fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
+        Self { feed, intake, ids, look_ups, clock, pulse: Arc::default() }
+    }
+
+    /// The pulse of the feed.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     fn arrived(&self) -> Arrived {
@@ -121,6 +130,9 @@ impl<C: Clock> FeedAnswerer<C> {
 
     async fn take(&self, peer: &PeerInfo, frame: Bytes) -> Answer {
         let batch = batch::split(&frame);
+        let span = tracing::Span::current();
+        span.record("n_messages", batch.messages.len());
+        let traceparent = trace::traceparent(&span);
         let mut read_messages: Vec<ReadMessage> = Vec::with_capacity(batch.messages.len());
         for message in &batch.messages {
             if !self.is_permitted(peer, message) {
@@ -130,7 +142,10 @@ impl<C: Clock> FeedAnswerer<C> {
                 );
                 return Answer::Close;
             }
-            let read = read(frame.slice_ref(message), &self.feed.profile, self.arrived(), &self.look_ups);
+            let mut read = read(frame.slice_ref(message), &self.feed.profile, self.arrived(), &self.look_ups);
+            read.incoming.traceparent.clone_from(&traceparent);
+            let recorded = read.reading.as_ref().map(|reading| reading.recorded_at);
+            self.pulse.beat(read.incoming.received_at, recorded);
             if read.is_ack {
                 metrics::counter!("wardroom_inbound_acks_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
             } else {
@@ -220,7 +235,10 @@ impl<C: Clock> Answerer for FeedAnswerer<C> {
     async fn answer(&self, peer: &PeerInfo, frame: Frame) -> Answer {
         let begun = tokio::time::Instant::now();
         let answer = match frame {
-            Frame::Message(bytes) => self.take(peer, bytes).await,
+            Frame::Message(bytes) => {
+                let span = trace::frame_span(self.feed.profile.name.as_str(), peer.connection);
+                self.take(peer, bytes).instrument(span).await
+            }
             Frame::Refused { prefix, .. } => self.refused(&prefix),
         };
         let elapsed = tokio::time::Instant::now().duration_since(begun);

@@ -239,6 +239,7 @@ fn load(found: Found) -> Result<World, FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                unpublished: Vec::new(),
                 is_dirty: false,
             },
         );
@@ -300,6 +301,7 @@ fn take_all(
         }
         done.verdicts.push(verdict);
     }
+    world.traceparent = None;
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
         world.replan(row, cause, false, true, rules)?;
@@ -329,6 +331,7 @@ pub(crate) fn take_message(
         }
     }
     let mut verdict = Verdict::noop("history");
+    world.traceparent.clone_from(&message.traceparent);
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;

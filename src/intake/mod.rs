@@ -7,10 +7,12 @@ pub mod answer;
 pub mod batch;
 pub mod daemon;
 pub(crate) mod look_ups;
+pub mod pulse;
 pub mod read;
 pub mod rehearsal;
 pub(crate) mod route;
 pub(crate) mod staff;
+mod trace;
 pub(crate) mod world;
 
 use bytes::Bytes;
@@ -48,6 +50,8 @@ pub struct Incoming {
     pub notices: Vec<Notice>,
     /// The bytes as they came.
     pub(crate) raw: RawMessage,
+    /// The trace it belongs to.
+    pub(crate) traceparent: Option<String>,
     /// Whether it comes from quarantine, and is in the journal already.
     pub(crate) is_retry: bool,
 }

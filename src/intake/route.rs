@@ -21,6 +21,9 @@ use crate::store::sealing::LookUpKind;
 /// How long an ended visit is looked for when a cancelled discharge names none.
 const RECENTLY_ENDED: std::time::Duration = std::time::Duration::from_hours(24);
 
+/// A fact that is older than this when it arrives is catching up.
+const CATCH_UP: std::time::Duration = std::time::Duration::from_mins(15);
+
 /// Why a fact waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Waits {
@@ -32,6 +35,8 @@ pub(crate) enum Waits {
     SeveralVisits,
     /// Somebody asks that a record be deleted; a person decides.
     DeleteRequest,
+    /// A number that was merged away speaks again, with its own name and birth date: the merge may have been an error.
+    PossibleUnmerge,
 }
 
 impl Waits {
@@ -42,6 +47,7 @@ impl Waits {
             Self::NoVisit => "no_visit",
             Self::SeveralVisits => "several_visits",
             Self::DeleteRequest => "delete_request",
+            Self::PossibleUnmerge => "possible_unmerge",
         }
     }
 }
@@ -61,13 +67,13 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        let notify = !fact.load;
+        // What comes late is told for the record, and nobody is disturbed by it.
+        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
-            Route::None => None,
             Route::Known(row) => Some(row),
-            Route::New => None,
+            Route::None | Route::New => None,
         };
         let mut patient = self.patient(&fact.patient, rules)?;
         if let Some(relation) = &fact.relation {
@@ -141,6 +147,9 @@ impl World {
     fn route(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Route, Need> {
         let Some(named) = &fact.visit else { return self.route_unnamed(fact, rules) };
         let patient = self.find_patient(&fact.patient, rules)?;
+        if patient.and_then(|row| self.patients.get(&row)).is_some_and(|entry| entry.record.denies_its_merge(fact)) {
+            return Ok(Route::Waits(Waits::PossibleUnmerge));
+        }
         let mut found = self.find_visits(LookUpKind::Visit, &named.id, rules)?;
         if found.is_empty() && named.is_account {
             found = self.find_visits(LookUpKind::Account, &named.id, rules)?;

@@ -54,7 +54,8 @@ impl<'a> Hearing<'a> {
 
     /// What stands now, under its next version; `None` when nothing was taken.
     pub(crate) fn changed(self) -> Option<Said> {
-        self.is_dirty.then(|| Said { version: self.said.version + 1, ..self.said })
+        let version = self.said.version + 1;
+        self.is_dirty.then(|| self.said.under(version))
     }
 }
 
@@ -69,7 +70,7 @@ pub(crate) fn row(said: &Said) -> DirectoryRow {
 /// When the store cannot be read.
 pub(crate) async fn stored(store: &Store) -> Result<Said, BatchError> {
     match store.directory().await? {
-        Some(row) => Ok(Said { version: row.version, ..Said::read(&row.doc)? }),
+        Some(row) => Ok(Said::read(&row.doc)?.under(row.version)),
         None => Ok(Said::default()),
     }
 }

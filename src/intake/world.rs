@@ -110,6 +110,8 @@ pub(crate) struct VisitEntry {
     pub(crate) status: String,
     pub(crate) is_open: bool,
     pub(crate) wake_at: Option<Timestamp>,
+    /// What the rooms of its stays are planned to be where that is not published: of an expected stay, or of one that was over when first heard of.
+    pub(crate) unpublished: Vec<Option<RoomState>>,
     pub(crate) is_dirty: bool,
 }
 
@@ -132,6 +134,8 @@ pub(crate) struct World {
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
     pub(crate) changes: Vec<RoomChange>,
     pub(crate) room_ids: RoomIds,
+    /// The trace of the message that is being taken.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl World {
@@ -145,6 +149,7 @@ impl World {
             absent_look_ups: HashSet::new(),
             changes: Vec::new(),
             room_ids,
+            traceparent: None,
         }
     }
 
@@ -240,6 +245,7 @@ impl World {
             status: NO_ROOM.to_owned(),
             is_open: true,
             wake_at: None,
+            unpublished: Vec::new(),
             is_dirty: true,
         };
         self.visits.insert(row, entry);
@@ -344,7 +350,13 @@ impl World {
         for slot in &mut rooms {
             if let (Some(published), Some(survivor)) = (&slot.published, survivor) {
                 let state = RoomState { merged_into: Some(survivor), ..RoomState { status: RoomStatus::Merged, ..retired(&published.state) } };
-                let changed = publish(slot, state, false, patient, cause, false, rules);
+                let changed = publish(
+                    slot,
+                    state,
+                    patient,
+                    &Publishing { cause, rehomed: false, notify: false, traceparent: self.traceparent.as_deref() },
+                    rules,
+                );
                 self.changes.extend(changed);
             }
         }
@@ -358,6 +370,20 @@ impl World {
         Ok(())
     }
 
+    /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
+    fn shares_its_bed(&self, row: i64) -> bool {
+        let bed_of = |visit: &VisitEntry| {
+            let stay = visit.document.state.stays().last()?;
+            let patient = self.patients.get(&visit.patient)?;
+            let person = patient.record.resolve(visit.document.state.patient()?).clone();
+            let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
+            let is_there = ["active", "on_leave", NO_ROOM].contains(&visit.status.as_str()) && visit.document.merged_into.is_none();
+            is_there.then_some((person, place))
+        };
+        let Some(own) = self.visits.get(&row).and_then(bed_of) else { return false };
+        self.visits.iter().any(|(other, visit)| *other != row && visit.is_open && bed_of(visit).is_some_and(|bed| bed == own))
+    }
+
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         let merged = self.visits.get(&row).ok_or(Need::Visit(row))?.document.merged_into;
@@ -368,6 +394,7 @@ impl World {
             }
             None => None,
         };
+        let shares_its_bed = self.shares_its_bed(row);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
             return Ok(());
@@ -378,6 +405,8 @@ impl World {
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
+        let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
+        visit.unpublished.clear();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
@@ -391,6 +420,7 @@ impl World {
                 person: &person,
                 room: slot.id,
                 merged_into,
+                shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
                 now: rules.now,
@@ -401,13 +431,21 @@ impl World {
             let before = slot.published.as_ref().map(|room| &room.state);
             let target = match (planned.target, before) {
                 // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
-                (Some(target), Some(before)) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => retired(before),
-                (Some(target), None) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => continue,
+                (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => {
+                    let before = before.map(retired);
+                    visit.unpublished.push(Some(target));
+                    let Some(before) = before else { continue };
+                    before
+                }
+                (Some(target), None) if diff(None, &target, false).is_none() => {
+                    visit.unpublished.push(Some(target));
+                    continue;
+                }
                 (Some(target), _) => target,
                 (None, Some(before)) if before.status.is_open() => retired(before),
                 (None, _) => continue,
             };
-            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
@@ -423,20 +461,19 @@ impl World {
     }
 }
 
-fn stay_is_load(cause: &Cause) -> bool {
-    cause.kind == CauseKind::Load
+/// What an event tells besides the room.
+struct Publishing<'a> {
+    cause: &'a Cause,
+    /// Whether an explicit move brought the room to another patient.
+    rehomed: bool,
+    /// Whether anybody is to be told.
+    notify: bool,
+    traceparent: Option<&'a str>,
 }
 
 /// Compares a room with its target and, where they differ, makes the next version and its event.
-fn publish(
-    slot: &mut RoomSlot,
-    target: RoomState,
-    rehomed: bool,
-    patient: i64,
-    cause: &Cause,
-    notify: bool,
-    rules: &Rules<'_>,
-) -> Option<RoomChange> {
+fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Publishing<'_>, rules: &Rules<'_>) -> Option<RoomChange> {
+    let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
     let is_load = cause.kind == CauseKind::Load && before.is_none();
@@ -444,7 +481,7 @@ fn publish(
     let room =
         CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent: None };
+    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
     slot.published = Some(room.clone());
     Some(RoomChange { patient, event, cause: cause.clone(), room })

@@ -21,12 +21,14 @@ use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
 use crate::store::postgres_sql as text;
+use crate::store::rows::AuditRow;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
 use crate::store::sealing::LookUpHash;
 use crate::store::sql;
+use crate::store::write::AuditKeys;
 use crate::store::write::RawFind;
 use crate::store::write::RawFound;
 use crate::store::write::SealedWrite;
@@ -69,6 +71,11 @@ impl PostgresBackend {
 
     pub(super) fn open_read_only(url: &str, readers: u32) -> Result<Self, StoreError> {
         Self::connect(url, readers, true)
+    }
+
+    /// As for a daemon, but brings nothing up to date.
+    pub(super) fn open_beside(url: &str, readers: u32) -> Result<Self, StoreError> {
+        Self::connect(url, readers, false)
     }
 
     fn connect(url: &str, readers: u32, read_only: bool) -> Result<Self, StoreError> {
@@ -189,16 +196,10 @@ impl Session<'_> {
                 let audit = std::mem::take(&mut batch.audit);
                 self.commit(*batch).await?;
                 if !audit.is_empty() {
-                    // Last, since the end of the chain is held from here to the commit.
-                    let key = end_key(write.lane);
-                    self.n_statements.fetch_add(1, Ordering::Relaxed);
-                    let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
-                    let end = if end.is_empty() { None } else { Some(end) };
-                    let (end, mut rows) = write.keys.seal_audit(write.lane, end, &audit)?;
-                    self.run(bind_columns!(text::AUDIT, rows, 0, 1, 2, 3, 4, 5, 6, 7)).await?;
-                    self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
+                    self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => {
                 self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;
             }
@@ -214,6 +215,18 @@ impl Session<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Rows at the end of a chain. Comes last in a transaction, since the end of the chain is held from here to the commit.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let key = end_key(lane);
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
+        let end = if end.is_empty() { None } else { Some(end) };
+        let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
+        self.run(bind_columns!(text::AUDIT, rows, 0, 1, 2, 3, 4, 5, 6, 7)).await?;
+        self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
         Ok(())
     }
 

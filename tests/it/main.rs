@@ -2,6 +2,7 @@
 
 mod broker;
 mod config;
+mod journeys;
 mod schemas;
 mod support;
 mod tidy;

@@ -79,7 +79,7 @@ impl Stay {
                 (Act::Expect, Phase::Unknown | Phase::Cancelled) => Some(Phase::Expected),
                 (Act::End, Phase::Unknown | Phase::Expected | Phase::Active | Phase::OnLeave) => Some(Phase::Ended),
                 (Act::Leave, Phase::Unknown | Phase::Active | Phase::Expected) => Some(Phase::OnLeave),
-                (Act::CancelExpect, Phase::Expected) => Some(Phase::Cancelled),
+                (Act::CancelExpect, Phase::Unknown | Phase::Expected) => Some(Phase::Cancelled),
                 (Act::CancelOpen, _) => self.after_cancelled_opening(index),
                 _ => None,
             };

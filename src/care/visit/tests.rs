@@ -120,6 +120,7 @@ fn room_of(state: &VisitState, minutes: i64) -> Option<(RoomStatus, String, Stri
         person: &person,
         room: CareRoomId::default_for_tests(),
         merged_into: None,
+        shares_its_bed: false,
         policy: &policy,
         roster: &roster,
         now: at(minutes),

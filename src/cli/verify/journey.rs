@@ -22,7 +22,7 @@ const FILE: &str = "journey.toml";
 
 /// Why a journey cannot be run.
 #[derive(Debug, thiserror::Error)]
-pub enum JourneyError {
+pub(super) enum JourneyError {
     /// A file that cannot be read.
     #[error("cannot read `{}`: {source}", path.display())]
     File {

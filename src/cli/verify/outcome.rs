@@ -104,10 +104,10 @@ impl Outcome<'_> {
     }
 
     /// The room of a visit: the latest, where the number was used again.
-    fn room(&self, visit: &str) -> Option<&CareRoom> {
+    fn room(&self, visit: &str) -> Option<CareRoom> {
         let (authority, number) = visit.split_once('/').map_or((None, visit), |(authority, number)| (Some(authority), number));
         let named = |VisitId(id): &VisitId| id.value.as_str() == number && authority.is_none_or(|authority| authority == id.authority.as_str());
-        self.rehearsal.rooms().into_iter().rfind(|room| named(&room.state.visit.id))
+        self.rehearsal.planned_rooms().into_iter().rfind(|room| named(&room.state.visit.id))
     }
 
     fn see(&self, visit: &str) -> Seen {
@@ -139,7 +139,7 @@ impl Outcome<'_> {
         let name = state.name.as_str();
         let into = state.merged_into.and_then(|into| self.rehearsal.rooms().into_iter().find(|room| room.id == into));
         Seen {
-            absent: matches!(state.status, RoomStatus::Purged),
+            absent: room.version == 0 || state.status == RoomStatus::Purged,
             status: state.status.as_str().to_owned(),
             place,
             name: name.rsplit_once(' ').map_or(name, |(name, _)| name).to_owned(),
