@@ -182,6 +182,8 @@ fn decide_directory(read: &mut ReadMessage, reading: messages::Reading, profile:
         read.master_file.iter_mut().for_each(MasterFile::refuse_all);
         return;
     }
+    // A master file has no EVN.
+    read.incoming.notices.retain(|notice| read.master_file.is_none() || notice.code != NoticeCode::NoEvn);
     read.incoming.notices.extend(reading.notices);
     read.incoming.decided = match reading.says {
         Says::Changes(changes) => {
