@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
 use tracing::Instrument as _;
 
 use crate::adt::profile::Profile;
@@ -129,6 +131,7 @@ impl<C: Clock> FeedAnswerer<C> {
     }
 
     async fn take(&self, peer: &PeerInfo, frame: Bytes) -> Answer {
+        let deadline = Instant::now() + self.feed.commit_timeout;
         let batch = batch::split(&frame);
         let span = tracing::Span::current();
         span.record("n_messages", batch.messages.len());
@@ -156,24 +159,24 @@ impl<C: Clock> FeedAnswerer<C> {
             return Answer::Silent;
         }
         let mut answers: Vec<Answering> = Vec::with_capacity(read_messages.len());
-        let mut receipts = Vec::with_capacity(read_messages.len());
-        for read in read_messages {
-            let id = read.incoming.journal.to_string();
-            answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, master_file: read.master_file, id });
-            let Some(receipt) = self.intake.submit(read.incoming).await else { return Answer::Close };
-            receipts.push(receipt);
-        }
-        let all = async {
-            for (receipt, answer) in receipts.into_iter().zip(&mut answers) {
-                let Ok(verdict) = receipt.await else { return false };
-                answer.hear(&verdict);
+        // Waiting for a place in the queue counts too: behind a store that stalls it may take longer than the commit.
+        let kept = async {
+            let mut receipts = Vec::with_capacity(read_messages.len());
+            for read in read_messages {
+                let id = read.incoming.journal.to_string();
+                answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, master_file: read.master_file, id });
+                receipts.push(self.intake.submit(read.incoming).await?);
             }
-            true
+            for (receipt, answer) in receipts.into_iter().zip(&mut answers) {
+                answer.hear(&receipt.await.ok()?);
+            }
+            Some(())
         };
-        match tokio::time::timeout(self.feed.commit_timeout, all).await {
-            Ok(true) => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
-            Ok(false) => Answer::Close,
-            Err(_) => {
+        match timeout_at(deadline, kept).await {
+            // A process that was stopped meanwhile finds the commit done and its time over: the sender may have sent again already.
+            Ok(Some(())) if Instant::now() <= deadline => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
+            Ok(None) => Answer::Close,
+            Ok(Some(())) | Err(_) => {
                 tracing::error!(
                     feed = %self.feed.profile.name, connection = peer.connection, timeout = ?self.feed.commit_timeout,
                     "the store did not commit in time; the connection is closed without an answer, so that the sender sends again"
@@ -233,7 +236,7 @@ impl Answering {
 
 impl<C: Clock> Answerer for FeedAnswerer<C> {
     async fn answer(&self, peer: &PeerInfo, frame: Frame) -> Answer {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let answer = match frame {
             Frame::Message(bytes) => {
                 let span = trace::frame_span(self.feed.profile.name.as_str(), peer.connection);
@@ -241,7 +244,7 @@ impl<C: Clock> Answerer for FeedAnswerer<C> {
             }
             Frame::Refused { prefix, .. } => self.refused(&prefix),
         };
-        let elapsed = tokio::time::Instant::now().duration_since(begun);
+        let elapsed = Instant::now().duration_since(begun);
         metrics::histogram!("wardroom_ack_seconds").record(elapsed.as_secs_f64());
         answer
     }

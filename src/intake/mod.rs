@@ -15,6 +15,9 @@ pub(crate) mod staff;
 mod trace;
 pub(crate) mod world;
 
+#[cfg(test)]
+mod law;
+
 use bytes::Bytes;
 
 use crate::care::fact::Fact;
