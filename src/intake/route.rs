@@ -346,19 +346,21 @@ impl World {
         }
         if relation.visits.is_empty() {
             for pair in &relation.accounts {
-                let mut known = Vec::new();
-                for kind in [LookUpKind::Account, LookUpKind::Visit] {
-                    known.extend(self.find_visits(kind, &pair.from, rules)?);
-                    known.extend(self.find_visits(kind, &pair.into, rules)?);
+                let mut under_account = Vec::new();
+                let mut by_number = Vec::new();
+                for id in [&pair.from, &pair.into] {
+                    under_account.extend(self.find_visits(LookUpKind::Account, id, rules)?);
+                    by_number.extend(self.find_visits(LookUpKind::Visit, id, rules)?);
                 }
-                let visits = |row: &i64| self.visits.get(row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| *id != pair.from && *id != pair.into));
-                if pair.from != pair.into && !known.iter().any(visits) {
+                under_account.retain(|row| !by_number.contains(row));
+                if !under_account.is_empty() {
+                    rows.extend(under_account);
+                    rows.extend(by_number);
+                } else if pair.from == pair.into {
+                    rows.push(self.visit_or_new(by_number, &pair.into, patient, rules));
+                } else {
                     // The account is the visit's own number, and goes over under another one.
                     rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                } else if known.is_empty() {
-                    rows.push(self.visit_or_new(known, &pair.into, patient, rules));
-                } else {
-                    rows.extend(known);
                 }
             }
         }

@@ -496,9 +496,18 @@ impl World {
                     continue;
                 }
                 (Some(target), _) => target,
-                (None, Some(before)) if before.status.is_open() => retired(before),
+                (None, Some(before)) if is_told(before.status) => retired(before),
                 (None, _) => continue,
             };
+            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+                visit.is_dirty = true;
+                self.changes.push(change);
+            }
+        }
+        // A late word may show that two stays were one.
+        for slot in rooms.iter_mut().skip(n_stays) {
+            let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
+            let target = retired(before);
             if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
@@ -513,6 +522,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Whether a room of this status stands before its users.
+const fn is_told(status: RoomStatus) -> bool {
+    status.is_open() || matches!(status, RoomStatus::Expected)
 }
 
 /// What merges make of a visit.
