@@ -117,9 +117,7 @@ impl World {
         }
         touched.sort_unstable();
         touched.dedup();
-        for row in touched {
-            self.replan(row, &cause, moves_a_visit(fact), notify, rules)?;
-        }
+        self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
         Ok(if counts { Taken::Applied } else { Taken::History })
     }
 
@@ -168,12 +166,25 @@ impl World {
             found = self.find_under_another_number(named, fact, rules)?;
         }
         let Some(row) = found.first().copied() else { return Ok(Route::New) };
-        for row in self.find_under_another_number(named, fact, rules)?.into_iter().chain([row]) {
-            if !self.is_explained(row, patient, fact)? {
+        if !self.is_explained(row, patient, fact)? {
+            return Ok(Route::Waits(Waits::IdentityConflict));
+        }
+        for other in self.find_under_another_number(named, fact, rules)? {
+            if !self.belong_together(row, other)? && !self.is_explained(other, patient, fact)? {
                 return Ok(Route::Waits(Waits::IdentityConflict));
             }
         }
         Ok(Route::Known(row))
+    }
+
+    /// Whether two visits are of one patient.
+    fn belong_together(&self, a: i64, b: i64) -> Result<bool, Need> {
+        let [a, b] = [a, b].map(|row| self.visits.get(&row).ok_or(Need::Visit(row)));
+        let (a, b) = (a?, b?);
+        let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
+        let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
+        let bound = a.document.state.patient().zip(b.document.state.patient());
+        Ok(owner == other && bound.is_none_or(|(a, b)| record.are_one(a, b)))
     }
 
     /// Whether a fact may be about a visit, by the patient that it names.

@@ -25,6 +25,8 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::care::visit::CourseRules;
+use crate::care::visit::Phase;
 use crate::care::visit::Placement;
 use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
@@ -372,13 +374,14 @@ impl World {
     }
 
     /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
-    fn shares_its_bed(&self, row: i64) -> bool {
+    fn shares_its_bed(&self, row: i64, rules: &Rules<'_>) -> bool {
+        let course_rules = CourseRules { reopen_on_admit: rules.policy.reopen_on_admit, adopt_on_update: rules.policy.adopt_on_update };
         let bed_of = |visit: &VisitEntry| {
             let stay = visit.document.state.stays().last()?;
             let patient = self.patients.get(&visit.patient)?;
             let person = patient.record.resolve(visit.document.state.patient()?).clone();
             let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
-            let is_there = ["active", "on_leave", NO_ROOM].contains(&visit.status.as_str()) && visit.document.merges.is_empty();
+            let is_there = matches!(stay.course(rules.now, &course_rules).phase, Phase::Active | Phase::OnLeave) && visit.document.merges.is_empty();
             is_there.then_some((person, place))
         };
         let Some(own) = self.visits.get(&row).and_then(bed_of) else { return false };
@@ -432,6 +435,28 @@ impl World {
         Ok(found)
     }
 
+    /// Plans the rooms of visits again, and of those beside them whose patient they may share a bed with.
+    pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
+        // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
+        for _ in 0..2 {
+            let mut beside = Vec::new();
+            for row in rows {
+                let before = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                self.replan(row, cause, rehomed, notify, rules)?;
+                let after = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                if before != after
+                    && let Some(visit) = self.visits.get(&row)
+                {
+                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| *other != row));
+                }
+            }
+            beside.sort_unstable();
+            beside.dedup();
+            rows = beside;
+        }
+        Ok(())
+    }
+
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         let merge = self.merge_of(row)?;
@@ -447,7 +472,7 @@ impl World {
         };
         let also: Vec<Stay> = merge.losers.iter().filter_map(|loser| self.visits.get(loser)?.document.state.stays().last().cloned()).collect();
         let also: Vec<&Stay> = also.iter().collect();
-        let shares_its_bed = self.shares_its_bed(row);
+        let shares_its_bed = self.shares_its_bed(row, rules);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
             return Ok(());
