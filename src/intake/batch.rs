@@ -322,6 +322,7 @@ pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<
             explained.extend(named);
         }
     }
+    explained.append(&mut world.explained);
     Ok(verdict)
 }
 

@@ -42,7 +42,11 @@ fn roster() -> Roster {
         active,
     };
     let mut staff: Vec<StaffMember> = (0..6).map(|n| member(&format!("d{n}"), if n < 2 { "g4N" } else { "" }, n != 5)).collect();
-    staff.extend(UNITS.iter().flat_map(|unit| [member(&format!("n1{unit}"), &format!("g{unit}"), true), member(&format!("n2{unit}"), &format!("g{unit}"), true)]));
+    staff.extend(
+        UNITS
+            .iter()
+            .flat_map(|unit| [member(&format!("n1{unit}"), &format!("g{unit}"), true), member(&format!("n2{unit}"), &format!("g{unit}"), true)]),
+    );
     let units = UNITS.iter().filter(|unit| **unit != "NOWHERE").map(|unit| {
         let mut known = Unit { group: Some(GroupId::new(format!("g{unit}"))), ..Unit::default() };
         known.flags.sensitive = *unit == "PSY";
@@ -67,8 +71,11 @@ fn seen(room: &CareRoom) -> Option<String> {
         format!("{}/{}/{}", place.point_of_care, place.room, place.bed)
     });
     let whereabouts = state.whereabouts.as_ref().map(|place| format!("{}/{}", place.point_of_care, place.bed));
-    let members: Vec<String> =
-        state.members.iter().map(|member| format!("{}:{:?}:{:?}", member.user, member.permission, member.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())).collect();
+    let members: Vec<String> = state
+        .members
+        .iter()
+        .map(|member| format!("{}:{:?}:{:?}", member.user, member.permission, member.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>()))
+        .collect();
     Some(format!(
         "{} {:?} place={place:?} where={whereabouts:?} name={name:?} {:?} patient={}/{:?}/{:?}/{:?} class={:?} service={:?} flags={:?} cover={:?} {members:?} unresolved={}",
         state.visit.id.0.value.as_str(),
@@ -171,7 +178,11 @@ impl Court {
             }
             let (a, b) = (plain.replan_all(), other.replan_all());
             if a + b > 0 {
-                return Err(format!("after {minutes} minutes a room changed that was not woken\n {expected:#?}\n {:#?} {:#?}", rooms(&plain), rooms(&other)));
+                return Err(format!(
+                    "after {minutes} minutes a room changed that was not woken\n {expected:#?}\n {:#?} {:#?}",
+                    rooms(&plain),
+                    rooms(&other)
+                ));
             }
         }
         Ok(())
@@ -199,7 +210,13 @@ fn brief(fact: &Fact) -> String {
     out += &format!(" patient={}", fact.patient.0.value.as_str());
     if let Some(visit) = &fact.visit {
         let value = |id: &Option<crate::ids::VisitId>| id.as_ref().map(|id| id.0.value.as_str().to_owned());
-        out += &format!(" visit={}{} account={:?} pre={:?}", visit.id.0.value.as_str(), if visit.is_account { "(acc)" } else { "" }, value(&visit.account), value(&visit.preadmit));
+        out += &format!(
+            " visit={}{} account={:?} pre={:?}",
+            visit.id.0.value.as_str(),
+            if visit.is_account { "(acc)" } else { "" },
+            value(&visit.account),
+            value(&visit.preadmit)
+        );
     }
     if let Some(relation) = &fact.relation {
         out += &format!(" {:?}", relation.kind);
@@ -260,7 +277,8 @@ fn any_order_ends_in_the_same_rooms() {
         let said = history(*seed);
         let telling = court.shrink(&said, Telling::any(*seed, said.len()));
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| court.judge(&said, &telling)));
-        text += &format!("seed {seed}: {}\n{}", told.unwrap_or_else(|_| Err("panicked".to_owned())).err().unwrap_or_default(), story(&said, &telling));
+        text +=
+            &format!("seed {seed}: {}\n{}", told.unwrap_or_else(|_| Err("panicked".to_owned())).err().unwrap_or_default(), story(&said, &telling));
     }
     assert!(broken.is_empty(), "{} of {n} histories break the law\n{text}", broken.len());
 }

@@ -138,6 +138,8 @@ pub(crate) struct World {
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
     pub(crate) changes: Vec<RoomChange>,
+    /// Numbers that turned out to be of one visit: messages may have waited for that.
+    pub(crate) explained: Vec<LookUpHash>,
     pub(crate) room_ids: RoomIds,
 }
 
@@ -151,6 +153,7 @@ impl World {
             new_look_ups: Vec::new(),
             absent_look_ups: HashSet::new(),
             changes: Vec::new(),
+            explained: Vec::new(),
             room_ids,
         }
     }
@@ -368,7 +371,9 @@ impl World {
             RoomStatus::Merged.as_str().clone_into(&mut loser.status);
         }
         for id in ids {
-            self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, into);
+            let hash = rules.look_ups.visit(LookUpKind::Visit, &id);
+            self.lead(hash, LookUpKind::Visit, into);
+            self.explained.push(hash);
         }
         Ok(())
     }

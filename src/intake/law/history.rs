@@ -83,8 +83,7 @@ struct Maker {
 pub(super) fn history(seed: u64) -> Vec<Said> {
     let mut rng = Rng::new(seed);
     let (by_account, movements) = (rng.one_in(4), rng.one_in(3));
-    let mut maker =
-        Maker { rng, minute: 0, n_facts: 0, by_account, movements, patients: Vec::new(), visits: Vec::new(), n_ids: 0, said: Vec::new() };
+    let mut maker = Maker { rng, minute: 0, n_facts: 0, by_account, movements, patients: Vec::new(), visits: Vec::new(), n_ids: 0, said: Vec::new() };
     for n in 0..1 + maker.rng.below(3) {
         let id = maker.patient_id();
         maker.patients.push(Patient { ids: vec![id], n });
@@ -181,7 +180,8 @@ impl Maker {
         let mut said = PersonSaid::default();
         if self.rng.one_in(2) {
             let given = *self.rng.pick(&["Ann", "Bea", "Eve"]);
-            said.name = FieldUpdate::Set(PersonName { family: Phi::from(format!("Fam{n}").as_str()), given: Phi::from(given), middle: Phi::from("") });
+            said.name =
+                FieldUpdate::Set(PersonName { family: Phi::from(format!("Fam{n}").as_str()), given: Phi::from(given), middle: Phi::from("") });
             said.birth_date = FieldUpdate::Set(Phi::from(format!("19{}0-01-01", 5 + n).as_str()));
             said.sex = FieldUpdate::Set(Phi::from("F"));
         }
@@ -199,10 +199,10 @@ impl Maker {
     }
 
     fn signal(&mut self, source: SignalSource) -> SignalsSaid {
-        let level = *self.rng.pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted]);
+        let level =
+            *self.rng.pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted]);
         let ends_at = self.rng.one_in(3).then(|| self.now().plus(Duration::from_secs(60 * 60)));
-        let update =
-            if self.rng.one_in(2) { FieldUpdate::Clear } else { FieldUpdate::Set(Restriction { level, ends_at, ..Restriction::default() }) };
+        let update = if self.rng.one_in(2) { FieldUpdate::Clear } else { FieldUpdate::Set(Restriction { level, ends_at, ..Restriction::default() }) };
         SignalsSaid { replaces_access_restrictions: self.rng.one_in(6), said: vec![SignalSaid { source, update }] }
     }
 
@@ -556,8 +556,7 @@ impl Maker {
         let id = self.id_of(patient);
         let (old, new) = (self.visits[at].numbers[0].clone(), self.number());
         self.visits[at].numbers.insert(0, new.clone());
-        let (trigger, kind) =
-            if self.by_account { ("A49", RelationKind::AccountChange) } else { ("A50", RelationKind::VisitChange) };
+        let (trigger, kind) = if self.by_account { ("A49", RelationKind::AccountChange) } else { ("A50", RelationKind::VisitChange) };
         let mut fact = self.relate(trigger, kind, id);
         let pair = Pair { from: old, into: new };
         if let Some(relation) = &mut fact.relation {

@@ -113,7 +113,8 @@ impl Shelf {
         while !work.messages.is_empty() {
             let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
             let waiting = std::mem::take(&mut self.waiting);
-            let (retried, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(_, hashes)| hashes.iter().any(|hash| explained.contains(hash)));
+            let (retried, waiting): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, hashes)| hashes.iter().any(|hash| explained.contains(hash)));
             self.waiting = waiting;
             work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), visits: Vec::new() };
         }
@@ -193,7 +194,11 @@ impl Shelf {
         for hash in wanted {
             for (row, kind) in self.look_ups.get(hash).into_iter().flatten().rev() {
                 world.targets.entry(*hash).or_default().push((*kind, *row));
-                if *kind == LookUpKind::Patient { patients.insert(*row) } else { visits.insert(*row) };
+                if *kind == LookUpKind::Patient {
+                    patients.insert(*row)
+                } else {
+                    visits.insert(*row)
+                };
             }
         }
         patients.extend(visits.iter().filter_map(|row| self.visits.get(row)).map(|visit| visit.patient));
