@@ -66,14 +66,9 @@ pub const EVENTS: [Event; 58] = [
         code: "A09",
         meaning: "Patient departing (tracking)",
         effect: "`whereabouts` names the temporary place; bed and team stay",
-        unknown: "A visit that nobody heard of begins with it, without a place until PV1-3 comes with another event",
+        unknown: RECORDED,
     },
-    Event {
-        code: "A10",
-        meaning: "Patient arriving (tracking)",
-        effect: "As A09",
-        unknown: "A visit that nobody heard of begins with it, without a place until PV1-3 comes with another event",
-    },
+    Event { code: "A10", meaning: "Patient arriving (tracking)", effect: "As A09", unknown: RECORDED },
     Event {
         code: "A11",
         meaning: "Cancel admit",
@@ -93,8 +88,8 @@ pub const EVENTS: [Event; 58] = [
         unknown: "Without a visit number it goes to the discharge it matches; otherwise the visit is taken over as open",
     },
     Event { code: "A14", meaning: "Pending admit", effect: "As A05", unknown: BEGINS },
-    Event { code: "A15", meaning: "Pending transfer", effect: "Flag `pending_transfer`; nobody moves", unknown: BEGINS },
-    Event { code: "A16", meaning: "Pending discharge", effect: "Flag `pending_discharge`; nobody leaves", unknown: BEGINS },
+    Event { code: "A15", meaning: "Pending transfer", effect: "Flag `pending_transfer`; nobody moves", unknown: RECORDED },
+    Event { code: "A16", meaning: "Pending discharge", effect: "Flag `pending_discharge`; nobody leaves", unknown: RECORDED },
     Event { code: "A17", meaning: "Swap patients", effect: "Both patients move in one step, as with two A02", unknown: BEGINS },
     Event {
         code: "A18",
@@ -103,7 +98,12 @@ pub const EVENTS: [Event; 58] = [
         unknown: NUMBER_REMEMBERED,
     },
     Event { code: "A20", meaning: "Bed status update", effect: "None", unknown: "None" },
-    Event { code: "A21", meaning: "Leave of absence begins", effect: "The room is `on_leave`; the bed and the team stay", unknown: BEGINS },
+    Event {
+        code: "A21",
+        meaning: "Leave of absence begins",
+        effect: "The room is `on_leave`; the bed and the team stay",
+        unknown: "A visit that nobody heard of begins with it, on leave",
+    },
     Event { code: "A22", meaning: "Return from a leave of absence", effect: "The room is active again", unknown: BEGINS },
     Event {
         code: "A23",
@@ -259,3 +259,4 @@ const PATIENTS_MERGED: &str =
 const NUMBER_REMEMBERED: &str = "The old number is remembered, so that a later message under it reaches the survivor";
 const CANCEL_REMEMBERED: &str = "Remembered: when the event it cancels arrives late, it has no effect";
 const BEGINS: &str = "A visit that nobody heard of begins with it";
+const RECORDED: &str = "Recorded; a room opens only when another event tells of the stay";

@@ -5,6 +5,7 @@ mod broker;
 mod config;
 mod journeys;
 mod crash;
+mod docs;
 mod schemas;
 mod support;
 mod tidy;
