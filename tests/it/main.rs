@@ -10,6 +10,7 @@ mod delivery;
 mod lifecycle;
 mod rooms;
 mod privacy;
+mod docs;
 mod schemas;
 mod support;
 mod tidy;
