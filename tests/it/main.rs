@@ -8,5 +8,6 @@ mod crash;
 mod delivery;
 mod lifecycle;
 mod schemas;
+mod staff;
 mod support;
 mod tidy;
