@@ -309,7 +309,7 @@ pub(crate) fn take_all(
     world.traceparent = None;
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
-        world.replan(row, cause, false, true, rules)?;
+        world.replan_all(vec![row], cause, false, true, rules)?;
     }
     done.n_events = world.changes.len();
     done.wake_at = world.visits.values().filter(|visit| visit.is_dirty).filter_map(|visit| visit.wake_at).min();
@@ -331,8 +331,10 @@ pub(crate) fn take_message(
         return Ok(hearing.take(changes, rules.now));
     }
     for fact in &message.facts {
+    for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
-            return Ok(Verdict { patient: world.find_patient(&fact.patient, rules)?, ..Verdict::quarantined(waits.as_str()) });
+            let patient = world.find_patient(&fact.patient, rules)?;
+            return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
         }
     }
     let mut verdict = Verdict::noop("history");
@@ -352,6 +354,7 @@ pub(crate) fn take_message(
             explained.extend(named);
         }
     }
+    explained.append(&mut world.explained);
     Ok(verdict)
 }
 
@@ -433,14 +436,21 @@ fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> V
     }
 }
 
+/// The patient and the visit whose explanation a message in quarantine waits for: those of the fact that could not be taken.
+pub(crate) fn waits_for(message: &Incoming, verdict: &Verdict, look_ups: &LookUps) -> (Option<LookUpHash>, Option<LookUpHash>) {
+    let fact = message.facts.get(verdict.waiting.unwrap_or_default());
+    let visit = fact.and_then(|fact| fact.visit.as_ref()).map(|visit| look_ups.visit(LookUpKind::Visit, &visit.id));
+    (fact.map(|fact| look_ups.patient(&fact.patient)), visit)
+}
+
 fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: Option<SealingKey>, rules: &Rules<'_>) {
-    let first = message.facts.first();
+    let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
     let waits = || QuarantineRow {
         journal_id: message.journal,
         reason: verdict.reason.unwrap_or_default().to_owned(),
         since: message.received_at,
-        patient_hash: first.map(|fact| rules.look_ups.patient(&fact.patient)),
-        visit_hash: first.and_then(|fact| fact.visit.as_ref()).map(|visit| rules.look_ups.visit(LookUpKind::Visit, &visit.id)),
+        patient_hash,
+        visit_hash,
         state: "waiting".to_owned(),
     };
     if message.is_retry {
@@ -449,6 +459,9 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
             let reason = verdict.reason.map(str::to_owned);
             batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
             batch.quarantine_left.push(message.journal);
+        } else {
+            // It may wait for something else now.
+            batch.quarantine.push(waits());
         }
         return;
     }

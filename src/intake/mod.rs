@@ -88,11 +88,13 @@ pub struct Verdict {
     pub duplicate_of: Option<JournalId>,
     /// The patient's row.
     pub(crate) patient: Option<i64>,
+    /// Which of its facts made it wait.
+    pub(crate) waiting: Option<usize>,
 }
 
 impl Verdict {
     const fn of(disposition: Disposition, reason: Option<&'static str>) -> Self {
-        Self { disposition, reason, duplicate_of: None, patient: None }
+        Self { disposition, reason, duplicate_of: None, patient: None, waiting: None }
     }
 
     pub(crate) const fn duplicate(of: JournalId) -> Self {

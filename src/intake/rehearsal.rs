@@ -19,6 +19,10 @@ use crate::directory::layers;
 use crate::directory::said::Said;
 use crate::hl7::ack;
 use crate::hl7::batch;
+use crate::hl7::charset;
+use crate::hl7::message::Message;
+use crate::hl7::ts::TimeContext;
+use crate::hl7::ts::timestamp;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::Verdict;
@@ -124,11 +128,21 @@ impl Rehearsal {
         self.world.changes.drain(..).map(|change| change.event).collect()
     }
 
-    /// When a message was recorded, so that the clock can be moved there before it is sent.
+    /// When a message was recorded, so that the clock can be moved there before it is sent. Where nothing in it may order facts, a MSH-7 of whatever
+    /// precision and age says at least about when it came.
     pub fn recorded_at(&self, message: &Bytes) -> Option<Timestamp> {
         let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
         let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
-        read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX)
+        let recorded = read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX);
+        recorded.or_else(|| self.sent_about(message))
+    }
+
+    fn sent_about(&self, message: &Bytes) -> Option<Timestamp> {
+        let decoded = charset::decode(message, self.feed.profile.charset.as_deref());
+        let message = Message::of(&decoded).ok()?;
+        let said = message.header().field(7).text();
+        let context = TimeContext::for_message(self.feed.profile.time_zone.clone(), &said, None);
+        timestamp(&said, &context).ok().flatten().map(|dtm| dtm.at)
     }
 
     /// A message's own time, to which a journey's clock moves before it is sent: when it was made, else when it was recorded.

@@ -230,12 +230,27 @@ fn master_file_answer(version: &str, wanted: &str, code: AckCode, error: Option<
 
 #[test]
 fn a_master_file_is_answered_record_by_record() {
-    insta::assert_snapshot!(master_file_answer("2.5.1", "AL", AckCode::AA, None), @"");
+    insta::assert_snapshot!(master_file_answer("2.5.1", "AL", AckCode::AA, None), @r"
+    MSH|^~\&|WR|GHH|HR|GHH|20261121143002+0000||MFK^M02^MFK_M01|W1|P|2.5.1
+    MSA|AA|M1
+    MFI|STF^Staff^HL70175|DIR|UPD|||AL
+    MFA|MAD|r1|20261121143002+0000|S|jdoe^^99X|CWE
+    MFA|MXX|r2|20261121143002+0000|U|x y|
+    MFA|MDC|r3|20261121143002+0000|S|kroe|CWE
+    ");
 }
 
 #[test]
 fn a_master_file_of_an_older_version_or_refused_is_answered_in_kind() {
-    insta::assert_snapshot!(master_file_answer("2.3", "", AckCode::AR, Some(&WRONG_TYPE)), @"");
+    insta::assert_snapshot!(master_file_answer("2.3", "", AckCode::AR, Some(&WRONG_TYPE)), @r"
+    MSH|^~\&|WR|GHH|HR|GHH|20261121143002+0000||MFK^M02|W1|P|2.3
+    MSA|AR|M1|Unsupported message type
+    ERR|^^^200&Unsupported message type&HL70357
+    MFI|STF^Staff^HL70175|DIR|UPD|||AL
+    MFA|MAD|r1|20261121143002+0000|U|jdoe^^99X|CWE
+    MFA|MXX|r2|20261121143002+0000|U|x y|
+    MFA|MDC|r3|20261121143002+0000|U|kroe|CWE
+    ");
 }
 
 #[test]
