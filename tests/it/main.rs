@@ -12,5 +12,6 @@ mod rooms;
 mod privacy;
 mod docs;
 mod schemas;
+mod staff;
 mod support;
 mod tidy;
