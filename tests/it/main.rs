@@ -6,6 +6,8 @@ mod config;
 mod journeys;
 mod crash;
 mod docs;
+mod delivery;
+mod lifecycle;
 mod schemas;
 mod support;
 mod tidy;
