@@ -3,11 +3,14 @@
 mod answers;
 mod broker;
 mod config;
+mod demo;
 mod journeys;
 mod crash;
-mod docs;
 mod delivery;
 mod lifecycle;
+mod rooms;
+mod privacy;
+mod docs;
 mod schemas;
 mod support;
 mod tidy;
