@@ -3,9 +3,9 @@
 mod answers;
 mod broker;
 mod config;
-mod journeys;
 mod crash;
 mod delivery;
+mod journeys;
 mod lifecycle;
 mod privacy;
 mod schemas;
