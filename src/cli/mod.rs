@@ -17,6 +17,8 @@ pub mod setting;
 pub(crate) mod story;
 pub mod verify;
 pub(crate) mod table;
+pub(crate) mod table;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,6 +56,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Look at the rooms, beside a running daemon
+    Rooms(rooms::RoomsArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
