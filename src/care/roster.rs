@@ -226,9 +226,7 @@ impl Roster {
         for (value, patterns) in &self.by_value {
             let users: BTreeSet<&UserId> = patterns.iter().map(|(_, user)| user).collect();
             if users.len() > 1 {
-                let overlap = patterns.iter().any(|(a, user_a)| {
-                    patterns.iter().any(|(b, user_b)| user_a != user_b && a.overlaps(b))
-                });
+                let overlap = patterns.iter().any(|(a, user_a)| patterns.iter().any(|(b, user_b)| user_a != user_b && a.overlaps(b)));
                 if overlap {
                     out.push((value.clone(), users.into_iter().cloned().collect()));
                 }

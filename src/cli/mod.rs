@@ -17,8 +17,6 @@ pub mod setting;
 pub(crate) mod story;
 pub mod verify;
 pub(crate) mod table;
-pub(crate) mod table;
-pub mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,8 +60,6 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
     Bench(bench::BenchArgs),
-    /// Look at the rooms, beside a running daemon
-    Rooms(rooms::RoomsArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),
 }

@@ -114,8 +114,12 @@ fn group(files: &Roster, team: &Affiliation) -> Option<GroupId> {
     if team.kind == AffiliationKind::Service {
         return files.service_group(&HospitalService::new(team.code.as_str())).cloned();
     }
-    let of_units: BTreeSet<&GroupId> =
-        files.units().iter().filter(|((_, point_of_care), _)| point_of_care.as_str() == team.code).filter_map(|(_, unit)| unit.group.as_ref()).collect();
+    let of_units: BTreeSet<&GroupId> = files
+        .units()
+        .iter()
+        .filter(|((_, point_of_care), _)| point_of_care.as_str() == team.code)
+        .filter_map(|(_, unit)| unit.group.as_ref())
+        .collect();
     match (of_units.len(), of_units.first()) {
         (0, _) => {
             let group = GroupId::new(team.code.as_str());

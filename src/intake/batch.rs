@@ -330,7 +330,6 @@ pub(crate) fn take_message(
     if let Some(changes) = &message.directory {
         return Ok(hearing.take(changes, rules.now));
     }
-    for fact in &message.facts {
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
             let patient = world.find_patient(&fact.patient, rules)?;

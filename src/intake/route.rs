@@ -366,10 +366,6 @@ impl World {
                     under_account.extend(self.find_visits(LookUpKind::Account, id, rules)?);
                     by_number.extend(self.find_visits(LookUpKind::Visit, id, rules)?);
                 }
-                let visits = |row: &i64| {
-                    self.visits.get(row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| *id != pair.from && *id != pair.into))
-                };
-                if pair.from != pair.into && !known.iter().any(visits) {
                 under_account.retain(|row| !by_number.contains(row));
                 if !under_account.is_empty() {
                     rows.extend(under_account);

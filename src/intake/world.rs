@@ -548,7 +548,7 @@ impl World {
         for slot in rooms.iter_mut().skip(n_stays) {
             let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
             let target = retired(before);
-            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
@@ -572,6 +572,8 @@ struct Publishing<'a> {
     /// Whether anybody is to be told.
     notify: bool,
     traceparent: Option<&'a str>,
+}
+
 /// Whether a room of this status stands before its users.
 const fn is_told(status: RoomStatus) -> bool {
     status.is_open() || matches!(status, RoomStatus::Expected)

@@ -86,7 +86,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn directory_version(&self) -> Result<i64, StoreError> {
-        let version: Option<i64> = on_backend!(self.backend, backend => sqlx::query_scalar(sql::DIRECTORY_VERSION).fetch_optional(&backend.readers).await?);
+        let version: Option<i64> =
+            on_backend!(self.backend, backend => sqlx::query_scalar(sql::DIRECTORY_VERSION).fetch_optional(&backend.readers).await?);
         Ok(version.unwrap_or(0))
     }
 

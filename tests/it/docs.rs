@@ -107,7 +107,9 @@ fn the_table_of_events_is_fresh() {
 
 #[test]
 fn every_journey_that_a_document_names_is_there() {
-    for file in fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|is| is == "md")) {
+    for file in
+        fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|is| is == "md"))
+    {
         let text = fs::read_to_string(&file).unwrap();
         for quoted in text.split('`').skip(1).step_by(2) {
             let (number, title) = quoted.split_once('-').unwrap_or_default();
