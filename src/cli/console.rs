@@ -75,11 +75,20 @@ impl Console {
     /// None; it has the type of a command's result.
     pub fn fail(&self, code: u8, error: &anyhow::Error) -> anyhow::Result<ExitCode> {
         let label = if self.error_colour { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
-        let mut text = format!("{error}");
-        for cause in error.chain().skip(1) {
-            text.push_str(&format!(": {cause}"));
+        let mut text = String::new();
+        let mut hints = String::new();
+        for (n, cause) in error.chain().enumerate() {
+            let cause = cause.to_string();
+            // What to do comes after all that went wrong.
+            let (what, hint) = cause.split_once("\nhint:").unwrap_or((&cause, ""));
+            text.push_str(if n > 0 { ": " } else { "" });
+            text.push_str(what);
+            if !hint.is_empty() {
+                hints.push_str("\nhint:");
+                hints.push_str(hint);
+            }
         }
-        self.tell(&format!("{label}: {text}"));
+        self.tell(&format!("{label}: {text}{hints}"));
         Ok(ExitCode::from(code))
     }
 

@@ -127,7 +127,8 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
     let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
     let mut request = request(work, context.look_ups);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
-    for _ in 0..TRIES {
+    let mut n_tries = 0;
+    while n_tries < TRIES {
         let found = context.store.find(&request).await?;
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         let mut world = load(found)?;
@@ -136,20 +137,23 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
         let done = match taken.map_err(|_| BatchError::Fault)? {
             Ok(done) => done,
             Err(need) => {
-                match need {
-                    Need::Facts(visit) => {
-                        with_facts.insert(visit);
-                    }
-                    Need::Visit(visit) => request.visits.push(visit),
-                    Need::Patient(patient) => request.patients.push(patient),
+                // What is fetched once is there from then on, so that only needing it again counts as a try.
+                let (is_new, list) = match need {
+                    Need::Facts(visit) => (with_facts.insert(visit), None),
+                    Need::Visit(visit) => (!request.visits.contains(&visit), Some((visit, &mut request.visits))),
+                    Need::Patient(patient) => (!request.patients.contains(&patient), Some((patient, &mut request.patients))),
+                };
+                if let Some((row, rows)) = list.filter(|_| is_new) {
+                    rows.push(row);
                 }
+                n_tries += usize::from(!is_new);
                 continue;
             }
         };
         let batch = write_out(context, &rules, world, work, &done)?;
         match context.store.commit(&batch).await {
             Ok(()) => return Ok(done),
-            Err(CommitError::Conflict) => {}
+            Err(CommitError::Conflict) => n_tries += 1,
             Err(error) => return Err(error.into()),
         }
     }
@@ -186,6 +190,7 @@ pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSe
     let mut visit = |id| {
         wanted.insert(look_ups.visit(LookUpKind::Visit, id));
         wanted.insert(look_ups.visit(LookUpKind::Account, id));
+        wanted.insert(look_ups.visit(LookUpKind::Preadmit, id));
     };
     if let Some(named) = &fact.visit {
         visit(&named.id);
@@ -265,7 +270,7 @@ async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) ->
 }
 
 /// Takes every message and every visit to be planned again.
-fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
+pub(crate) fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
@@ -312,6 +317,9 @@ pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<
         if fact.relation.is_some() {
             let mut named = HashSet::new();
             name_look_ups(fact, rules.look_ups, &mut named);
+            // A message may wait under an id that only another message tied to these.
+            let record = verdict.patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
+            named.extend(record.into_iter().flat_map(|record| record.ids()).map(|id| rules.look_ups.patient(id)));
             explained.extend(named);
         }
     }

@@ -14,6 +14,9 @@ pub(crate) mod route;
 mod trace;
 pub(crate) mod world;
 
+#[cfg(test)]
+mod law;
+
 use bytes::Bytes;
 
 use crate::care::fact::Fact;

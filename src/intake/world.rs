@@ -15,6 +15,7 @@ use crate::care::change::EventType;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
 use crate::care::fact::Fact;
+use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
 use crate::care::plan::PlanInput;
 use crate::care::plan::plan;
@@ -25,6 +26,7 @@ use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
 use crate::care::visit::Placement;
+use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
 use crate::ids::IdSource;
@@ -36,6 +38,7 @@ use crate::outbox::envelope::Event;
 use crate::outbox::envelope::event;
 use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
+use crate::store::form::VisitMerge;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
@@ -314,6 +317,9 @@ impl World {
         if let Some(alternate) = named.and_then(|named| named.alternate.as_ref()) {
             self.lead(rules.look_ups.visit(LookUpKind::Visit, alternate), LookUpKind::Visit, row);
         }
+        if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref()) {
+            self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row);
+        }
         debug_assert!(self.patients.contains_key(&patient), "a visit's record is always loaded with it");
         Ok(true)
     }
@@ -332,12 +338,16 @@ impl World {
         loser.is_dirty = true;
         loser.is_open = false;
         loser.wake_at = None;
+        let merges = std::mem::take(&mut loser.document.merges);
+        let merged_from = std::mem::take(&mut loser.document.merged_from);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
         let patient = loser.patient;
         let winner = self.visits.get_mut(&into).ok_or(Need::Visit(into))?;
         winner.document.absorbed.push(from);
         winner.document.absorbed.extend(absorbed);
+        winner.document.merges.extend(merges);
+        winner.document.merged_from.extend(merged_from);
         winner.document.state = VisitState::fold(facts.iter());
         winner.facts = Some(facts);
         winner.is_dirty = true;
@@ -377,23 +387,75 @@ impl World {
             let patient = self.patients.get(&visit.patient)?;
             let person = patient.record.resolve(visit.document.state.patient()?).clone();
             let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
-            let is_there = ["active", "on_leave", NO_ROOM].contains(&visit.status.as_str()) && visit.document.merged_into.is_none();
+            let is_there = ["active", "on_leave", NO_ROOM].contains(&visit.status.as_str()) && visit.document.merges.is_empty();
             is_there.then_some((person, place))
         };
         let Some(own) = self.visits.get(&row).and_then(bed_of) else { return false };
         self.visits.iter().any(|(other, visit)| *other != row && visit.is_open && bed_of(visit).is_some_and(|bed| bed == own))
     }
 
+    /// What merges of visits make of this one. The newest word about a visit counts, and none that would close a circle.
+    fn merge_of(&self, row: i64) -> Result<Merge, Need> {
+        let group = self.merged_with(row)?;
+        if group.len() == 1 {
+            return Ok(Merge::default());
+        }
+        let mut edges = Edges::default();
+        let mut numbers: Vec<(i64, &VisitMerge)> = Vec::new();
+        for from in &group {
+            for merge in &self.visits.get(from).ok_or(Need::Visit(*from))?.document.merges {
+                let into = self.surviving_visit(merge.into)?;
+                edges.add(*from, into, merge.stamp);
+                numbers.push((into, merge));
+            }
+        }
+        let root = *edges.resolve(&row);
+        let is_known = |row: &i64| self.visits.get(row).is_some_and(|visit| !visit.document.state.stays().is_empty());
+        let merged_since = |row: i64| edges.outgoing(&row).map(|edge| edge.stamp);
+        let mut known: Vec<i64> = group.into_iter().filter(|other| is_known(other) && *edges.resolve(other) == root).collect();
+        known.sort_unstable_by_key(|other| (*other != root, merged_since(*other), *other));
+        // Where nobody has heard of the number that survives, the visit merged into it first goes on under it.
+        let Some((survivor, losers)) = known.split_first() else { return Ok(Merge::default()) };
+        let number = numbers.iter().filter(|(into, _)| *into == root && *survivor != root).max_by_key(|(_, merge)| merge.stamp);
+        Ok(Merge {
+            survivor: Some(*survivor),
+            losers: if *survivor == row { losers.to_vec() } else { Vec::new() },
+            number: number.map(|(_, merge)| merge.number.clone()).filter(|_| *survivor == row),
+        })
+    }
+
+    /// Every visit that is tied to this one by merges, itself among them.
+    pub(crate) fn merged_with(&self, row: i64) -> Result<Vec<i64>, Need> {
+        let mut found = vec![row];
+        let mut next = 0;
+        while let Some(row) = found.get(next).copied() {
+            next += 1;
+            let document = &self.visits.get(&row).ok_or(Need::Visit(row))?.document;
+            for other in document.merges.iter().map(|merge| merge.into).chain(document.merged_from.iter().copied()) {
+                let other = self.surviving_visit(other)?;
+                if !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
-        let merged = self.visits.get(&row).ok_or(Need::Visit(row))?.document.merged_into;
-        let merged_into = match merged {
-            Some((into, _)) => {
-                let into = self.surviving_visit(into)?;
-                self.visits.get(&into).ok_or(Need::Visit(into))?.document.rooms.last().map(|slot| slot.id)
+        let merge = self.merge_of(row)?;
+        let merged_into = match merge.survivor {
+            Some(survivor) if survivor != row => {
+                let room = |world: &Self| world.visits.get(&survivor).and_then(|visit| visit.document.rooms.last()).map(|slot| slot.id);
+                if room(self).is_none() {
+                    self.replan(survivor, cause, false, notify, rules)?;
+                }
+                room(self)
             }
-            None => None,
+            _ => None,
         };
+        let also: Vec<Stay> = merge.losers.iter().filter_map(|loser| self.visits.get(loser)?.document.state.stays().last().cloned()).collect();
+        let also: Vec<&Stay> = also.iter().collect();
         let shares_its_bed = self.shares_its_bed(row);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
@@ -401,7 +463,8 @@ impl World {
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
         let VisitDocument { state, rooms, .. } = &mut visit.document;
-        let (Some(number), Some(bound)) = (state.id(), state.patient()) else { return Ok(()) };
+        let (Some(number), Some(bound)) = (merge.number.as_ref().or(state.id()), state.patient()) else { return Ok(()) };
+        let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
@@ -415,6 +478,7 @@ impl World {
             let Some(slot) = rooms.get_mut(index) else { continue };
             let planned = plan(&PlanInput {
                 stay,
+                also: if index + 1 == n_stays { &also } else { &[] },
                 visit: number,
                 patient: person_id,
                 person: &person,
@@ -469,6 +533,17 @@ struct Publishing<'a> {
     /// Whether anybody is to be told.
     notify: bool,
     traceparent: Option<&'a str>,
+}
+
+/// What merges make of a visit.
+#[derive(Debug, Default)]
+struct Merge {
+    /// The visit whose room goes on; absent where there is no merge.
+    survivor: Option<i64>,
+    /// Where it is this one: those merged into it.
+    losers: Vec<i64>,
+    /// The number under which it goes on, where that is of a visit nobody has heard of.
+    number: Option<VisitId>,
 }
 
 /// Compares a room with its target and, where they differ, makes the next version and its event.

@@ -7,6 +7,8 @@ mod demo;
 mod journeys;
 mod crash;
 mod rooms;
+mod delivery;
+mod lifecycle;
 mod schemas;
 mod support;
 mod tidy;

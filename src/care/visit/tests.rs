@@ -119,6 +119,7 @@ fn room_of(state: &VisitState, minutes: i64) -> Option<(RoomStatus, String, Stri
         patient: state.patient()?,
         person: &person,
         room: CareRoomId::default_for_tests(),
+        also: &[],
         merged_into: None,
         shares_its_bed: false,
         policy: &policy,
