@@ -79,6 +79,11 @@ impl<T: Clone + Eq> Edges<T> {
         self.resolve(a) == self.resolve(b)
     }
 
+    /// The edges that were said before an instant.
+    pub fn before(&self, stamp: Stamp) -> Self {
+        Self { edges: self.edges.iter().filter(|edge| edge.stamp < stamp).cloned().collect() }
+    }
+
     /// The edge that stands from this identifier.
     pub fn outgoing(&self, id: &T) -> Option<&Edge<T>> {
         self.standing().into_iter().find(|edge| edge.from == *id)
@@ -272,14 +277,14 @@ impl PatientRecord {
 
     /// Whether a fact comes under an id that was merged away, and says the name and birth date that this id had of its own and the survivor has not.
     pub fn denies_its_merge(&self, fact: &Fact) -> bool {
-        let root = self.resolve(&fact.patient);
+        // What was recorded before a merge and comes late denies nothing.
+        let before = self.aliases.before(fact.stamp);
+        let root = before.resolve(&fact.patient);
         let (Some(own), Some(survivor)) = (self.persons.get(&fact.patient), self.persons.get(root)) else { return false };
         let (Some(name), Some(birth_date)) = (fact.person.name.value(), fact.person.birth_date.value()) else { return false };
         let is_own = own.name() == Some(name) && own.birth_date() == Some(birth_date.as_str());
         let is_others = survivor.name().is_some_and(|other| other != name) && survivor.birth_date().is_some_and(|other| other != birth_date.as_str());
-        // What was recorded before the merge and comes late denies nothing.
-        let since = self.aliases.iter().filter(|edge| edge.from == fact.patient).map(|edge| edge.stamp).max();
-        *root != fact.patient && is_own && is_others && since.is_some_and(|since| since < fact.stamp)
+        *root != fact.patient && is_own && is_others
     }
 
     /// Every id of the record.

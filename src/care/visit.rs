@@ -344,7 +344,7 @@ impl VisitState {
             self.bindings.push((fact.patient.clone(), fact.stamp));
             let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
             self.moved_from.extend(pairs.map(|pair| (pair.from.clone(), fact.stamp)));
-        } else if self.bindings.is_empty() {
+        } else if self.bindings.is_empty() && fact.act != Act::Relate {
             self.bindings.push((fact.patient.clone(), fact.stamp));
         }
     }

@@ -120,9 +120,7 @@ impl World {
         }
         touched.sort_unstable();
         touched.dedup();
-        for row in touched {
-            self.replan(row, &cause, moves_a_visit(fact), notify, rules)?;
-        }
+        self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
         Ok(if counts { Taken::Applied } else { Taken::History })
     }
 
@@ -171,12 +169,25 @@ impl World {
             found = self.find_under_another_number(named, fact, rules)?;
         }
         let Some(row) = found.first().copied() else { return Ok(Route::New) };
-        for row in self.find_under_another_number(named, fact, rules)?.into_iter().chain([row]) {
-            if !self.is_explained(row, patient, fact)? {
+        if !self.is_explained(row, patient, fact)? {
+            return Ok(Route::Waits(Waits::IdentityConflict));
+        }
+        for other in self.find_under_another_number(named, fact, rules)? {
+            if !self.belong_together(row, other)? && !self.is_explained(other, patient, fact)? {
                 return Ok(Route::Waits(Waits::IdentityConflict));
             }
         }
         Ok(Route::Known(row))
+    }
+
+    /// Whether two visits are of one patient.
+    fn belong_together(&self, a: i64, b: i64) -> Result<bool, Need> {
+        let [a, b] = [a, b].map(|row| self.visits.get(&row).ok_or(Need::Visit(row)));
+        let (a, b) = (a?, b?);
+        let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
+        let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
+        let bound = a.document.state.patient().zip(b.document.state.patient());
+        Ok(owner == other && bound.is_none_or(|(a, b)| record.are_one(a, b)))
     }
 
     /// Whether a fact may be about a visit, by the patient that it names.
@@ -349,21 +360,21 @@ impl World {
         }
         if relation.visits.is_empty() {
             for pair in &relation.accounts {
-                let mut known = Vec::new();
-                for kind in [LookUpKind::Account, LookUpKind::Visit] {
-                    known.extend(self.find_visits(kind, &pair.from, rules)?);
-                    known.extend(self.find_visits(kind, &pair.into, rules)?);
+                let mut under_account = Vec::new();
+                let mut by_number = Vec::new();
+                for id in [&pair.from, &pair.into] {
+                    under_account.extend(self.find_visits(LookUpKind::Account, id, rules)?);
+                    by_number.extend(self.find_visits(LookUpKind::Visit, id, rules)?);
                 }
-                let visits = |row: &i64| {
-                    self.visits.get(row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| *id != pair.from && *id != pair.into))
-                };
-                if pair.from != pair.into && !known.iter().any(visits) {
+                under_account.retain(|row| !by_number.contains(row));
+                if !under_account.is_empty() {
+                    rows.extend(under_account);
+                    rows.extend(by_number);
+                } else if pair.from == pair.into {
+                    rows.push(self.visit_or_new(by_number, &pair.into, patient, rules));
+                } else {
                     // The account is the visit's own number, and goes over under another one.
                     rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                } else if known.is_empty() {
-                    rows.push(self.visit_or_new(known, &pair.into, patient, rules));
-                } else {
-                    rows.extend(known);
                 }
             }
         }

@@ -25,6 +25,8 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::care::visit::CourseRules;
+use crate::care::visit::Phase;
 use crate::care::visit::Placement;
 use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
@@ -136,6 +138,8 @@ pub(crate) struct World {
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
     pub(crate) changes: Vec<RoomChange>,
+    /// Numbers that turned out to be of one visit: messages may have waited for that.
+    pub(crate) explained: Vec<LookUpHash>,
     pub(crate) room_ids: RoomIds,
     /// The trace of the message that is being taken.
     pub(crate) traceparent: Option<String>,
@@ -151,6 +155,7 @@ impl World {
             new_look_ups: Vec::new(),
             absent_look_ups: HashSet::new(),
             changes: Vec::new(),
+            explained: Vec::new(),
             room_ids,
             traceparent: None,
         }
@@ -375,19 +380,22 @@ impl World {
             RoomStatus::Merged.as_str().clone_into(&mut loser.status);
         }
         for id in ids {
-            self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, into);
+            let hash = rules.look_ups.visit(LookUpKind::Visit, &id);
+            self.lead(hash, LookUpKind::Visit, into);
+            self.explained.push(hash);
         }
         Ok(())
     }
 
     /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
-    fn shares_its_bed(&self, row: i64) -> bool {
+    fn shares_its_bed(&self, row: i64, rules: &Rules<'_>) -> bool {
+        let course_rules = CourseRules { reopen_on_admit: rules.policy.reopen_on_admit, adopt_on_update: rules.policy.adopt_on_update };
         let bed_of = |visit: &VisitEntry| {
             let stay = visit.document.state.stays().last()?;
             let patient = self.patients.get(&visit.patient)?;
             let person = patient.record.resolve(visit.document.state.patient()?).clone();
             let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
-            let is_there = ["active", "on_leave", NO_ROOM].contains(&visit.status.as_str()) && visit.document.merges.is_empty();
+            let is_there = matches!(stay.course(rules.now, &course_rules).phase, Phase::Active | Phase::OnLeave) && visit.document.merges.is_empty();
             is_there.then_some((person, place))
         };
         let Some(own) = self.visits.get(&row).and_then(bed_of) else { return false };
@@ -441,6 +449,28 @@ impl World {
         Ok(found)
     }
 
+    /// Plans the rooms of visits again, and of those beside them whose patient they may share a bed with.
+    pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
+        // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
+        for _ in 0..2 {
+            let mut beside = Vec::new();
+            for row in rows {
+                let before = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                self.replan(row, cause, rehomed, notify, rules)?;
+                let after = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                if before != after
+                    && let Some(visit) = self.visits.get(&row)
+                {
+                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| *other != row));
+                }
+            }
+            beside.sort_unstable();
+            beside.dedup();
+            rows = beside;
+        }
+        Ok(())
+    }
+
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         let merge = self.merge_of(row)?;
@@ -456,7 +486,7 @@ impl World {
         };
         let also: Vec<Stay> = merge.losers.iter().filter_map(|loser| self.visits.get(loser)?.document.state.stays().last().cloned()).collect();
         let also: Vec<&Stay> = also.iter().collect();
-        let shares_its_bed = self.shares_its_bed(row);
+        let shares_its_bed = self.shares_its_bed(row, rules);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
             return Ok(());
@@ -506,9 +536,18 @@ impl World {
                     continue;
                 }
                 (Some(target), _) => target,
-                (None, Some(before)) if before.status.is_open() => retired(before),
+                (None, Some(before)) if is_told(before.status) => retired(before),
                 (None, _) => continue,
             };
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
+                visit.is_dirty = true;
+                self.changes.push(change);
+            }
+        }
+        // A late word may show that two stays were one.
+        for slot in rooms.iter_mut().skip(n_stays) {
+            let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
+            let target = retired(before);
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
@@ -533,6 +572,11 @@ struct Publishing<'a> {
     /// Whether anybody is to be told.
     notify: bool,
     traceparent: Option<&'a str>,
+}
+
+/// Whether a room of this status stands before its users.
+const fn is_told(status: RoomStatus) -> bool {
+    status.is_open() || matches!(status, RoomStatus::Expected)
 }
 
 /// What merges make of a visit.

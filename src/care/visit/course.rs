@@ -92,7 +92,10 @@ impl Stay {
         }
         self.imply_end(&mut course, at);
         if let Some(end) = course.ended {
-            let said = self.discharged_at.standing().copied().filter(|time| *time <= at);
+            let said = self.discharged_at.standing().copied();
+            // A discharge time that has yet to pass moves the end when it does.
+            course.turns_at = said.filter(|time| *time > at);
+            let said = said.filter(|time| *time <= at);
             course.ended_at = Some(course.ended_at.unwrap_or(end.recorded).max(said.unwrap_or(Timestamp::MIN)).max(end.recorded));
         }
         course

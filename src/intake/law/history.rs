@@ -59,6 +59,7 @@ struct Visit {
     numbers: Vec<VisitId>,
     patient: usize,
     account: Option<VisitId>,
+    alternate: Option<VisitId>,
     preadmit: Option<VisitId>,
     place: BedLocation,
     admitted: Timestamp,
@@ -131,10 +132,11 @@ impl Maker {
     fn new_visit(&mut self, patient: usize) {
         let number = self.number();
         let account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let alternate = (!self.by_account && self.rng.one_in(6)).then(|| self.number());
         let preadmit = (!self.by_account && self.rng.one_in(4)).then(|| self.number());
         let unit = *self.rng.pick(&UNITS);
         let admitted = self.now();
-        self.visits.push(Visit { numbers: vec![number], patient, account, preadmit, place: bed(unit, "1"), admitted, done: Vec::new() });
+        self.visits.push(Visit { numbers: vec![number], patient, account, alternate, preadmit, place: bed(unit, "1"), admitted, done: Vec::new() });
     }
 
     fn place(&mut self) -> BedLocation {
@@ -254,9 +256,18 @@ impl Maker {
             from: FieldRef::new("PV1-19"),
             is_account: self.by_account,
             account: visit.account.clone().filter(|_| self.rng.one_in(2)),
-            alternate: None,
+            alternate: visit.alternate.clone().filter(|_| self.rng.one_in(3)),
             preadmit: visit.preadmit.clone().filter(|_| matches!(act, Act::Open) || self.rng.one_in(4)),
         });
+        // A message may name the stay by another of its numbers alone.
+        if let Some(named) = &mut fact.visit {
+            let visit = &self.visits[at];
+            if let Some(account) = visit.account.clone().filter(|_| self.rng.one_in(5)) {
+                *named = VisitRef { id: account, from: FieldRef::new("PID-18"), is_account: true, account: None, alternate: None, preadmit: None };
+            } else if let Some(alternate) = visit.alternate.clone().filter(|_| self.rng.one_in(5)) {
+                *named = VisitRef { id: alternate, from: FieldRef::new("PV1-50"), account: None, alternate: None, preadmit: None, is_account: false };
+            }
+        }
         if self.movements {
             let ids = vec![format!("M{}", self.n_facts)];
             fact.movement = Some(Movement { ids, begins_at: None, historic: self.rng.one_in(12) });
@@ -413,6 +424,7 @@ impl Maker {
             if let Some(visit) = &mut fact.visit {
                 visit.id = preadmit;
                 visit.preadmit = None;
+                visit.is_account = false;
             }
         }
         fact.stay.class = FieldUpdate::Set(PatientClass::from("I"));

@@ -16,6 +16,7 @@ use crate::care::identity::PatientRecord;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
 use crate::care::roster::Roster;
+use crate::directory::said::Said;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
@@ -24,7 +25,9 @@ use crate::intake::RawMessage;
 use crate::intake::batch::Work;
 use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_all;
+use crate::intake::batch::waits_for;
 use crate::intake::look_ups::LookUps;
+use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
 use crate::intake::world::RoomIds;
@@ -66,7 +69,7 @@ pub(super) struct Shelf {
     visits: BTreeMap<i64, Shelved>,
     facts: BTreeMap<i64, Vec<(FactHash, Document)>>,
     look_ups: BTreeMap<LookUpHash, BTreeMap<i64, LookUpKind>>,
-    waiting: Vec<Arc<Incoming>>,
+    waiting: Vec<(Arc<Incoming>, Vec<LookUpHash>)>,
     pub(super) n_changes: usize,
     pub(super) cost: Cost,
 }
@@ -102,6 +105,7 @@ impl Shelf {
                 trigger: facts.first().map(|fact| fact.trigger),
                 facts,
                 dedupe: None,
+                directory: None,
                 decided: None,
                 notices: Vec::new(),
                 raw: RawMessage(bytes::Bytes::new()),
@@ -113,10 +117,10 @@ impl Shelf {
         while !work.messages.is_empty() {
             let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
             let waiting = std::mem::take(&mut self.waiting);
-            let names = |message: &Incoming| waits_for(message).iter().any(|hash| explained.contains(hash));
-            let (retried, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|message| names(message));
+            let (retried, waiting): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, hashes)| hashes.iter().any(|hash| explained.contains(hash)));
             self.waiting = waiting;
-            work = Work { messages: retried, visits: Vec::new() };
+            work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), visits: Vec::new() };
         }
     }
 
@@ -168,11 +172,12 @@ impl Shelf {
             let policy = Arc::clone(&self.policy);
             let roster = Arc::clone(&self.roster);
             let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups };
-            let is_new = match take_all(&mut world, work, &HashMap::new(), &rules) {
+            let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::new(), &rules) {
                 Ok(done) => {
                     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
                         if verdict.disposition == Disposition::Quarantined {
-                            self.waiting.push(Arc::clone(message));
+                            let (patient, visit) = waits_for(message, verdict, &look_ups);
+                            self.waiting.push((Arc::clone(message), patient.into_iter().chain(visit).collect()));
                         }
                     }
                     self.keep(world);
@@ -274,11 +279,4 @@ impl Shelf {
             self.n_rooms = n;
         }
     }
-}
-
-/// The hashes under which a message waits, as its row in quarantine would have them.
-fn waits_for(message: &Incoming) -> Vec<LookUpHash> {
-    let Some(first) = message.facts.first() else { return Vec::new() };
-    let visit = first.visit.as_ref().map(|visit| LookUps::InMemory.visit(LookUpKind::Visit, &visit.id));
-    std::iter::once(LookUps::InMemory.patient(&first.patient)).chain(visit).collect()
 }
