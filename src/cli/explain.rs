@@ -99,7 +99,7 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else {
-        let report = Report { console, policy: &policy };
+        let report = Report { console, policy: &policy, at };
         for (message, rehearsed, led) in &explained {
             let led = events.get(led.clone()).unwrap_or_default();
             let led: Vec<Led> = led.iter().map(|event| Ok((event.event_type, names.in_body(&event.body)?))).collect::<anyhow::Result<_>>()?;
