@@ -35,6 +35,7 @@ use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::pulse::Pulse;
 use crate::mllp;
 use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
@@ -59,6 +60,10 @@ const INTAKE_GRACE: Duration = Duration::from_secs(8);
 const LAST_GRACE: Duration = Duration::from_secs(8);
 /// How often gauges are read from the store.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
+/// Every how many of these rooms are counted, and quiet feeds told of.
+const ROOMS_EVERY: u32 = 12;
+/// The statuses of rooms that are not over.
+const OPEN_STATUSES: &[&str] = &["expected", "active", "on_leave", "grace", "held"];
 /// When an unpublished event is old enough to be a reason not to be ready.
 const OUTBOX_TOO_OLD: Duration = Duration::from_mins(5);
 
@@ -168,6 +173,7 @@ impl Daemon {
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
         let mut all_stats = Vec::new();
+        let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
         for (config, feed) in config.feeds.iter().zip(&feeds) {
             let (listener, address) = bind(config.listen, &format!("feeds.{}.listen", config.name)).await?;
@@ -176,13 +182,16 @@ impl Daemon {
             options.session.max_frame_bytes = config.max_frame_bytes;
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
-            let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
-            listeners.spawn(mllp::listener::serve(listener, options, Arc::new(answerer), stop_listening.clone(), listeners.clone()));
+            let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
+            pulses.push((config.name.clone(), answerer.pulse()));
+            listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
         let oldest = Arc::new(AtomicI64::new(0));
-        workers.spawn(gauges(store.clone(), all_stats, Arc::clone(&oldest), Arc::clone(&clock), stop_working.clone()));
+        watch_feeds(&readiness, pulses.clone(), &clock);
+        let watched = Watched { listeners: all_stats, pulses, oldest_seconds: Arc::clone(&oldest) };
+        workers.spawn(gauges(store.clone(), watched, Arc::clone(&clock), stop_working.clone()));
         watch_outbox(&readiness, oldest);
         started.store(true, Ordering::SeqCst);
         tracing::info!(admin = %admin_address, "wardroom is ready");
@@ -317,16 +326,49 @@ async fn replan_on_change(policy: String, directory: Arc<Directory>, store: Stor
     }
 }
 
+/// A feed that has gone quiet is a reason to look, for whoever asks.
+fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, clock: &Arc<SystemClock>) {
+    let clock = Arc::clone(clock);
+    readiness.register(move || {
+        let quiet = pulses.iter().filter_map(|(feed, pulse)| Some((feed, pulse.quiet(clock.now())?)));
+        let reason = |(feed, quiet): (&FeedName, Duration)| {
+            let what = format!("feed {feed} has said nothing for {} minutes, much longer than usual", quiet.as_secs() / 60);
+            Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
+        };
+        quiet.map(reason).collect()
+    });
+}
+
+/// What is read into gauges.
+struct Watched {
+    listeners: Vec<(FeedName, Arc<ListenerStats>)>,
+    pulses: Vec<(FeedName, Arc<Pulse>)>,
+    oldest_seconds: Arc<AtomicI64>,
+}
+
 /// Reads what the store and the listeners know into gauges.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
-async fn gauges(
-    store: Store,
-    listeners: Vec<(FeedName, Arc<ListenerStats>)>,
-    oldest_seconds: Arc<AtomicI64>,
-    clock: Arc<SystemClock>,
-    stop: CancellationToken,
-) {
+async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: CancellationToken) {
+    let Watched { listeners, pulses, oldest_seconds } = watched;
+    let mut turn: u32 = 0;
     loop {
+        if turn.is_multiple_of(ROOMS_EVERY)
+            && let Ok(counts) = store.open_visits_by_status().await
+        {
+            for status in OPEN_STATUSES {
+                let count = counts.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
+                metrics::gauge!("wardroom_rooms", "status" => *status).set(count as f64);
+            }
+        }
+        turn = turn.wrapping_add(1);
+        for (feed, pulse) in &pulses {
+            let Some(idle) = pulse.idle(clock.now()) else { continue };
+            metrics::gauge!("wardroom_feed_idle_seconds", "feed" => feed.as_str().to_owned()).set(idle.as_secs_f64());
+            metrics::gauge!("wardroom_feed_clock_skew_seconds", "feed" => feed.as_str().to_owned()).set(pulse.skew_seconds());
+            if let Some(quiet) = pulse.quiet(clock.now()).filter(|_| turn.is_multiple_of(ROOMS_EVERY)) {
+                tracing::warn!(%feed, seconds = quiet.as_secs(), "this feed has gone quiet; ask the interface team whether its sender runs");
+            }
+        }
         if let Ok(depth) = store.outbox_depth().await {
             let age = depth.oldest.map_or(Duration::ZERO, |oldest| clock.now().since(oldest));
             oldest_seconds.store(i64::try_from(age.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);

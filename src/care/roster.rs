@@ -164,6 +164,11 @@ impl Roster {
         self.services.get(service)
     }
 
+    /// What the roster says of a user.
+    pub fn staff_member(&self, user: &UserId) -> Option<&StaffMember> {
+        self.staff.get(user)
+    }
+
     /// Whether somebody may be in rooms: everybody the roster does not know to be inactive.
     pub fn may_join(&self, user: &UserId) -> bool {
         self.staff.get(user).is_none_or(|member| member.active)

@@ -180,9 +180,6 @@ pub struct Stay {
     pub(crate) expected_at: Option<Register<Timestamp>>,
     /// The newest fact of the stay.
     pub(crate) newest: Stamp,
-    /// Whether the newest fact belongs to an initial load.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) load: bool,
 }
 
 /// A visit: its numbers, whose it is, and its stays.
@@ -381,7 +378,6 @@ impl Stay {
 
     fn apply(&mut self, fact: &Fact) {
         self.newest = self.newest.max(fact.stamp);
-        self.load = fact.load;
         self.signals.say(&fact.stay.signals, fact.stamp);
         match fact.act {
             Act::CancelOpen

@@ -286,6 +286,7 @@ pub(crate) fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<Look
         }
         done.verdicts.push(verdict);
     }
+    world.traceparent = None;
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
         world.replan_all(vec![row], cause, false, true, rules)?;
@@ -307,6 +308,7 @@ pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<
         }
     }
     let mut verdict = Verdict::noop("history");
+    world.traceparent.clone_from(&message.traceparent);
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;

@@ -7,9 +7,11 @@ pub mod answer;
 pub mod batch;
 pub mod daemon;
 pub(crate) mod look_ups;
+pub mod pulse;
 pub mod read;
 pub mod rehearsal;
 pub(crate) mod route;
+mod trace;
 pub(crate) mod world;
 
 #[cfg(test)]
@@ -47,6 +49,8 @@ pub struct Incoming {
     pub notices: Vec<Notice>,
     /// The bytes as they came.
     pub(crate) raw: RawMessage,
+    /// The trace it belongs to.
+    pub(crate) traceparent: Option<String>,
     /// Whether it comes from quarantine, and is in the journal already.
     pub(crate) is_retry: bool,
 }

@@ -73,7 +73,7 @@ pub struct Arrived {
 
 /// Reads a message. Never fails: what cannot be read is refused, and a fault of ours makes the message wait instead of taking anything else down.
 pub(crate) fn read(raw: Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
-    catch_unwind(AssertUnwindSafe(|| read_guarded(raw.clone(), profile, arrived, look_ups))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| read_guarded(&raw, profile, arrived, look_ups))).unwrap_or_else(|_| {
         let header = AckHeader::recover(&raw);
         let mut message = blank(raw, profile, arrived, header, "");
         message.incoming.decided = Some(Verdict::quarantined("internal_fault"));
@@ -93,6 +93,7 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
             decided: None,
             notices: Vec::new(),
             raw: RawMessage(raw),
+            traceparent: None,
             is_retry: arrived.is_retry,
         },
         is_ack: header.is_ack(),
@@ -104,9 +105,9 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
     }
 }
 
-fn read_guarded(raw: Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
-    let header = AckHeader::recover(&raw);
-    let decoded = charset::decode(&raw, profile.charset.as_deref());
+fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
+    let header = AckHeader::recover(raw);
+    let decoded = charset::decode(raw, profile.charset.as_deref());
     let Ok(message) = Message::of(&decoded) else {
         let mut read = blank(raw.clone(), profile, arrived, header, decoded.charset);
         refuse(&mut read, Outcome::Reject, 100, None, "not_hl7");

@@ -128,7 +128,7 @@ impl Rehearsal {
         let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
         let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
         let made = read.incoming.facts.iter().map(|fact| fact.stamp.sent.max(fact.stamp.recorded)).max();
-        made.or(read.reading.map(|reading| reading.recorded_at)).filter(|at| *at < Timestamp::MAX)
+        made.or_else(|| read.reading.map(|reading| reading.recorded_at)).filter(|at| *at < Timestamp::MAX)
     }
 
     /// Moves the clock, waking every visit at its own time on the way. Never back.
@@ -211,7 +211,7 @@ impl Rehearsal {
             let waiting = std::mem::take(&mut self.quarantined);
             let mut next = Vec::new();
             for (message, bytes) in waiting {
-                let named = self.names(&message);
+                let named = names(&message);
                 let retried = named.iter().any(|hash| explained.contains(hash)).then(|| self.take_one(&message, &mut next));
                 if retried.is_none_or(|verdict| verdict.disposition == Disposition::Quarantined) {
                     self.quarantined.push((message, bytes));
@@ -222,14 +222,6 @@ impl Rehearsal {
         verdict
     }
 
-    fn names(&self, message: &ReadMessage) -> Vec<LookUpHash> {
-        let mut named = std::collections::HashSet::new();
-        for fact in &message.incoming.facts {
-            name_look_ups(fact, &LookUps::InMemory, &mut named);
-        }
-        named.into_iter().collect()
-    }
-
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
         let Self { world, policy, roster, ids, now, .. } = self;
         let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
@@ -238,4 +230,13 @@ impl Rehearsal {
             Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
         }
     }
+}
+
+/// Everything a message names that it may wait for.
+fn names(message: &ReadMessage) -> Vec<LookUpHash> {
+    let mut named = std::collections::HashSet::new();
+    for fact in &message.incoming.facts {
+        name_look_ups(fact, &LookUps::InMemory, &mut named);
+    }
+    named.into_iter().collect()
 }

@@ -22,6 +22,9 @@ use crate::store::sealing::LookUpKind;
 /// How long an ended visit is looked for when a cancelled discharge names none.
 const RECENTLY_ENDED: std::time::Duration = std::time::Duration::from_hours(24);
 
+/// A fact that is older than this when it arrives is catching up.
+const CATCH_UP: std::time::Duration = std::time::Duration::from_mins(15);
+
 /// Why a fact waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Waits {
@@ -65,13 +68,13 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        let notify = !fact.load;
+        // What comes late is told for the record, and nobody is disturbed by it.
+        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
-            Route::None => None,
             Route::Known(row) => Some(row),
-            Route::New => None,
+            Route::None | Route::New => None,
         };
         let mut patient = self.patient(&fact.patient, rules)?;
         if let Some(relation) = &fact.relation {

@@ -141,6 +141,8 @@ pub(crate) struct World {
     /// Numbers that turned out to be of one visit: messages may have waited for that.
     pub(crate) explained: Vec<LookUpHash>,
     pub(crate) room_ids: RoomIds,
+    /// The trace of the message that is being taken.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl World {
@@ -155,6 +157,7 @@ impl World {
             changes: Vec::new(),
             explained: Vec::new(),
             room_ids,
+            traceparent: None,
         }
     }
 
@@ -362,7 +365,13 @@ impl World {
         for slot in &mut rooms {
             if let (Some(published), Some(survivor)) = (&slot.published, survivor) {
                 let state = RoomState { merged_into: Some(survivor), ..RoomState { status: RoomStatus::Merged, ..retired(&published.state) } };
-                let changed = publish(slot, state, false, patient, cause, false, rules);
+                let changed = publish(
+                    slot,
+                    state,
+                    patient,
+                    &Publishing { cause, rehomed: false, notify: false, traceparent: self.traceparent.as_deref() },
+                    rules,
+                );
                 self.changes.extend(changed);
             }
         }
@@ -489,6 +498,7 @@ impl World {
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
+        let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
@@ -529,7 +539,7 @@ impl World {
                 (None, Some(before)) if is_told(before.status) => retired(before),
                 (None, _) => continue,
             };
-            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
@@ -538,7 +548,7 @@ impl World {
         for slot in rooms.iter_mut().skip(n_stays) {
             let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
             let target = retired(before);
-            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
@@ -559,6 +569,16 @@ const fn is_told(status: RoomStatus) -> bool {
     status.is_open() || matches!(status, RoomStatus::Expected)
 }
 
+/// What an event tells besides the room.
+struct Publishing<'a> {
+    cause: &'a Cause,
+    /// Whether an explicit move brought the room to another patient.
+    rehomed: bool,
+    /// Whether anybody is to be told.
+    notify: bool,
+    traceparent: Option<&'a str>,
+}
+
 /// What merges make of a visit.
 #[derive(Debug, Default)]
 struct Merge {
@@ -570,20 +590,9 @@ struct Merge {
     number: Option<VisitId>,
 }
 
-fn stay_is_load(cause: &Cause) -> bool {
-    cause.kind == CauseKind::Load
-}
-
 /// Compares a room with its target and, where they differ, makes the next version and its event.
-fn publish(
-    slot: &mut RoomSlot,
-    target: RoomState,
-    rehomed: bool,
-    patient: i64,
-    cause: &Cause,
-    notify: bool,
-    rules: &Rules<'_>,
-) -> Option<RoomChange> {
+fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Publishing<'_>, rules: &Rules<'_>) -> Option<RoomChange> {
+    let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
     let is_load = cause.kind == CauseKind::Load && before.is_none();
@@ -591,7 +600,7 @@ fn publish(
     let room =
         CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent: None };
+    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
     slot.published = Some(room.clone());
     Some(RoomChange { patient, event, cause: cause.clone(), room })

@@ -21,7 +21,7 @@ mod form;
 pub mod schema;
 mod backlog;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod stored;
 pub mod relay;
 pub mod status;

@@ -105,6 +105,14 @@ impl Store {
         self.visit_page(sql::OPEN_VISITS, after, limit).await
     }
 
+    /// How many open visits there are of each status.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open_visits_by_status(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(on_backend!(self.backend, backend => sqlx::query_as(sql::OPEN_BY_STATUS).fetch_all(&backend.readers).await?))
+    }
+
     /// The next visits that have a room, open or not, after this row id.
     ///
     /// # Errors

@@ -52,6 +52,7 @@ pub(super) const CHAIN_ENDS: &str = "SELECT key, value FROM meta WHERE key LIKE 
 pub(super) const DUE_WAKES: &str = "SELECT id, patient_id FROM visits WHERE wake_at_us <= $1 ORDER BY wake_at_us LIMIT $2";
 pub(super) const NEXT_WAKE: &str = "SELECT MIN(wake_at_us) FROM visits WHERE wake_at_us IS NOT NULL";
 pub(super) const OPEN_VISITS: &str = "SELECT id FROM visits WHERE is_open AND id > $1 ORDER BY id LIMIT $2";
+pub(super) const OPEN_BY_STATUS: &str = "SELECT status, COUNT(*) FROM visits WHERE is_open GROUP BY status";
 pub(super) const ROOMS: &str = "SELECT id FROM visits WHERE room_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
 pub(super) const ROOM: &str = "SELECT id FROM visits WHERE room_id = $1";
 

@@ -1,8 +1,12 @@
 //! The integration tests, in one binary so that they are linked once.
 
+mod answers;
 mod broker;
 mod config;
 mod journeys;
+mod crash;
+mod delivery;
+mod lifecycle;
 mod schemas;
 mod support;
 mod tidy;

@@ -20,12 +20,12 @@ const VOCABULARY: &[&str] = &["phi", "ids", "time"];
 /// Who may import whom, beside the vocabulary and itself. A module that is not in the list may import nothing else.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("mllp", &[]),
-    ("hl7", &["care::notice", "care::fact::FieldRef"]),
+    ("hl7", &["care::notice", "care::fact::FieldRef", "care::fact::FieldUpdate"]),
     ("adt", &["hl7", "care"]),
     ("care", &[]),
     ("directory", &["care", "hl7", "adt"]),
     ("store", &[]),
-    ("store::form", &["care::fact", "care::visit", "care::room"]),
+    ("store::form", &["care::fact", "care::identity", "care::visit", "care::room"]),
     ("outbox", &["store", "care"]),
     ("audit", &["store", "care"]),
     ("wake", &["intake", "store", "care", "directory"]),

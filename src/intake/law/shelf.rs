@@ -106,6 +106,7 @@ impl Shelf {
                 decided: None,
                 notices: Vec::new(),
                 raw: RawMessage(bytes::Bytes::new()),
+                traceparent: None,
                 is_retry: false,
             })
         });
