@@ -36,6 +36,7 @@ use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
 use crate::intake::pulse::Pulse;
+use crate::intake::staff;
 use crate::mllp;
 use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
@@ -138,12 +139,14 @@ impl Daemon {
             let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
             NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
         })?;
-        let (directory, bad_lines) = Directory::open(setting.sources()).map_err(NotStarted::usage)?;
+        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
+        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
         for line in bad_lines {
             tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
         }
         let directory = Arc::new(directory);
-        workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, stop_working.clone()));
+        workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
+        workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
         let outbox = Arc::new(Notify::new());
         let status = Arc::new(RelayStatus::default());
@@ -158,7 +161,7 @@ impl Daemon {
             ids: Arc::clone(&ids),
             clock: Arc::clone(&clock),
             policy: setting.policy(),
-            directory: directory.subscribe(),
+            directory: Arc::clone(&directory),
             feeds: feeds.iter().map(|feed| (feed.profile.name.clone(), Arc::clone(feed))).collect::<HashMap<FeedName, _>>(),
             outbox: Arc::clone(&outbox),
             wake: Arc::clone(&wake_at),

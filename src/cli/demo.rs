@@ -83,7 +83,7 @@ pub async fn run(args: &DemoArgs, console: &Console) -> anyhow::Result<ExitCode>
         Err(not_started) => return console.fail(not_started.code, &not_started.error),
     };
     let played = tokio::select! {
-        played = Box::pin(play(args, &folder, &mut stage, console)) => played.map(|()| ExitCode::SUCCESS),
+        played = Box::pin(play(args, &folder, &mut stage, *console)) => played.map(|()| ExitCode::SUCCESS),
         _ = interrupt.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ = terminate.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
     };
@@ -99,7 +99,7 @@ pub async fn run(args: &DemoArgs, console: &Console) -> anyhow::Result<ExitCode>
     }
 }
 
-async fn play(args: &DemoArgs, folder: &Folder, stage: &mut Stage, console: &Console) -> anyhow::Result<()> {
+async fn play(args: &DemoArgs, folder: &Folder, stage: &mut Stage, console: Console) -> anyhow::Result<()> {
     if !console.json {
         console.line(&format!("{}: a day on two wards", console.bold("wardroom demo")))?;
         console.line(&format!(
@@ -143,12 +143,7 @@ async fn play(args: &DemoArgs, folder: &Folder, stage: &mut Stage, console: &Con
         told.push(one);
     }
     let rooms: Vec<Value> = rooms::all(&stage.daemon.store).await?.iter().map(rooms::StoredRoom::json).collect::<Result<_, _>>()?;
-    if console.json {
-        console.line(&document(folder, &told, &rooms)?)?
-    } else {
-        close(folder, &told, &rooms, console)?
-    }
-    Ok(())
+    if console.json { Ok(console.line(&document(folder, &told, &rooms)?)?) } else { close(folder, &told, &rooms, console) }
 }
 
 /// When the scene's message was recorded: now, or halfway through what was sent of its visit.
@@ -163,7 +158,7 @@ fn acknowledgement(answer: &[u8]) -> String {
     segment.iter().take_while(|byte| byte.is_ascii_alphabetic()).map(|byte| char::from(*byte)).collect()
 }
 
-fn show(number: usize, told: &Told, console: &Console) -> io::Result<()> {
+fn show(number: usize, told: &Told, console: Console) -> io::Result<()> {
     console.line("")?;
     console.line(&format!(
         "{number:>2}  {}  {}  {}",
@@ -173,7 +168,7 @@ fn show(number: usize, told: &Told, console: &Console) -> io::Result<()> {
     ))?;
     for event in &told.events {
         let event_type = EventType::parse(text(event, "/type")).unwrap_or(EventType::Updated);
-        for line in story::line(console, event_type, event).lines() {
+        for line in story::line(&console, event_type, event).lines() {
             console.line(&format!("      {line}"))?;
         }
     }
@@ -190,7 +185,7 @@ fn milliseconds(span: Duration) -> String {
 }
 
 /// The rooms, what will happen to them by itself, where the events are, and what to do next.
-fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: &Console) -> anyhow::Result<()> {
+fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: Console) -> anyhow::Result<()> {
     let zone = TimeZone::system();
     let now = SystemClock.now().to_string();
     console.line("")?;
@@ -214,46 +209,46 @@ fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: &Console) -> 
     }
     console.line("")?;
     console.line(&console.bold("What will happen by itself"))?;
-    for room in rooms {
-        let closes_at = text(room, "/closes_at");
-        if !closes_at.is_empty() {
-            console.line(&format!("  {}  {} closes", story::moment(closes_at, &now, &zone), text(room, "/name")))?;
-        }
-        for (until, users) in story::ending(story::list(room, "/members")).into_iter().filter(|_| closes_at.is_empty()) {
-            let who = users.join(" and ");
-            console.line(&format!("  {}  {who} leave {}: the handover is over", story::moment(until, &now, &zone), text(room, "/name")))?;
-        }
+    for (at, what) in by_itself(rooms) {
+        console.line(&format!("  {}  {what}", story::moment(&at, &now, &zone)))?;
     }
     let n_events: usize = told.iter().map(|told| told.events.len()).sum();
     console.line("")?;
     console.line(&format!("{} messages in, {n_events} events out:", told.len()))?;
-    match folder.kept() {
-        Some(path) => {
-            console.line(&format!("  {}", folder.events().display()))?;
-            next(
-                console,
-                &[
-                    (format!("wardroom rooms list --config {}/wardroom.toml", path.display()), "the rooms, as the store has them"),
-                    (format!("wardroom explain --config {0}/wardroom.toml {0}/messages", path.display()), "what each message says and does"),
-                    (format!("wardroom serve --config {}/wardroom.toml", path.display()), "the daemon, on these rooms"),
-                ],
-            )
-        }
-        None => {
-            console.line(&format!("  {} (gone when the demo ends; --keep DIR keeps it)", folder.events().display()))?;
-            next(
-                console,
-                &[
-                    ("wardroom demo --fast --keep demo".to_owned(), "the same again, and everything stays in ./demo"),
-                    ("wardroom rooms list --config demo/wardroom.toml".to_owned(), "the rooms it leaves"),
-                    ("wardroom explain demo/messages --config demo/wardroom.toml".to_owned(), "what each message says and does"),
-                ],
-            )
-        }
-    }
+    let kept = folder.kept().is_some();
+    console.line(&format!("  {}{}", folder.events().display(), if kept { "" } else { "  (gone when the demo ends; --keep DIR keeps it)" }))?;
+    let program = std::env::args().next().unwrap_or_else(|| "wardroom".to_owned());
+    let home = folder.kept().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
+    let again = (format!("{program} demo --fast --keep {home}"), "the same again, and everything stays in ./demo");
+    let serve = (format!("{program} serve --config {home}/wardroom.toml"), "the daemon, on these rooms");
+    let list = (
+        format!("{program} rooms list --config {home}/wardroom.toml"),
+        if kept { "the rooms, beside a daemon or without" } else { "the rooms it leaves" },
+    );
+    let explain = (format!("{program} explain {home}/messages --config {home}/wardroom.toml"), "what each message says and does");
+    next(console, &if kept { [list, explain, serve] } else { [again, list, explain] })?;
+    Ok(())
 }
 
-fn next(console: &Console, commands: &[(String, &str)]) -> anyhow::Result<()> {
+/// What will happen to the rooms without another message, and when, the first first.
+fn by_itself(rooms: &[Value]) -> Vec<(String, String)> {
+    let mut coming = Vec::new();
+    for room in rooms {
+        let (name, closes_at) = (text(room, "/name"), text(room, "/closes_at"));
+        if !closes_at.is_empty() {
+            coming.push((closes_at.to_owned(), format!("{name} closes: the grace after the discharge is over")));
+            continue;
+        }
+        for (until, users) in story::ending(story::list(room, "/members")) {
+            let verb = if users.len() == 1 { "leaves" } else { "leave" };
+            coming.push((until.to_owned(), format!("{} {verb} {name}: the handover after the transfer is over", users.join(", "))));
+        }
+    }
+    coming.sort();
+    coming
+}
+
+fn next(console: Console, commands: &[(String, &str)]) -> io::Result<()> {
     console.line("")?;
     console.line(&console.bold("Next"))?;
     let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);

@@ -54,12 +54,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Look at the rooms, beside a running daemon
+    Rooms(rooms::RoomsArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
     Bench(bench::BenchArgs),
-    /// Look at the rooms, beside a running daemon
-    Rooms(rooms::RoomsArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),
 }

@@ -77,9 +77,13 @@ pub(crate) struct StoredRoom {
 }
 
 impl StoredRoom {
-    /// As it is published.
+    /// As it is published, but for whether people were told: that belongs to an event.
     pub(crate) fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_slice(&room_json(&self.room)).context("a room is not JSON")
+        let mut room: Value = serde_json::from_slice(&room_json(&self.room)).context("a room is not JSON")?;
+        if let Some(fields) = room.as_object_mut() {
+            fields.remove("notify");
+        }
+        Ok(room)
     }
 }
 
@@ -122,7 +126,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
             return console.fail(64, &anyhow::anyhow!("`{given}` may be any of these rooms\n  {ids}"));
         }
     };
-    viewing::record(store, command, std::slice::from_ref(&room)).await?;
+    viewing::record(store, command, vec![room.room.id]).await?;
     match &args.command {
         RoomsCommand::List(_) => {}
         RoomsCommand::Show(_) => show::run(&room, console)?,

@@ -8,6 +8,9 @@ use serde_json::Value;
 use crate::care::change::EventType;
 use crate::cli::console::Console;
 
+/// Times less than this apart are told apart by the clock alone.
+const NEAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(12);
+
 /// One event: a line that says what happened to which room, and below it a line for each thing that changed.
 pub(crate) fn line(console: &Console, event_type: EventType, body: &Value) -> String {
     let mut lines = vec![head(console, event_type, body)];
@@ -35,12 +38,14 @@ fn details(console: &Console, body: &Value, zone: &TimeZone) -> Vec<String> {
     let mut lines = Vec::new();
     let changes: Vec<&Value> = body.pointer("/data/changes").and_then(Value::as_array).into_iter().flatten().collect();
     let is_new = body.pointer("/data/version").and_then(Value::as_u64) == Some(1);
+    let restricts = changes.iter().any(|change| text(change, "/kind") == "confidentiality");
     for change in &changes {
         match text(change, "/kind") {
             "status" if !is_new => lines.push(format!("was {}, is {}", text(change, "/from"), text(change, "/to"))),
             "location" if !is_new => lines.push(format!("place  {} → {}", place(change.pointer("/from")), place(change.pointer("/to")))),
             "confidentiality" if !is_new => lines.push(level(text(change, "/to")).to_owned()),
-            "patient" if !is_new => lines.push(format!("patient is now {}", identity(body))),
+            // A restriction shows the patient otherwise; that is said already.
+            "patient" if !is_new && !restricts => lines.push(format!("patient is now {}", identity(body))),
             "class" if !is_new => lines.push(format!("class  {} → {}", or_dash(text(change, "/from")), or_dash(text(change, "/to")))),
             "merged" => lines.push(format!("merged into room {}", text(body, "/data/room/merged_into"))),
             "rehomed" => lines.push(format!("the room is another patient's now: {}", identity(body))),
@@ -105,12 +110,11 @@ pub(crate) fn ending<'a>(members: impl Iterator<Item = &'a Value>) -> Vec<(&'a s
     groups
 }
 
-/// `15:04`, or with the date when it is not the day of `of`.
+/// `15:04`, or with the date when it is not near `of`.
 pub(crate) fn moment(at: &str, of: &str, zone: &TimeZone) -> String {
     let Ok(at) = at.parse::<jiff::Timestamp>() else { return at.to_owned() };
-    let at = at.to_zoned(zone.clone());
-    let same_day = of.parse::<jiff::Timestamp>().is_ok_and(|of| of.to_zoned(zone.clone()).date() == at.date());
-    at.strftime(if same_day { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
+    let is_near = of.parse::<jiff::Timestamp>().is_ok_and(|of| at.duration_since(of).abs() < NEAR);
+    at.to_zoned(zone.clone()).strftime(if is_near { "%H:%M" } else { "%Y-%m-%d %H:%M" }).to_string()
 }
 
 /// `4N 12-A`

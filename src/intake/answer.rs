@@ -14,13 +14,16 @@ use tracing::Instrument as _;
 
 use crate::adt::profile::Profile;
 use crate::hl7::ack;
+use crate::hl7::ack::AckCode;
 use crate::hl7::ack::AckHeader;
 use crate::hl7::ack::AckMode;
 use crate::hl7::ack::ErrDetail;
 use crate::hl7::ack::Outcome;
 use crate::hl7::ack::Severity;
+use crate::hl7::ack::master_file::MasterFile;
 use crate::hl7::batch;
 use crate::ids::IdSource;
+use crate::intake::Verdict;
 use crate::intake::daemon::Intake;
 use crate::intake::look_ups::LookUps;
 use crate::intake::pulse::Pulse;
@@ -32,6 +35,7 @@ use crate::mllp::codec::Frame;
 use crate::mllp::session::Answer;
 use crate::mllp::session::Answerer;
 use crate::mllp::session::PeerInfo;
+use crate::store::rows::Disposition;
 use crate::time::Clock;
 use crate::time::Timestamp;
 
@@ -159,11 +163,12 @@ impl<C: Clock> FeedAnswerer<C> {
         let kept = async {
             let mut receipts = Vec::with_capacity(read_messages.len());
             for read in read_messages {
-                answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, id: read.incoming.journal.to_string() });
+                let id = read.incoming.journal.to_string();
+                answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, master_file: read.master_file, id });
                 receipts.push(self.intake.submit(read.incoming).await?);
             }
-            for receipt in receipts {
-                receipt.await.ok()?;
+            for (receipt, answer) in receipts.into_iter().zip(&mut answers) {
+                answer.hear(&receipt.await.ok()?);
             }
             Some(())
         };
@@ -186,7 +191,7 @@ impl<C: Clock> FeedAnswerer<C> {
         for answer in answers {
             if let Some(code) = ack::answers(&answer.header, self.feed.ack_mode, answer.outcome) {
                 metrics::counter!("wardroom_acks_total", "code" => code.as_str()).increment(1);
-                payloads.push(ack::build(&answer.header, code, answer.error.as_ref(), now, &answer.id));
+                payloads.push(answer.build(code, now));
             }
         }
         let together = wrapper.is_some() || (answers.len() > 1 && !self.feed.answers_each);
@@ -202,11 +207,31 @@ impl<C: Clock> FeedAnswerer<C> {
 }
 
 /// What one answer is made from, once its message is kept.
-struct Answering {
-    header: AckHeader,
-    outcome: Outcome,
-    error: Option<ErrDetail>,
-    id: String,
+pub(crate) struct Answering {
+    pub(crate) header: AckHeader,
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<ErrDetail>,
+    pub(crate) master_file: Option<MasterFile>,
+    pub(crate) id: String,
+}
+
+impl Answering {
+    /// What became of the message: records of one that waits were not taken.
+    pub(crate) fn hear(&mut self, verdict: &Verdict) {
+        if verdict.disposition == Disposition::Quarantined {
+            self.master_file.iter_mut().for_each(MasterFile::refuse_all);
+        }
+    }
+
+    /// The application answer to a master file is an MFK; every other is an ACK.
+    pub(crate) fn build(&self, code: AckCode, now: Timestamp) -> Bytes {
+        match (&self.master_file, code) {
+            (Some(file), AckCode::AA | AckCode::AE | AckCode::AR) => {
+                ack::master_file::build(&self.header, file, code, self.error.as_ref(), now, &self.id)
+            }
+            (_, _) => ack::build(&self.header, code, self.error.as_ref(), now, &self.id),
+        }
+    }
 }
 
 impl<C: Clock> Answerer for FeedAnswerer<C> {

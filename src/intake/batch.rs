@@ -17,13 +17,16 @@ use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
 use crate::care::notice::Notice;
 use crate::care::policy::Policy;
-use crate::care::roster::Roster;
+use crate::directory::Snapshot;
+use crate::directory::said::Said;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
 use crate::intake::route::Taken;
+use crate::intake::staff;
+use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
 use crate::intake::world::RoomChange;
@@ -97,6 +100,8 @@ pub(crate) struct Done {
     pub(crate) n_events: usize,
     /// The earliest instant at which a visit of this batch must be planned again.
     pub(crate) wake_at: Option<Timestamp>,
+    /// What messages have said of staff and units, where the batch changed it.
+    pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
 }
@@ -108,8 +113,14 @@ pub(crate) struct BatchContext<'a> {
     pub(crate) ids: &'a IdSource,
     pub(crate) look_ups: &'a LookUps,
     pub(crate) policy: &'a Policy,
-    pub(crate) roster: &'a Roster,
+    pub(crate) directory: &'a Snapshot,
     pub(crate) now: Timestamp,
+}
+
+impl<'a> BatchContext<'a> {
+    fn rules(&self) -> Rules<'a> {
+        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups }
+    }
 }
 
 /// What an audit row tells of a change of a room, sealed.
@@ -124,7 +135,8 @@ struct AuditBody<'a> {
 
 /// Takes everything the batch is to do, commits it, and says what became of it.
 pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done, BatchError> {
-    let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
+    let rules = context.rules();
+    let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(work, context.look_ups);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
     let mut n_tries = 0;
@@ -133,9 +145,11 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         let mut world = load(found)?;
         load_facts(context.store, &mut world, &with_facts).await?;
-        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, work, &duplicates, &rules)));
+        let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
+        let mut hearing = Hearing::new(&context.directory.files, said);
+        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &duplicates, &rules)));
         let done = match taken.map_err(|_| BatchError::Fault)? {
-            Ok(done) => done,
+            Ok(done) => Done { said: hearing.changed(), ..done },
             Err(need) => {
                 // What is fetched once is there from then on, so that only needing it again counts as a try.
                 let (is_new, list) = match need {
@@ -163,7 +177,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
 /// Keeps a message that cannot be taken, and nothing else of it: it waits in quarantine.
 pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) -> Result<Done, BatchError> {
     let verdict = Verdict::quarantined("internal_fault");
-    let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
+    let rules = context.rules();
     let mut batch = CommitBatch::default();
     journal(&mut batch, message, &verdict, None, &rules);
     context.store.commit(&batch).await?;
@@ -270,14 +284,20 @@ async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) ->
 }
 
 /// Takes every message and every visit to be planned again.
-pub(crate) fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
+pub(crate) fn take_all(
+    world: &mut World,
+    hearing: &mut Hearing<'_>,
+    work: &Work,
+    duplicates: &HashMap<LookUpHash, JournalId>,
+    rules: &Rules<'_>,
+) -> Result<Done, Need> {
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
         let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
         let verdict = match known.filter(|known| *known != message.journal) {
             Some(known) => Verdict::duplicate(known),
-            None => take_message(world, message, rules, &mut done.explained)?,
+            None => take_message(world, hearing, message, rules, &mut done.explained)?,
         };
         if verdict.disposition != Disposition::Duplicate
             && let Some(hash) = message.dedupe
@@ -297,9 +317,18 @@ pub(crate) fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<Look
 }
 
 /// Takes one message: its facts one after another. If one of them waits, so does the message, and none of them counts.
-pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<'_>, explained: &mut Vec<LookUpHash>) -> Result<Verdict, Need> {
+pub(crate) fn take_message(
+    world: &mut World,
+    hearing: &mut Hearing<'_>,
+    message: &Incoming,
+    rules: &Rules<'_>,
+    explained: &mut Vec<LookUpHash>,
+) -> Result<Verdict, Need> {
     if let Some(verdict) = &message.decided {
         return Ok(verdict.clone());
+    }
+    if let Some(changes) = &message.directory {
+        return Ok(hearing.take(changes, rules.now));
     }
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
@@ -337,7 +366,8 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, mut world: World, wo
     }
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), ..CommitBatch::default() };
+    let directory = done.said.as_ref().map(staff::row);
+    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, ..CommitBatch::default() };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }

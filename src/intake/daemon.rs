@@ -10,14 +10,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
-use crate::directory::Snapshot;
+use crate::directory::Directory;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::intake::Incoming;
@@ -31,6 +30,7 @@ use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
+use crate::intake::staff;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -87,7 +87,7 @@ pub struct IntakeParts<C> {
     /// The policy in force.
     pub policy: Arc<Policy>,
     /// Staff and units as they are now.
-    pub directory: watch::Receiver<Snapshot>,
+    pub directory: Arc<Directory>,
     /// The feeds, for messages that come back from quarantine.
     pub feeds: HashMap<FeedName, Arc<Feed>>,
     /// Told when there is something to publish.
@@ -151,8 +151,8 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
         }
         let begun = Instant::now();
         match commit(&parts, &look_ups, &work).await {
-            Ok(done) => {
-                account(&parts, &work, &done, Instant::now().duration_since(begun));
+            Ok(mut done) => {
+                account(&parts, &work, &mut done, Instant::now().duration_since(begun));
                 for (receipt, verdict) in receipts.into_iter().zip(done.verdicts) {
                     // A connection that is gone does not need its answer; its message is kept all the same.
                     drop(receipt.send(verdict));
@@ -177,9 +177,9 @@ fn tell(error: &BatchError) {
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
 async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Work) -> Result<Done, BatchError> {
-    let roster = Arc::clone(&parts.directory.borrow().roster);
+    let directory = parts.directory.current();
     let now = parts.clock.now();
-    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, roster: &roster, now };
+    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
     let error = match batch::run(&context, work).await {
         Ok(done) => return Ok(done),
         Err(error) if is_about_content(&error) => error,
@@ -204,6 +204,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Wor
         all.n_events += done.n_events;
         all.wake_at = [all.wake_at, done.wake_at].into_iter().flatten().min();
         all.explained.extend(done.explained);
+        all.said = done.said.or(all.said);
     }
     for visit in &work.visits {
         let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
@@ -226,7 +227,10 @@ const fn is_about_content(error: &BatchError) -> bool {
 }
 
 /// Counts what a batch did, and tells those who wait for it.
-fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: Duration) {
+fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
+    if let Some(said) = done.said.take() {
+        parts.directory.hear(said, parts.clock.now());
+    }
     if done.n_events > 0 {
         parts.outbox.notify_one();
     }
@@ -243,6 +247,12 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: 
             "disposition" => verdict.disposition.as_str(),
         )
         .increment(1);
+        if verdict.reason == Some(staff::TOO_FEW) {
+            tracing::error!(
+                journal = %message.journal, feed = %message.feed,
+                "a replacement of all staff leaves out more than a fifth of them; it waits in quarantine, and nobody was removed"
+            );
+        }
         tracing::debug!(
             journal = %message.journal, feed = %message.feed, disposition = verdict.disposition.as_str(), reason = verdict.reason,
             "message committed"
@@ -277,8 +287,8 @@ async fn try_take_up<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, mut e
             return Ok(());
         }
         work.messages.sort_by_key(|message| message.journal);
-        let done = commit(parts, look_ups, &work).await?;
-        account(parts, &work, &done, Duration::ZERO);
+        let mut done = commit(parts, look_ups, &work).await?;
+        account(parts, &work, &mut done, Duration::ZERO);
         let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
         explained = if freed { done.explained } else { Vec::new() };
     }

@@ -11,6 +11,7 @@ pub mod pulse;
 pub mod read;
 pub mod rehearsal;
 pub(crate) mod route;
+pub(crate) mod staff;
 mod trace;
 pub(crate) mod world;
 
@@ -21,6 +22,7 @@ use bytes::Bytes;
 
 use crate::care::fact::Fact;
 use crate::care::notice::Notice;
+use crate::directory::change::Changes;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
 use crate::ids::TriggerEvent;
@@ -41,6 +43,8 @@ pub struct Incoming {
     pub trigger: Option<TriggerEvent>,
     /// What it says.
     pub facts: Vec<Fact>,
+    /// What it says of staff and units.
+    pub(crate) directory: Option<Changes>,
     /// What makes it this message; absent when it cannot be told from another.
     pub(crate) dedupe: Option<LookUpHash>,
     /// What became of it, where reading it already decided that.
@@ -95,6 +99,10 @@ impl Verdict {
 
     pub(crate) const fn duplicate(of: JournalId) -> Self {
         Self { duplicate_of: Some(of), ..Self::of(Disposition::Duplicate, None) }
+    }
+
+    pub(crate) const fn applied() -> Self {
+        Self::of(Disposition::Applied, None)
     }
 
     pub(crate) const fn noop(reason: &'static str) -> Self {

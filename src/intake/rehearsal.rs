@@ -15,11 +15,18 @@ use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::directory::layers;
+use crate::directory::said::Said;
 use crate::hl7::ack;
 use crate::hl7::batch;
+use crate::hl7::charset;
+use crate::hl7::message::Message;
+use crate::hl7::ts::TimeContext;
+use crate::hl7::ts::timestamp;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::Verdict;
+use crate::intake::answer::Answering;
 use crate::intake::answer::Feed;
 use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_message;
@@ -27,6 +34,7 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
 use crate::intake::read::read;
+use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::RoomIds;
 use crate::intake::world::Rules;
@@ -42,6 +50,8 @@ pub struct Rehearsal {
     world: World,
     feed: Arc<Feed>,
     policy: Arc<Policy>,
+    files: Arc<Roster>,
+    said: Said,
     roster: Arc<Roster>,
     ids: IdSource,
     now: Timestamp,
@@ -68,6 +78,8 @@ impl Rehearsal {
             world: World::new(RoomIds::Counted(0)),
             feed: Arc::new(feed),
             policy,
+            files: Arc::clone(&roster),
+            said: Said::default(),
             roster,
             ids: IdSource::new(0),
             now,
@@ -116,11 +128,21 @@ impl Rehearsal {
         self.world.changes.drain(..).map(|change| change.event).collect()
     }
 
-    /// When a message was recorded, so that the clock can be moved there before it is sent.
+    /// When a message was recorded, so that the clock can be moved there before it is sent. Where nothing in it may order facts, a MSH-7 of whatever
+    /// precision and age says at least about when it came.
     pub fn recorded_at(&self, message: &Bytes) -> Option<Timestamp> {
         let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
         let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
-        read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX)
+        let recorded = read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX);
+        recorded.or_else(|| self.sent_about(message))
+    }
+
+    fn sent_about(&self, message: &Bytes) -> Option<Timestamp> {
+        let decoded = charset::decode(message, self.feed.profile.charset.as_deref());
+        let message = Message::of(&decoded).ok()?;
+        let said = message.header().field(7).text();
+        let context = TimeContext::for_message(self.feed.profile.time_zone.clone(), &said, None);
+        timestamp(&said, &context).ok().flatten().map(|dtm| dtm.at)
     }
 
     /// A message's own time, to which a journey's clock moves before it is sent: when it was made, else when it was recorded.
@@ -133,6 +155,14 @@ impl Rehearsal {
 
     /// Moves the clock, waking every visit at its own time on the way. Never back.
     pub fn move_to(&mut self, to: Timestamp) {
+        while let Some(due) = self.said.next_change(self.now).filter(|at| *at <= to) {
+            self.wake_until(due);
+            self.renew_roster();
+        }
+        self.wake_until(to);
+    }
+
+    fn wake_until(&mut self, to: Timestamp) {
         while let Some((at, row)) = self.next_wake().filter(|(at, _)| *at <= to) {
             self.now = self.now.max(at);
             let before = self.world.visits.get(&row).and_then(|visit| visit.wake_at);
@@ -152,9 +182,15 @@ impl Rehearsal {
         self.move_to(self.now.plus(span));
     }
 
-    /// Another roster, as a changed directory would make it.
-    pub fn change_roster(&mut self, roster: Arc<Roster>) {
-        self.roster = roster;
+    /// Other files of staff and units; what messages have said of them stays.
+    pub fn change_roster(&mut self, files: Arc<Roster>) {
+        self.files = files;
+        self.renew_roster();
+    }
+
+    /// Plans every room again with what files and messages say of staff and units now.
+    fn renew_roster(&mut self) {
+        self.roster = Arc::new(layers::combine(&self.files, &self.said, self.now));
         let rows: Vec<i64> = self.world.visits.keys().copied().collect();
         for row in rows {
             self.replan(row, &Cause::of(CauseKind::Directory));
@@ -205,7 +241,12 @@ impl Rehearsal {
             self.quarantined.push((Arc::clone(&read), message));
         }
         let code = if read.is_ack { None } else { ack::answers(&read.header, self.feed.ack_mode, read.outcome) };
-        let ack = code.map(|code| ack::build(&read.header, code, read.error.as_ref(), self.now, &format!("ACK{}", self.n_messages)));
+        let ack = code.map(|code| {
+            let (header, outcome, error) = (read.header.clone(), read.outcome, read.error);
+            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), id: format!("ACK{}", self.n_messages) };
+            answering.hear(&verdict);
+            answering.build(code, self.now)
+        });
         Rehearsed { read, verdict, ack }
     }
 
@@ -229,12 +270,18 @@ impl Rehearsal {
     }
 
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
-        let Self { world, policy, roster, ids, now, .. } = self;
+        let Self { world, policy, files, said, roster, ids, now, .. } = self;
         let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
-        match take_message(world, &read.incoming, &rules, explained) {
+        let mut hearing = Hearing::new(files, said.clone());
+        let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
             Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
+        };
+        if let Some(changed) = hearing.changed() {
+            self.said = changed;
+            self.renew_roster();
         }
+        verdict
     }
 }
 

@@ -169,10 +169,9 @@ struct Session<'c> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, query: Query<'_>) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, query: Query<'_>) -> Result<u64, sqlx::Error> {
         self.n_statements.fetch_add(1, Ordering::Relaxed);
-        query.execute(&mut *self.connection).await?;
-        Ok(())
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
 
     async fn by_ids<T>(&mut self, sql: &'static str, ids: &[i64]) -> Result<Vec<T>, sqlx::Error>
@@ -201,9 +200,15 @@ impl Session<'_> {
                 }
             }
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
-            Write::Settle(seqs) => self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?,
-            Write::Park { seq, reason } => self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?,
-            Write::Put { key, value } => self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?,
+            Write::Settle(seqs) => {
+                self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;
+            }
+            Write::Park { seq, reason } => {
+                self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
+            }
+            Write::Put { key, value } => {
+                self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?;
+            }
             Write::Keep(values) => {
                 for (key, value) in values {
                     self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
@@ -256,6 +261,11 @@ impl Session<'_> {
         }
         if !batch.quarantine_left.is_empty() {
             self.run(sqlx::query(text::QUARANTINE_LEAVE).bind(&batch.quarantine_left)).await?;
+        }
+        if let Some((version, doc)) = batch.directory
+            && self.run(sqlx::query(sql::DIRECTORY_PUT).bind(version).bind(doc)).await? == 0
+        {
+            return Err(Trouble::Conflict);
         }
         Ok(())
     }

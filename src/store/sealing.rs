@@ -57,6 +57,8 @@ pub enum Table {
     Quarantine = 8,
     /// Look-ups; nothing sealed stands there.
     LookUps = 9,
+    /// What messages said of staff and units.
+    Directory = 10,
 }
 
 impl fmt::Display for Table {
@@ -71,6 +73,7 @@ impl fmt::Display for Table {
             Self::Keys => "keys",
             Self::Quarantine => "quarantine",
             Self::LookUps => "look_ups",
+            Self::Directory => "directory",
         })
     }
 }

@@ -370,6 +370,11 @@ impl Session<'_> {
         if !batch.quarantine_left.is_empty() {
             self.run(sqlx::query(text::QUARANTINE_LEAVE).bind(ids(&batch.quarantine_left))).await?;
         }
+        if let Some((version, doc)) = batch.directory
+            && self.run(sqlx::query(sql::DIRECTORY_PUT).bind(version).bind(doc)).await? == 0
+        {
+            return Err(Trouble::Conflict);
+        }
         Ok(())
     }
 

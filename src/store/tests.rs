@@ -15,6 +15,7 @@ use super::master_key::MasterKey;
 use super::postgres_sql;
 use super::rows::AuditRow;
 use super::rows::CommitBatch;
+use super::rows::DirectoryRow;
 use super::rows::Disposition;
 use super::rows::FactRow;
 use super::rows::FindRequest;
@@ -416,7 +417,29 @@ macro_rules! contract {
     };
 }
 
+async fn what_messages_said_of_staff_is_kept_with_them_under_one_version(store: &Store) {
+    assert!(store.directory().await.unwrap().is_none());
+    assert_eq!(store.directory_version().await.unwrap(), 0);
+    let with = |n: i64, version: i64| {
+        let mut batch = CommitBatch::default();
+        message(store, &mut batch, n);
+        batch.directory = Some(DirectoryRow { version, doc: document("directory") });
+        batch
+    };
+    store.commit(&with(1, 1)).await.unwrap();
+    store.commit(&with(2, 2)).await.unwrap();
+    let row = store.directory().await.unwrap().unwrap();
+    assert_eq!((row.version, row.doc), (2, document("directory")));
+    // Another daemon was told something else meanwhile: nothing of the batch is there, nor its message.
+    for version in [1, 2, 4] {
+        assert!(matches!(store.commit(&with(3, version)).await, Err(CommitError::Conflict)));
+    }
+    assert!(store.journal_message(JournalId(3)).await.unwrap().is_none());
+    assert_eq!(store.directory_version().await.unwrap(), 2);
+}
+
 contract!(
+    what_messages_said_of_staff_is_kept_with_them_under_one_version,
     what_is_written_comes_back,
     a_stale_version_is_a_conflict_and_leaves_nothing_behind,
     a_message_is_in_the_journal_once,

@@ -3,10 +3,15 @@
 mod answers;
 mod broker;
 mod config;
-mod journeys;
 mod crash;
 mod delivery;
+mod demo;
+mod docs;
+mod journeys;
 mod lifecycle;
+mod privacy;
+mod rooms;
 mod schemas;
+mod staff;
 mod support;
 mod tidy;

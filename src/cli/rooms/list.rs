@@ -52,7 +52,7 @@ fn status(word: &str) -> Result<RoomStatus, String> {
 impl ListArgs {
     fn wants(&self, stored: &StoredRoom) -> bool {
         let state = &stored.room.state;
-        let by_status = self.status.map_or(self.all || state.status.is_open(), |status| state.status == status);
+        let by_status = self.status.map_or_else(|| self.all || state.status.is_open(), |status| state.status == status);
         by_status && self.facility.as_ref().is_none_or(|facility| state.facility.as_str() == facility)
     }
 }
@@ -60,7 +60,7 @@ impl ListArgs {
 pub(super) async fn run(args: &ListArgs, store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
     let mut rooms: Vec<StoredRoom> = all(store).await?.into_iter().filter(|stored| args.wants(stored)).collect();
     rooms.sort_by(|one, other| one.room.state.name.cmp(&other.room.state.name));
-    viewing::record(store, "rooms list", &rooms).await?;
+    viewing::record(store, "rooms list", rooms.iter().map(|stored| stored.room.id).collect()).await?;
     let shown: Vec<Value> = rooms.iter().map(StoredRoom::json).collect::<Result<_, _>>()?;
     if console.json {
         console.out(&serde_json::to_string_pretty(&json!({ "rooms": shown })).context("cannot write JSON")?)?;

@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt as _;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cli::rooms::StoredRoom;
 use crate::config::environment::Environment;
 use crate::ids::CareRoomId;
 use crate::store::Store;
@@ -31,8 +30,7 @@ struct Viewing<'a> {
 ///
 /// # Errors
 /// When it cannot be written; then nothing may be shown.
-pub(super) async fn record(store: &Store, command: &str, rooms: &[impl std::borrow::Borrow<StoredRoom>]) -> anyhow::Result<()> {
-    let rooms: Vec<CareRoomId> = rooms.iter().map(|stored| stored.borrow().room.id).collect();
+pub(super) async fn record(store: &Store, command: &str, rooms: Vec<CareRoomId>) -> anyhow::Result<()> {
     let only = if let [room] = rooms.as_slice() { Some(*room) } else { None };
     let environment = Environment::of_process();
     let login = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(|name| environment.value(name)).map(str::to_owned);

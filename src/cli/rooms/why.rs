@@ -55,19 +55,16 @@ pub(super) async fn run(stored: &StoredRoom, user: &str, setting: &Setting, stor
         return Ok(ExitCode::SUCCESS);
     }
     let name = console.bold(room.state.name.as_str());
-    match member {
-        Some(member) => {
-            let roles = member.roles.iter().map(crate::ids::Role::as_str).collect::<Vec<_>>().join(", ");
-            console.out(&format!("{user} is in {name} as {roles}:"))?;
-            for ground in &grounds {
-                console.out(&format!("  {}", told(ground)))?;
-            }
+    if let Some(member) = member {
+        let roles = member.roles.iter().map(crate::ids::Role::as_str).collect::<Vec<_>>().join(", ");
+        console.out(&format!("{user} is in {name} as {roles}:"))?;
+        for ground in &grounds {
+            console.out(&format!("  {}", told(ground)))?;
         }
-        None => {
-            console.out(&format!("{user} is not in {name}:"))?;
-            for reason in &reasons {
-                console.out(&format!("  {}", reason.text))?;
-            }
+    } else {
+        console.out(&format!("{user} is not in {name}:"))?;
+        for reason in &reasons {
+            console.out(&format!("  {}", reason.text))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,7 @@ use crate::care::identity::PatientRecord;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
 use crate::care::roster::Roster;
+use crate::directory::said::Said;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
@@ -26,6 +27,7 @@ use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_all;
 use crate::intake::batch::waits_for;
 use crate::intake::look_ups::LookUps;
+use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
 use crate::intake::world::RoomIds;
@@ -103,6 +105,7 @@ impl Shelf {
                 trigger: facts.first().map(|fact| fact.trigger),
                 facts,
                 dedupe: None,
+                directory: None,
                 decided: None,
                 notices: Vec::new(),
                 raw: RawMessage(bytes::Bytes::new()),
@@ -169,7 +172,7 @@ impl Shelf {
             let policy = Arc::clone(&self.policy);
             let roster = Arc::clone(&self.roster);
             let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups };
-            let is_new = match take_all(&mut world, work, &HashMap::new(), &rules) {
+            let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::new(), &rules) {
                 Ok(done) => {
                     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
                         if verdict.disposition == Disposition::Quarantined {
