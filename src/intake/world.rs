@@ -564,6 +564,11 @@ impl World {
     }
 }
 
+/// Whether a room of this status stands before its users.
+const fn is_told(status: RoomStatus) -> bool {
+    status.is_open() || matches!(status, RoomStatus::Expected)
+}
+
 /// What an event tells besides the room.
 struct Publishing<'a> {
     cause: &'a Cause,
@@ -572,11 +577,6 @@ struct Publishing<'a> {
     /// Whether anybody is to be told.
     notify: bool,
     traceparent: Option<&'a str>,
-}
-
-/// Whether a room of this status stands before its users.
-const fn is_told(status: RoomStatus) -> bool {
-    status.is_open() || matches!(status, RoomStatus::Expected)
 }
 
 /// What merges make of a visit.
