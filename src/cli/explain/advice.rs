@@ -21,7 +21,7 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
         // Quarantined.
         "no_visit" => advice(
             "PV1-19, PID-18 and PV1-50 name no visit, and the patient has no single open visit that it could mean",
-            "have the sender fill one of them, or name the field that it fills under `visit_id` of the feed; then `wardroom quarantine retry`",
+            "have the sender fill one of them, or name the field that it fills under `visit_id` of the feed",
         ),
         "several_visits" => advice(
             "PID-18 names an account with several open visits, and PV1-19 does not say which one is meant",
@@ -37,19 +37,14 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
         ),
         "identity_conflict" => advice(
             "the visit is known under another patient, and no merge or move explains this one",
-            "nothing if a merge is still to come: it then applies by itself; else find out whose visit it is, and discard or correct it at the sender",
+            "nothing if a merge is still to come: it then applies by itself; else find out whose visit it is, and correct it at the sender",
         ),
         "possible_unmerge" => advice(
             "the patient number was merged into another, and comes again with a name and birth date of its own",
-            "find out whether the merge was an error: if so `wardroom merge undo`, else `wardroom quarantine discard`",
+            "find out whether the merge was an error, and have it corrected at the sender",
         ),
-        "delete_request" => advice(
-            "it asks that a record be deleted, which no message alone can do",
-            "decide by the retention rules of the site, then `wardroom quarantine discard`",
-        ),
-        "internal_fault" => {
-            advice("wardroom failed on it: this is a bug", "report it with a message of the same shape; then `wardroom quarantine retry`")
-        }
+        "delete_request" => advice("it asks that a record be deleted, which no message alone can do", "decide by the retention rules of the site"),
+        "internal_fault" => advice("wardroom failed on it: this is a bug", "report it with a message of the same shape"),
         // Rejected.
         "not_hl7" => advice(
             "it does not begin with an MSH segment",
