@@ -100,10 +100,7 @@ impl Daemon {
     fn down(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = house(config);
-        let mut daemon =
-            Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() };
-        daemon.up().await;
-        daemon
+        Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() }
     }
 
     /// Starts it, again in the same folder, and waits until it is ready. Its ports are others than before.
