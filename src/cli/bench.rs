@@ -36,7 +36,7 @@ mod load;
 /// Ticks of the clock that `/proc` counts processor time in: 100 on every Linux.
 const TICKS: f64 = 100.0;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+const DRAIN_TIMEOUT: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const N_UNITS: u32 = 8;
 const N_DOCTORS: u32 = 40;
@@ -134,9 +134,9 @@ pub async fn run(args: &BenchArgs, console: &Console) -> anyhow::Result<ExitCode
     console.tell(&format!("loading a daemon of its own for {} seconds", args.warm_up + args.seconds));
     let figures = measure(args, load, folder.path()).await?;
     if console.json {
-        console.out(&serde_json::to_string_pretty(&figures)?)?
+        console.out(&serde_json::to_string_pretty(&figures)?)?;
     } else {
-        print(&figures, console)?
+        print(&figures, console)?;
     }
     Ok(if figures.n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
