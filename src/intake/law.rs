@@ -25,6 +25,7 @@ use crate::care::roster::Unit;
 use crate::ids::Facility;
 use crate::ids::GroupId;
 use crate::ids::PointOfCare;
+use crate::ids::Role;
 use crate::ids::UserId;
 use crate::intake::law::history::Rng;
 use crate::intake::law::history::Said;
@@ -76,7 +77,7 @@ fn seen(room: &CareRoom) -> Option<String> {
     let members: Vec<String> = state
         .members
         .iter()
-        .map(|member| format!("{}:{:?}:{:?}", member.user, member.permission, member.roles.iter().map(|role| role.as_str()).collect::<Vec<_>>()))
+        .map(|member| format!("{}:{:?}:{:?}", member.user, member.permission, member.roles.iter().map(Role::as_str).collect::<Vec<_>>()))
         .collect();
     Some(format!(
         "{} {:?} place={place:?} where={whereabouts:?} name={name:?} {:?} patient={}/{:?}/{:?}/{:?} class={:?} service={:?} flags={:?} cover={:?} {members:?} unresolved={}",
@@ -158,7 +159,9 @@ impl Court {
         for (_, message, again, ends) in &telling.deliveries {
             let mut facts = said[*message].facts.clone();
             if *again {
-                facts.iter_mut().for_each(|fact| fact.stamp.sent = fact.stamp.sent.plus(Duration::from_secs(7)));
+                for fact in &mut facts {
+                    fact.stamp.sent = fact.stamp.sent.plus(Duration::from_secs(7));
+                }
             }
             batch.push(facts);
             if *ends {
@@ -253,6 +256,7 @@ fn story(said: &[Said], telling: &Telling) -> String {
     out
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long a test runs is no configuration")]
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

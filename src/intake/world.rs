@@ -493,7 +493,7 @@ impl World {
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
         let VisitDocument { state, rooms, .. } = &mut visit.document;
-        let (Some(number), Some(bound)) = (merge.number.as_ref().or(state.id()), state.patient()) else { return Ok(()) };
+        let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| state.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);

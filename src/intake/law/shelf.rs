@@ -97,7 +97,9 @@ impl Shelf {
         let messages = messages.iter().map(|facts| {
             let journal = JournalId(self.ids.next(self.now));
             let mut facts = facts.clone();
-            facts.iter_mut().for_each(|fact| fact.stamp.arrival = journal);
+            for fact in &mut facts {
+                fact.stamp.arrival = journal;
+            }
             Arc::new(Incoming {
                 journal,
                 feed: FeedName::from("main"),
