@@ -384,6 +384,9 @@ impl World {
             self.lead(hash, LookUpKind::Visit, into);
             self.explained.push(hash);
         }
+        // A message may have waited because the account of both had two visits.
+        let record = self.patients.get(&patient).map(|entry| &entry.record);
+        self.explained.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
         Ok(())
     }
 
