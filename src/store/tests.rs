@@ -664,10 +664,20 @@ async fn postgres_tells_a_wrong_key_prepares_every_statement_and_is_shared_by_tw
     let outcomes: [_; 2] = tokio::join!(one.commit(&first), other.commit(&second)).into();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(CommitError::Conflict))), "{outcomes:?}");
+    // Who reads beside them shares one chain with others who do.
+    let (view, another) = (Store::open_beside(options.clone()).await.unwrap(), Store::open_beside(options.clone()).await.unwrap());
+    let look = |store: Store| async move {
+        for n in 0..5 {
+            store.append_audit(vec![viewing(n)]).await.unwrap();
+        }
+    };
+    tokio::join!(look(view.clone()), look(another));
+    assert!(matches!(view.put_setting("revision", vec![1]).await.unwrap_err(), StoreError::ReadOnly));
+    assert!(matches!(view.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 11 }));
     // Each writes a chain of its own.
     with_messages(&one, 11..=20).await;
     with_messages(&other, 21..=30).await;
-    assert_eq!(one.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 21 });
+    assert_eq!(one.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 31 });
 }
 
 #[test]

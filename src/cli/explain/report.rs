@@ -93,6 +93,9 @@ impl Report<'_> {
             let line = crate::cli::story::line(self.console, *event_type, body);
             self.row("would", &line, "")?;
         }
+        if facts.is_empty() {
+            self.row("would", "change the directory, and the members of the rooms that it concerns", "")?;
+        }
         if led.is_empty() {
             for said in facts {
                 self.row("would", &format!("change no room: {}", self.why_no_room(said)), "")?;

@@ -35,10 +35,8 @@ fn reading(event: &str, segments: &[&str]) -> Option<Reading> {
 }
 
 fn changes(event: &str, segments: &[&str]) -> Vec<(Option<Timestamp>, Change)> {
-    match reading(event, segments).unwrap().says {
-        Says::Changes(changes) => changes.changes,
-        says => panic!("{says:?}"),
-    }
+    let Says::Changes(changes) = reading(event, segments).unwrap().says else { panic!("no changes") };
+    changes.changes
 }
 
 fn says(event: &str, segments: &[&str]) -> Says {
@@ -46,10 +44,8 @@ fn says(event: &str, segments: &[&str]) -> Says {
 }
 
 fn staff(event: &str, segments: &[&str]) -> (UserId, Act, StaffRecord) {
-    match changes(event, segments).pop() {
-        Some((None, Change::Staff { key, act, record })) => (key, act, record),
-        change => panic!("{change:?}"),
-    }
+    let Some((None, Change::Staff { key, act, record })) = changes(event, segments).pop() else { panic!("no change of a member of staff") };
+    (key, act, record)
 }
 
 fn id(text: &str) -> StaffIdPattern {

@@ -3,7 +3,7 @@
 //! What a test writes into its configuration is laid over [`BASE`]. A `[[feeds]]` table without a key has it from the base's feed, so that a test
 //! names only what it is about.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -100,10 +100,7 @@ impl Daemon {
     fn down(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = house(config);
-        let mut daemon =
-            Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() };
-        daemon.up().await;
-        daemon
+        Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() }
     }
 
     /// Starts it, again in the same folder, and waits until it is ready. Its ports are others than before.
@@ -209,7 +206,7 @@ impl Daemon {
     }
 
     /// Waits until the last word on the room of this visit is as it should be, and gives that event.
-    pub(crate) async fn room_is(&self, visit: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn room_is(&self, visit: &str, what: &str, is: impl Fn(&Value) -> bool + Sync) -> Value {
         let look = async || {
             let last = self.events().into_iter().rfind(|event| event["data"]["room"]["visit"]["id"]["value"] == visit)?;
             is(&last["data"]["room"]).then_some(last)
