@@ -4,8 +4,41 @@
 
 use std::time::Duration;
 
-use crate::care::fact::*;
-use crate::ids::*;
+use crate::care::fact::Act;
+use crate::care::fact::Assignment;
+use crate::care::fact::AssignmentsSaid;
+use crate::care::fact::BedLocation;
+use crate::care::fact::Confidentiality;
+use crate::care::fact::Fact;
+use crate::care::fact::FactHash;
+use crate::care::fact::FieldRef;
+use crate::care::fact::FieldUpdate;
+use crate::care::fact::Movement;
+use crate::care::fact::Pair;
+use crate::care::fact::PersonName;
+use crate::care::fact::PersonSaid;
+use crate::care::fact::Practitioner;
+use crate::care::fact::Relation;
+use crate::care::fact::RelationKind;
+use crate::care::fact::Restriction;
+use crate::care::fact::SignalSaid;
+use crate::care::fact::SignalSource;
+use crate::care::fact::SignalsSaid;
+use crate::care::fact::Stamp;
+use crate::care::fact::StaySaid;
+use crate::care::fact::VisitRef;
+use crate::ids::Facility;
+use crate::ids::FeedName;
+use crate::ids::HospitalService;
+use crate::ids::Identifier;
+use crate::ids::JournalId;
+use crate::ids::PatientClass;
+use crate::ids::PatientId;
+use crate::ids::PointOfCare;
+use crate::ids::Role;
+use crate::ids::StaffId;
+use crate::ids::TriggerEvent;
+use crate::ids::VisitId;
 use crate::phi::Phi;
 use crate::time::Timestamp;
 
@@ -116,7 +149,7 @@ fn doctor(n: usize) -> Practitioner {
 
 impl Maker {
     fn now(&self) -> Timestamp {
-        START.plus(Duration::from_secs(self.minute * 60))
+        START.plus(Duration::from_mins(self.minute))
     }
 
     fn patient_id(&mut self) -> PatientId {
@@ -338,7 +371,7 @@ impl Maker {
         fact.stay.prior_location = self.rng.one_in(2).then_some(from);
         if self.rng.one_in(2) {
             let back = u64::try_from(self.rng.below(90)).unwrap();
-            fact.occurred_at = Some(self.now().minus(Duration::from_secs(60 * back)));
+            fact.occurred_at = Some(self.now().minus(Duration::from_mins(back)));
         }
         self.doctors(&mut fact.stay);
         self.done(at, Act::Move);
@@ -420,9 +453,8 @@ impl Maker {
 
     fn expected(&mut self, at: usize) -> Fact {
         let mut fact = self.of_visit("A05", Act::Expect, at);
-        if let Some(preadmit) = self.visits[at].preadmit.clone().filter(|_| !self.rng.one_in(3))
-            && let Some(visit) = &mut fact.visit
-        {
+        let preadmit = self.visits[at].preadmit.clone().filter(|_| !self.rng.one_in(3));
+        if let (Some(preadmit), Some(visit)) = (preadmit, &mut fact.visit) {
             visit.id = preadmit;
             visit.preadmit = None;
             visit.is_account = false;

@@ -1,5 +1,6 @@
 //! The same histories as HL7 messages, through the whole way of a message.
 
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,8 +98,7 @@ fn segment(name: &str, fields: &[(usize, String)]) -> String {
     let mut out = name.to_owned();
     for at in 1..=last {
         let value = fields.iter().find(|(number, _)| *number == at).map_or("", |(_, value)| value);
-        out.push('|');
-        out.push_str(value);
+        write!(out, "|{value}").unwrap();
     }
     out + "\r"
 }
