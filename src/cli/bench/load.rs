@@ -169,7 +169,7 @@ impl Visits {
         let _written = write!(self.control, "W{:03}{:09}", self.connection, self.n_messages);
         let _written = write!(
             self.message,
-            "\x0bMSH|^~\\&|EMR|GHH|WARDROOM|GHH|{now}||ADT^{trigger}^ADT_A01|{control}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
+            "\x0bMSH|^~\\&|EMR|GHH|WARDROOM|GHH|{now}||ADT^{trigger}^ADT_A01|{control}|P|2.5.1||||||UNICODE UTF-8\r\
              EVN|{trigger}|{now}||||{now}\r\
              PID|1||{id}^^^GHH^MR~9{id}^^^GHH^PI||HALLORAN^BRIDA^RUTH^^^^L||19630918|F||2106-3|12 Quay Street^^Portvale^NY^10999^USA^H||\
              ^PRN^PH^^^555^5550142|^WPN^PH^^^555^5550143|ENG|M|CHR|A{id}^^^GHH^AN|||||||N\r\
