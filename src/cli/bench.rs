@@ -36,7 +36,7 @@ mod load;
 /// Ticks of the clock that `/proc` counts processor time in: 100 on every Linux.
 const TICKS: f64 = 100.0;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+const DRAIN_TIMEOUT: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const N_UNITS: u32 = 8;
 const N_DOCTORS: u32 = 40;
@@ -133,7 +133,11 @@ pub async fn run(args: &BenchArgs, console: &Console) -> anyhow::Result<ExitCode
     };
     console.tell(&format!("loading a daemon of its own for {} seconds", args.warm_up + args.seconds));
     let figures = measure(args, load, folder.path()).await?;
-    if console.json { console.out(&serde_json::to_string_pretty(&figures)?)? } else { print(&figures, console)? }
+    if console.json {
+        console.out(&serde_json::to_string_pretty(&figures)?)?;
+    } else {
+        print(&figures, *console)?;
+    }
     Ok(if figures.n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -210,12 +214,16 @@ fn per_second(n: u64, span: Duration) -> f64 {
     float(n) / span.as_secs_f64()
 }
 
-fn print(figures: &Figures, console: &Console) -> anyhow::Result<()> {
+fn print(figures: &Figures, console: Console) -> anyhow::Result<()> {
     let Figures { latency_ms, daemon, .. } = figures;
     let line = |name: &str, value: String| console.out(&format!("{name:<34} {value}"));
-    let load = format!("{} connections, {} visits each, {} bytes a message", figures.connections, figures.visits_per_connection, figures.message_bytes);
+    let load =
+        format!("{} connections, {} visits each, {} bytes a message", figures.connections, figures.visits_per_connection, figures.message_bytes);
     line("load", load)?;
-    line("messages a second", format!("{:.0} on disk and planned, {:.0} published", figures.messages_per_second, figures.published_messages_per_second))?;
+    line(
+        "messages a second",
+        format!("{:.0} on disk and planned, {:.0} published", figures.messages_per_second, figures.published_messages_per_second),
+    )?;
     line("not accepted", figures.n_failed.to_string())?;
     line("latency in ms", format!("p50 {:.2}  p90 {:.2}  p99 {:.2}  max {:.2}", latency_ms.p50, latency_ms.p90, latency_ms.p99, latency_ms.max))?;
     line("processor time a message", format!("{:.1} us, {:.2} cores", daemon.cpu_us_per_message, daemon.cores))?;
@@ -315,7 +323,8 @@ impl Daemon {
             line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or_default()
         };
         // The fields behind the name in brackets, which may hold blanks; the times are the 14th and 15th of all.
-        let times: f64 = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
+        let times: f64 =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
         Ok(Used { cpu_seconds: times / TICKS, peak_kib: after(&status, "VmHWM:"), written_bytes: after(&io, "write_bytes:") })
     }
 }
@@ -332,22 +341,14 @@ fn configuration(feed: SocketAddr, admin: SocketAddr) -> String {
 }
 
 fn staff(team: u32) -> String {
-    let mut text = "user,name,ids,groups,active\n".to_owned();
-    for doctor in 0..N_DOCTORS {
-        text.push_str(&format!("doctor.{doctor:03},Doctor {doctor},GHH/EI:D{doctor:03},,true\n"));
-    }
-    for unit in 0..N_UNITS {
-        for nurse in 0..team {
-            text.push_str(&format!("nurse.{unit:02}.{nurse:03},Nurse {nurse},GHH/EI:N{unit:02}{nurse:03},nurse.{unit:02},true\n"));
-        }
-    }
-    text
+    let doctors = (0..N_DOCTORS).map(|doctor| format!("doctor.{doctor:03},Doctor {doctor},GHH/EI:D{doctor:03},,true\n"));
+    let nurses = (0..N_UNITS).flat_map(|unit| {
+        (0..team).map(move |nurse| format!("nurse.{unit:02}.{nurse:03},Nurse {nurse},GHH/EI:N{unit:02}{nurse:03},nurse.{unit:02},true\n"))
+    });
+    ["user,name,ids,groups,active\n".to_owned()].into_iter().chain(doctors).chain(nurses).collect()
 }
 
 fn units() -> String {
-    let mut text = "facility,point_of_care,group,name,flags\n".to_owned();
-    for unit in 0..N_UNITS {
-        text.push_str(&format!("GHH,U{unit:02},nurse.{unit:02},Unit {unit},\n"));
-    }
-    text
+    let units = (0..N_UNITS).map(|unit| format!("GHH,U{unit:02},nurse.{unit:02},Unit {unit},\n"));
+    ["facility,point_of_care,group,name,flags\n".to_owned()].into_iter().chain(units).collect()
 }

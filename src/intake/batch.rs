@@ -23,6 +23,7 @@ use crate::ids::JournalId;
 use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
+use crate::intake::recent::Recent;
 use crate::intake::route::Taken;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
@@ -123,35 +124,43 @@ struct AuditBody<'a> {
 }
 
 /// Takes everything the batch is to do, commits it, and says what became of it.
-pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done, BatchError> {
+pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
     let mut request = request(work, context.look_ups);
+    let wanted = request.look_ups.clone();
+    let mut world = World::new(RoomIds::Random);
+    request.look_ups = recent.take(&wanted, &mut world);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
     for _ in 0..TRIES {
         let found = context.store.find(&request).await?;
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
-        let mut world = load(found)?;
+        load(found, &mut world)?;
         load_facts(context.store, &mut world, &with_facts).await?;
         let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, work, &duplicates, &rules)));
-        let done = match taken.map_err(|_| BatchError::Fault)? {
-            Ok(done) => done,
-            Err(need) => {
-                match need {
-                    Need::Facts(visit) => {
-                        with_facts.insert(visit);
+        match taken.map_err(|_| BatchError::Fault)? {
+            Ok(done) => {
+                let batch = write_out(context, &rules, &mut world, work, &done)?;
+                match context.store.commit(&batch).await {
+                    Ok(()) => {
+                        recent.keep(world, &wanted, batch.look_ups.iter().map(|(hash, _, _)| *hash));
+                        return Ok(done);
                     }
-                    Need::Visit(visit) => request.visits.push(visit),
-                    Need::Patient(patient) => request.patients.push(patient),
+                    Err(CommitError::Conflict) => recent.forget(),
+                    Err(error) => {
+                        recent.forget();
+                        return Err(error.into());
+                    }
                 }
-                continue;
             }
-        };
-        let batch = write_out(context, &rules, world, work, &done)?;
-        match context.store.commit(&batch).await {
-            Ok(()) => return Ok(done),
-            Err(CommitError::Conflict) => {}
-            Err(error) => return Err(error.into()),
+            Err(Need::Facts(visit)) => {
+                with_facts.insert(visit);
+            }
+            Err(Need::Visit(visit)) => request.visits.push(visit),
+            Err(Need::Patient(patient)) => request.patients.push(patient),
         }
+        // From here on everything comes from the store: what was taken from memory has been worked on.
+        world = World::new(RoomIds::Random);
+        request.look_ups.clone_from(&wanted);
     }
     Err(BatchError::Contended)
 }
@@ -203,8 +212,9 @@ pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSe
     }
 }
 
-fn load(found: Found) -> Result<World, FormError> {
-    let mut world = World::new(RoomIds::Random);
+/// Adds what was found in the store to the world; it counts for more than what was there.
+fn load(found: Found, world: &mut World) -> Result<(), FormError> {
+    let mut asked: HashSet<LookUpHash> = HashSet::new();
     for patient in found.patients {
         let record = PatientRecord::read(&patient.doc)?;
         world.patients.insert(
@@ -231,12 +241,15 @@ fn load(found: Found) -> Result<World, FormError> {
     }
     for (hash, kind, target) in found.look_ups {
         let targets = world.targets.entry(hash).or_default();
+        if asked.insert(hash) {
+            targets.clear();
+        }
         // The newest row comes first; rows that were absorbed lead on to the one that counts.
         targets.push((kind, target));
         targets.sort_unstable_by_key(|(_, target)| std::cmp::Reverse(*target));
     }
     world.settle_owners();
-    Ok(world)
+    Ok(())
 }
 
 /// Loads every fact of the visits that need theirs, those of rows they absorbed among them.
@@ -316,7 +329,7 @@ pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<
 }
 
 /// What the batch changed, as rows.
-fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, mut world: World, work: &Work, done: &Done) -> Result<CommitBatch, BatchError> {
+fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, work: &Work, done: &Done) -> Result<CommitBatch, BatchError> {
     for (row, entry) in &mut world.patients {
         if entry.key.is_none() {
             entry.key = Some(context.store.new_patient_key(*row)?);
@@ -366,9 +379,9 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, mut world: World, wo
     }
     if created {
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
-        batch.absent_look_ups = world.absent_look_ups.into_iter().filter(|hash| led.contains(hash)).collect();
+        batch.absent_look_ups = world.absent_look_ups.iter().copied().filter(|hash| led.contains(hash)).collect();
     }
-    for change in world.changes {
+    for change in world.changes.drain(..) {
         let key = key_of(change.patient);
         publish(&mut batch, change, key, rules);
     }

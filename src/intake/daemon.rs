@@ -31,6 +31,7 @@ use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
+use crate::intake::recent::Recent;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -44,6 +45,8 @@ const BATCH: usize = 256;
 const QUEUE: usize = 1024;
 /// How many visits are planned again in one batch of the background.
 const PAGE: i64 = 64;
+/// How long a batch waits at the most for more messages.
+const PATIENCE: Duration = Duration::from_micros(1500);
 /// How long the background waits after the store failed it.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -127,13 +130,17 @@ impl WakeAt {
 /// Makes the intake; the second part is its task, to be run by whoever owns the tasks. It ends when all handles are gone.
 pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl Future<Output = ()> + Send) {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let look_ups = LookUps::Stored(parts.store.clone());
+    let look_ups = LookUps::of(parts.store.clone());
     (Intake { jobs }, look_ups.clone(), run(parts, look_ups, queue))
 }
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
+    let mut recent = Recent::new(parts.store.is_ours_alone());
+    let mut last = (0, Duration::ZERO);
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        gather(&mut queue, &mut jobs, last).await;
+        let n_jobs = jobs.len();
         let mut work = Work::default();
         let mut receipts = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
@@ -150,22 +157,38 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
             }
         }
         let begun = Instant::now();
-        match commit(&parts, &look_ups, &work).await {
+        match commit(&parts, &look_ups, &mut recent, &work).await {
             Ok(done) => {
-                account(&parts, &work, &done, Instant::now().duration_since(begun));
-                for (receipt, verdict) in receipts.into_iter().zip(done.verdicts) {
+                last = (n_jobs, begun.elapsed());
+                for (receipt, verdict) in receipts.into_iter().zip(&done.verdicts) {
                     // A connection that is gone does not need its answer; its message is kept all the same.
-                    drop(receipt.send(verdict));
+                    drop(receipt.send(verdict.clone()));
                 }
                 for done in waiting {
                     // Whoever asked may have been stopped meanwhile.
                     done.send(()).ok();
                 }
+                account(&parts, &work, &done, last.1);
                 if !done.explained.is_empty() {
-                    take_up_quarantined(&parts, &look_ups, done.explained).await;
+                    take_up_quarantined(&parts, &look_ups, &mut recent, done.explained).await;
                 }
             }
             Err(error) => tell(&error),
+        }
+    }
+}
+
+/// Waits a moment for those whose last messages were answered together, so that their next ones are committed together too. It lets everybody else run
+/// meanwhile, and never waits longer than a part of what a commit costs; a connection that is alone never waits.
+async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, (n_last, took): (usize, Duration)) {
+    let begun = Instant::now();
+    let patience = (took / 4).min(PATIENCE);
+    while jobs.len() < n_last.min(BATCH) && begun.elapsed() < patience {
+        tokio::task::yield_now().await;
+        while jobs.len() < BATCH
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
         }
     }
 }
@@ -176,11 +199,11 @@ fn tell(error: &BatchError) {
 }
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
-async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Work) -> Result<Done, BatchError> {
+async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let roster = Arc::clone(&parts.directory.borrow().roster);
     let now = parts.clock.now();
     let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, roster: &roster, now };
-    let error = match batch::run(&context, work).await {
+    let error = match batch::run(&context, recent, work).await {
         Ok(done) => return Ok(done),
         Err(error) if is_about_content(&error) => error,
         Err(error) => return Err(error),
@@ -193,7 +216,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Wor
     let mut all = Done::default();
     for message in &work.messages {
         let alone = Work { messages: vec![Arc::clone(message)], visits: Vec::new() };
-        let done = match batch::run(&context, &alone).await {
+        let done = match batch::run(&context, recent, &alone).await {
             Err(error) if is_about_content(&error) => {
                 tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
                 batch::set_aside(&context, message).await?
@@ -207,7 +230,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Wor
     }
     for visit in &work.visits {
         let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
-        match batch::run(&context, &alone).await {
+        match batch::run(&context, recent, &alone).await {
             Ok(done) => all.n_events += done.n_events,
             Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
             Err(error) => return Err(error),
@@ -257,13 +280,18 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: 
 }
 
 /// Reads messages again that waited for what has just become known, and takes those that are explained now.
-async fn take_up_quarantined<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, explained: Vec<LookUpHash>) {
-    if let Err(error) = try_take_up(parts, look_ups, explained).await {
+async fn take_up_quarantined<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, explained: Vec<LookUpHash>) {
+    if let Err(error) = try_take_up(parts, look_ups, recent, explained).await {
         tracing::error!(%error, "messages in quarantine could not be taken up; `wardroom quarantine retry` does it later");
     }
 }
 
-async fn try_take_up<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, mut explained: Vec<LookUpHash>) -> Result<(), BatchError> {
+async fn try_take_up<C: Clock>(
+    parts: &IntakeParts<C>,
+    look_ups: &LookUps,
+    recent: &mut Recent,
+    mut explained: Vec<LookUpHash>,
+) -> Result<(), BatchError> {
     while !explained.is_empty() {
         let mut work = Work::default();
         for row in parts.store.quarantine_by_hashes(&explained).await? {
@@ -277,7 +305,7 @@ async fn try_take_up<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, mut e
             return Ok(());
         }
         work.messages.sort_by_key(|message| message.journal);
-        let done = commit(parts, look_ups, &work).await?;
+        let done = commit(parts, look_ups, recent, &work).await?;
         account(parts, &work, &done, Duration::ZERO);
         let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
         explained = if freed { done.explained } else { Vec::new() };

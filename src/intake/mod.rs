@@ -8,6 +8,7 @@ pub mod batch;
 pub mod daemon;
 pub(crate) mod look_ups;
 pub mod read;
+pub(crate) mod recent;
 pub mod rehearsal;
 pub(crate) mod route;
 pub(crate) mod world;

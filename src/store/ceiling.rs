@@ -23,6 +23,10 @@ use crate::store::sealed::SealedBatch;
 use crate::store::sealing::Document;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpKind;
+use crate::store::sealing::Place;
+use crate::store::sealing::Sealer;
+use crate::store::sealing::SealingKey;
+use crate::store::sealing::Table;
 use crate::store::sqlite::SqliteBackend;
 use crate::store::write::AuditKeys;
 use crate::store::write::SealedWrite;
@@ -112,6 +116,35 @@ pub async fn bare_writes(file: &Path, sizes: &RowSizes, n_messages: u32, span: D
     Ok(f64::from(n_written) / took)
 }
 
+/// Seals documents as the store does, under a key that means nothing.
+#[derive(Debug)]
+pub struct BareSealer {
+    keys: Keys,
+    patient: SealingKey,
+}
+
+impl BareSealer {
+    /// A sealer with keys of its own.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn new() -> Result<Self, StoreError> {
+        let master = MasterKey::from_base64(ANY_KEY).map_err(|_| StoreError::WrongKey)?;
+        let keys = Keys::open(&master, Keys::generate(&master)?)?;
+        let patient = keys.new_patient_key(1)?;
+        Ok(Self { keys, patient })
+    }
+
+    /// Seals documents, and gives back how many bytes they take.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn seal(&self, documents: &[Document]) -> Result<usize, StoreError> {
+        let mut sealer = Sealer::new(&self.keys.random);
+        documents.iter().try_fold(0, |sum, document| Ok(sum + sealer.seal(&self.patient, Place::row(Table::Visits, 1), document)?.len()))
+    }
+}
+
 /// Makes batches of rows that mean nothing.
 struct Maker {
     sizes: RowSizes,
@@ -159,14 +192,32 @@ impl Maker {
         let n_open = usize::try_from(n_messages).unwrap_or_default();
         let from = self.visits.len().saturating_sub(n_open.max(1024));
         let step = ((self.visits.len() - from) / n_open.max(1)).max(1);
-        let rows: Vec<(i64, i64)> = self.visits.iter_mut().skip(from).step_by(step).take(n_open).map(|row| {
-            row.1 += 1;
-            *row
-        }).collect();
+        let rows: Vec<(i64, i64)> = self
+            .visits
+            .iter_mut()
+            .skip(from)
+            .step_by(step)
+            .take(n_open)
+            .map(|row| {
+                row.1 += 1;
+                *row
+            })
+            .collect();
         for (id, version) in rows {
             let doc = self.bytes(sizes.visits.n_bytes);
             batch.visits_checked.push((id, version - 1));
-            batch.visits.push((id, id, version, "active".to_owned(), true, Some(id), Some(Uuid::from_u128(u128::from(id.unsigned_abs()))), version, id, doc));
+            batch.visits.push((
+                id,
+                id,
+                version,
+                "active".to_owned(),
+                true,
+                Some(id),
+                Some(Uuid::from_u128(u128::from(id.unsigned_abs()))),
+                version,
+                id,
+                doc,
+            ));
         }
         for _ in 0..self.share(sizes.patients.n_rows, n_messages) {
             let (id, key, doc) = (self.id(), self.bytes(70), self.bytes(sizes.patients.n_bytes));
