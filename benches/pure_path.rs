@@ -105,6 +105,8 @@ impl Bench {
             person: &person,
             room: self.room,
             merged_into: None,
+            also: &[],
+            shares_its_bed: false,
             policy: &self.policy,
             roster: &self.roster,
             now: self.now,

@@ -35,6 +35,8 @@ use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::pulse::Pulse;
+use crate::intake::staff;
 use crate::mllp;
 use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
@@ -59,6 +61,10 @@ const INTAKE_GRACE: Duration = Duration::from_secs(8);
 const LAST_GRACE: Duration = Duration::from_secs(8);
 /// How often gauges are read from the store.
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
+/// Every how many of these rooms are counted, and quiet feeds told of.
+const ROOMS_EVERY: u32 = 12;
+/// The statuses of rooms that are not over.
+const OPEN_STATUSES: &[&str] = &["expected", "active", "on_leave", "grace", "held"];
 /// When an unpublished event is old enough to be a reason not to be ready.
 const OUTBOX_TOO_OLD: Duration = Duration::from_mins(5);
 
@@ -133,12 +139,14 @@ impl Daemon {
             let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
             NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
         })?;
-        let (directory, bad_lines) = Directory::open(setting.sources()).map_err(NotStarted::usage)?;
+        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
+        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
         for line in bad_lines {
             tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
         }
         let directory = Arc::new(directory);
-        workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, stop_working.clone()));
+        workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
+        workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
         let outbox = Arc::new(Notify::new());
         let status = Arc::new(RelayStatus::default());
@@ -153,7 +161,7 @@ impl Daemon {
             ids: Arc::clone(&ids),
             clock: Arc::clone(&clock),
             policy: setting.policy(),
-            directory: directory.subscribe(),
+            directory: Arc::clone(&directory),
             feeds: feeds.iter().map(|feed| (feed.profile.name.clone(), Arc::clone(feed))).collect::<HashMap<FeedName, _>>(),
             outbox: Arc::clone(&outbox),
             wake: Arc::clone(&wake_at),
@@ -168,6 +176,7 @@ impl Daemon {
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
         let mut all_stats = Vec::new();
+        let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
         for (config, feed) in config.feeds.iter().zip(&feeds) {
             let (listener, address) = bind(config.listen, &format!("feeds.{}.listen", config.name)).await?;
@@ -176,13 +185,16 @@ impl Daemon {
             options.session.max_frame_bytes = config.max_frame_bytes;
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
-            let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
-            listeners.spawn(mllp::listener::serve(listener, options, Arc::new(answerer), stop_listening.clone(), listeners.clone()));
+            let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
+            pulses.push((config.name.clone(), answerer.pulse()));
+            listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
         let oldest = Arc::new(AtomicI64::new(0));
-        workers.spawn(gauges(store.clone(), all_stats, Arc::clone(&oldest), Arc::clone(&clock), stop_working.clone()));
+        watch_feeds(&readiness, pulses.clone(), &clock);
+        let watched = Watched { listeners: all_stats, pulses, oldest_seconds: Arc::clone(&oldest) };
+        workers.spawn(gauges(store.clone(), watched, Arc::clone(&clock), stop_working.clone()));
         watch_outbox(&readiness, oldest);
         started.store(true, Ordering::SeqCst);
         tracing::info!(admin = %admin_address, "wardroom is ready");
@@ -215,7 +227,7 @@ impl Daemon {
 
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 fn daemon_number() -> u16 {
-    u16::try_from(uuid::Uuid::new_v4().as_u128() & 1023).unwrap_or(0)
+    u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
@@ -317,16 +329,49 @@ async fn replan_on_change(policy: String, directory: Arc<Directory>, store: Stor
     }
 }
 
+/// A feed that has gone quiet is a reason to look, for whoever asks.
+fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, clock: &Arc<SystemClock>) {
+    let clock = Arc::clone(clock);
+    readiness.register(move || {
+        let quiet = pulses.iter().filter_map(|(feed, pulse)| Some((feed, pulse.quiet(clock.now())?)));
+        let reason = |(feed, quiet): (&FeedName, Duration)| {
+            let what = format!("feed {feed} has said nothing for {} minutes, much longer than usual", quiet.as_secs() / 60);
+            Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
+        };
+        quiet.map(reason).collect()
+    });
+}
+
+/// What is read into gauges.
+struct Watched {
+    listeners: Vec<(FeedName, Arc<ListenerStats>)>,
+    pulses: Vec<(FeedName, Arc<Pulse>)>,
+    oldest_seconds: Arc<AtomicI64>,
+}
+
 /// Reads what the store and the listeners know into gauges.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
-async fn gauges(
-    store: Store,
-    listeners: Vec<(FeedName, Arc<ListenerStats>)>,
-    oldest_seconds: Arc<AtomicI64>,
-    clock: Arc<SystemClock>,
-    stop: CancellationToken,
-) {
+async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: CancellationToken) {
+    let Watched { listeners, pulses, oldest_seconds } = watched;
+    let mut turn: u32 = 0;
     loop {
+        if turn.is_multiple_of(ROOMS_EVERY)
+            && let Ok(counts) = store.open_visits_by_status().await
+        {
+            for status in OPEN_STATUSES {
+                let count = counts.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
+                metrics::gauge!("wardroom_rooms", "status" => *status).set(count as f64);
+            }
+        }
+        turn = turn.wrapping_add(1);
+        for (feed, pulse) in &pulses {
+            let Some(idle) = pulse.idle(clock.now()) else { continue };
+            metrics::gauge!("wardroom_feed_idle_seconds", "feed" => feed.as_str().to_owned()).set(idle.as_secs_f64());
+            metrics::gauge!("wardroom_feed_clock_skew_seconds", "feed" => feed.as_str().to_owned()).set(pulse.skew_seconds());
+            if let Some(quiet) = pulse.quiet(clock.now()).filter(|_| turn.is_multiple_of(ROOMS_EVERY)) {
+                tracing::warn!(%feed, seconds = quiet.as_secs(), "this feed has gone quiet; ask the interface team whether its sender runs");
+            }
+        }
         if let Ok(depth) = store.outbox_depth().await {
             let age = depth.oldest.map_or(Duration::ZERO, |oldest| clock.now().since(oldest));
             oldest_seconds.store(i64::try_from(age.as_secs()).unwrap_or(i64::MAX), Ordering::SeqCst);

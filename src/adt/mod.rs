@@ -6,6 +6,7 @@
 //! What it never does: decide about a room, look anything up, ask for the time, or log. A message about a patient it cannot name becomes no fact and
 //! says so; what it noticed on the way comes out as notices.
 
+pub mod catalog;
 pub mod profile;
 
 mod context;

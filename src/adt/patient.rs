@@ -23,6 +23,9 @@ use crate::phi::Phi;
 /// Types of documents about a citizen, which never are a patient's key while there is anything else.
 const NOT_A_KEY: [&str; 3] = ["SS", "DL", "PPN"];
 
+/// Authorities whose numbers are a citizen's, whether they say so in CX.5 or not (the first is of table 0363).
+const CITIZEN_AUTHORITIES: [&str; 2] = ["USSSA", "SSA"];
+
 /// The patient's key and all other identifiers.
 #[derive(Debug)]
 pub(crate) struct Identity {
@@ -66,7 +69,12 @@ pub(crate) fn ids(context: &mut Context<'_, '_>, field: Field<'_>, name: &'stati
             context.notice(NoticeCode::Truncated, name);
         }
         let Some(cx) = Cx::read(repetition) else { continue };
-        let id_type = if cx.id_type.is_empty() { context.profile.patient_id_type.as_str() } else { &*cx.id_type };
+        let is_of_a_citizen = || CITIZEN_AUTHORITIES.iter().any(|authority| *authority == cx.authority || *authority == cx.facility);
+        let id_type = match &*cx.id_type {
+            "" if is_of_a_citizen() => "SS",
+            "" => context.profile.patient_id_type.as_str(),
+            id_type => id_type,
+        };
         ids.push(PatientId(Identifier {
             authority: context.profile.authority(&cx.authority),
             id_type: id_type.to_owned(),

@@ -232,6 +232,12 @@ mod tests {
     }
 
     #[test]
+    fn the_catalogue_has_the_words_of_every_event_and_no_other() {
+        let words: Vec<&str> = crate::adt::catalog::EVENTS.iter().map(|event| event.code).collect();
+        assert_eq!(words, TABLE.map(|(event, _)| event));
+    }
+
+    #[test]
     fn tracking_never_speaks_of_the_census_place() {
         for event in ["A09", "A10", "A32", "A33"] {
             assert!(!rule(event).facets.has(Facets::LOCATION), "{event}");

@@ -39,6 +39,10 @@ pub fn diff(before: Option<&RoomState>, after: &RoomState, rehomed: bool) -> Opt
         name_it(EventType::Closing, after.status == RoomStatus::Grace);
         return Some(Difference { event_type, changes });
     };
+    if before.status == RoomStatus::Cancelled && after.status == RoomStatus::Cancelled {
+        // Nobody looks at a stay that was an error; what is still said of it changes nothing for anyone.
+        return None;
+    }
     if before.status != after.status {
         changes.push(Change::Status { from: Some(before.status), to: after.status });
         name_it(status_event(before.status, after.status), true);

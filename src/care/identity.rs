@@ -79,6 +79,16 @@ impl<T: Clone + Eq> Edges<T> {
         self.resolve(a) == self.resolve(b)
     }
 
+    /// The edges that were said before an instant.
+    pub fn before(&self, stamp: Stamp) -> Self {
+        Self { edges: self.edges.iter().filter(|edge| edge.stamp < stamp).cloned().collect() }
+    }
+
+    /// The edge that stands from this identifier.
+    pub fn outgoing(&self, id: &T) -> Option<&Edge<T>> {
+        self.standing().into_iter().find(|edge| edge.from == *id)
+    }
+
     /// The edges that stand: of each identifier the newest outgoing one that closes no circle with newer ones.
     fn standing(&self) -> Vec<&Edge<T>> {
         let mut standing: Vec<&Edge<T>> = Vec::with_capacity(self.edges.len());
@@ -131,6 +141,22 @@ impl Person {
             Register::say(&mut self.other_ids, &FieldUpdate::Set(fact.other_ids.clone()), since);
         }
         self.signals.say(&said.signals, since);
+    }
+
+    /// Takes over what was said under the very same id: of each facet the latest word.
+    fn learn(&mut self, other: &Self) {
+        fn latest<T: Clone>(known: &mut Option<Register<T>>, other: &Option<Register<T>>) {
+            if other.as_ref().map(|register| register.since) > known.as_ref().map(|register| register.since) {
+                known.clone_from(other);
+            }
+        }
+        latest(&mut self.name, &other.name);
+        latest(&mut self.birth_date, &other.birth_date);
+        latest(&mut self.sex, &other.sex);
+        latest(&mut self.deceased, &other.deceased);
+        latest(&mut self.identity_unknown, &other.identity_unknown);
+        latest(&mut self.other_ids, &other.other_ids);
+        self.signals.join(&other.signals);
     }
 
     /// The same person seen through another record too: this record's word counts, the other fills what it leaves open; of signals the latest word.
@@ -227,7 +253,7 @@ impl PatientRecord {
     pub fn absorb(&mut self, other: &Self) {
         for (id, person) in &other.persons {
             let known = self.persons.entry(id.clone()).or_default();
-            *known = std::mem::take(known).joined(person);
+            known.learn(person);
         }
         self.aliases.join(&other.aliases);
     }
@@ -247,6 +273,18 @@ impl PatientRecord {
         let root = self.resolve(id);
         let own = self.persons.get(root).cloned().unwrap_or_default();
         self.persons.iter().filter(|(other, _)| *other != root && self.resolve(other) == root).fold(own, |person, (_, other)| person.joined(other))
+    }
+
+    /// Whether a fact comes under an id that was merged away, and says the name and birth date that this id had of its own and the survivor has not.
+    pub fn denies_its_merge(&self, fact: &Fact) -> bool {
+        // What was recorded before a merge and comes late denies nothing.
+        let before = self.aliases.before(fact.stamp);
+        let root = before.resolve(&fact.patient);
+        let (Some(own), Some(survivor)) = (self.persons.get(&fact.patient), self.persons.get(root)) else { return false };
+        let (Some(name), Some(birth_date)) = (fact.person.name.value(), fact.person.birth_date.value()) else { return false };
+        let is_own = own.name() == Some(name) && own.birth_date() == Some(birth_date.as_str());
+        let is_others = survivor.name().is_some_and(|other| other != name) && survivor.birth_date().is_some_and(|other| other != birth_date.as_str());
+        *root != fact.patient && is_own && is_others
     }
 
     /// Every id of the record.

@@ -45,6 +45,8 @@ const EXPECTED_AT_MOST: Duration = Duration::from_hours(30 * 24);
 pub struct PlanInput<'a> {
     /// The stay.
     pub stay: &'a Stay,
+    /// The stays of visits merged into this one: they add their named clinicians and what restricts them, and nothing else.
+    pub also: &'a [&'a Stay],
     /// The visit number that counts now.
     pub visit: &'a VisitId,
     /// The patient id that counts now.
@@ -55,6 +57,8 @@ pub struct PlanInput<'a> {
     pub room: CareRoomId,
     /// The room this one was merged into, if it was.
     pub merged_into: Option<CareRoomId>,
+    /// Whether another open visit of the person is in the same bed.
+    pub shares_its_bed: bool,
     /// The policy.
     pub policy: &'a Policy,
     /// Staff and units.
@@ -94,13 +98,16 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
         has_bed: stay.location.standing().is_some_and(|place| !place.bed.is_empty()),
     };
     let roomed = admits(policy, stay, &view) && !(level == Confidentiality::VeryRestricted && policy.very_restricted == VeryRestricted::NoRoom);
+    // A patient who is only expected has the class of the expected (table 0004 `P`), or none yet.
+    let may_come = view.class.is_none_or(|class| class.as_str() == "P");
     // A cancel also strikes the class, so a cancelled stay keeps the room it may have had, to be told of as cancelled.
-    let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled) else {
+    let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled || (*status == RoomStatus::Expected && may_come)) else {
         return Plan { target: None, wake_at: wakes.next };
     };
     let status = if input.merged_into.is_some() { RoomStatus::Merged } else { status };
     let target = room_state(input, &course, status, level, &view, &mut wakes);
-    Plan { target: Some(target), wake_at: wakes.next }
+    // A room that was merged away changes with what is said, and no more with time.
+    Plan { target: Some(target), wake_at: wakes.next.filter(|_| input.merged_into.is_none()) }
 }
 
 /// What a room that was published becomes when its stay gets none any more: nobody is in it, nothing but its end is told.
@@ -186,7 +193,8 @@ fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<R
 
 /// All signals that stand, of the person and of the stay.
 fn restrictions<'a>(input: &PlanInput<'a>) -> impl Iterator<Item = &'a crate::care::fact::Restriction> {
-    input.person.signals.standing().chain(input.stay.signals.standing())
+    let stays = std::iter::once(input.stay).chain(input.also.iter().copied());
+    input.person.signals.standing().chain(stays.flat_map(|stay| stay.signals.standing()))
 }
 
 /// Who of the users the patient is, as far as ids tell.
@@ -218,10 +226,11 @@ fn effective_level(input: &PlanInput<'_>) -> Confidentiality {
         }
     }
     // Having been in a Part 2 program is itself the secret: it does not fall when the patient leaves the unit.
-    if stay.location.values().any(|place| roster.unit(place).is_some_and(|unit| unit.flags.part2)) {
+    let stays = || std::iter::once(stay).chain(input.also.iter().copied());
+    if stays().flat_map(|stay| stay.location.values()).any(|place| roster.unit(place).is_some_and(|unit| unit.flags.part2)) {
         level = Confidentiality::VeryRestricted;
     }
-    if stay.location.standing().and_then(|place| roster.unit(place)).is_some_and(|unit| unit.flags.sensitive) {
+    if stays().filter_map(|stay| roster.unit(stay.location.standing()?)).any(|unit| unit.flags.sensitive) {
         level = level.max(Confidentiality::Restricted);
     }
     if !patient_users(input).is_empty() {
@@ -245,7 +254,7 @@ fn room_state(
     let team = if staffed {
         // In grace the grounds that stood at the end keep their people: time stands still for them, the directory does not.
         let at = course.ended.filter(|_| status == RoomStatus::Grace).map_or(now, |end| end.recorded);
-        team(&TeamInput { stay, until, view, level, patient_users: &users, policy, roster, now: at })
+        team(&TeamInput { stay, also: input.also, until, view, level, patient_users: &users, policy, roster, now: at })
     } else {
         crate::care::team::Team::default()
     };
@@ -307,7 +316,7 @@ fn shown_location(place: &BedLocation, status: RoomStatus, roster: &Roster) -> S
 fn flags(input: &PlanInput<'_>, status: RoomStatus, employee: bool) -> Vec<Flag> {
     let PlanInput { stay, person, .. } = *input;
     let open = matches!(status, RoomStatus::Active | RoomStatus::OnLeave);
-    let planned = |register: &Option<crate::care::runs::Register<()>>| register.as_ref().is_some_and(|register| register.value.is_some());
+    let planned = |register: &Option<crate::care::runs::Register<bool>>| register.as_ref().is_some_and(|register| register.value == Some(true));
     let mut flags = Vec::new();
     let mut raise = |flag, when: bool| {
         if when {
@@ -319,6 +328,7 @@ fn flags(input: &PlanInput<'_>, status: RoomStatus, employee: bool) -> Vec<Flag>
     raise(Flag::PendingDischarge, open && planned(&stay.planned_end));
     raise(Flag::Deceased, person.deceased());
     raise(Flag::IdentityUnknown, person.identity_unknown());
+    raise(Flag::PossibleDuplicate, open && input.shares_its_bed);
     raise(Flag::Employee, employee || restrictions(input).any(|restriction| restriction.employee));
     flags
 }

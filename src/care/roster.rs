@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
+use serde::Deserialize;
+use serde::Serialize;
+
 use crate::care::fact::BedLocation;
 use crate::ids::AssigningAuthority;
 use crate::ids::Facility;
@@ -16,7 +19,7 @@ use crate::ids::StaffId;
 use crate::ids::UserId;
 
 /// One id of a member of staff; a missing part matches any.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct StaffIdPattern {
     /// The authority, or any.
     pub authority: Option<AssigningAuthority>,
@@ -32,6 +35,13 @@ impl StaffIdPattern {
         let authority = self.authority.as_ref().is_none_or(|authority| id.authority.is_empty() || *authority == id.authority);
         let id_type = self.id_type.as_ref().is_none_or(|id_type| id.id_type.is_empty() || *id_type == id.id_type);
         self.value == id.value && authority && id_type
+    }
+
+    /// Whether there is an id that both fit.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let authority = self.authority.as_ref().zip(other.authority.as_ref()).is_none_or(|(one, two)| one == two);
+        let id_type = self.id_type.as_ref().zip(other.id_type.as_ref()).is_none_or(|(one, two)| one == two);
+        self.value == other.value && authority && id_type
     }
 }
 
@@ -127,6 +137,32 @@ impl Roster {
         self
     }
 
+    /// A roster of other staff and units, alike in everything else.
+    #[must_use]
+    pub(crate) fn with(
+        &self,
+        staff: impl IntoIterator<Item = StaffMember>,
+        units: impl IntoIterator<Item = ((Facility, PointOfCare), Unit)>,
+    ) -> Self {
+        Self { services: self.services.clone(), ..Self::new(staff, units, self.include_unknown) }
+    }
+
+    /// Every member of staff, by user.
+    pub(crate) const fn staff(&self) -> &BTreeMap<UserId, StaffMember> {
+        &self.staff
+    }
+
+    /// Every unit of the table.
+    pub(crate) const fn units(&self) -> &HashMap<(Facility, PointOfCare), Unit> {
+        &self.units
+    }
+
+    /// The users some id of whom may be the one that a pattern means.
+    pub(crate) fn fitting<'r>(&'r self, pattern: &'r StaffIdPattern) -> impl Iterator<Item = &'r UserId> {
+        let known = self.by_value.get(&pattern.value).map_or(&[][..], Vec::as_slice);
+        known.iter().filter(|(known, _)| known.overlaps(pattern)).map(|(_, user)| user)
+    }
+
     /// Who one id is.
     pub fn resolve_id(&self, id: &StaffId) -> Resolved<'_> {
         let mut found: Option<&UserId> = None;
@@ -164,6 +200,11 @@ impl Roster {
         self.services.get(service)
     }
 
+    /// What the roster says of a user.
+    pub fn staff_member(&self, user: &UserId) -> Option<&StaffMember> {
+        self.staff.get(user)
+    }
+
     /// Whether somebody may be in rooms: everybody the roster does not know to be inactive.
     pub fn may_join(&self, user: &UserId) -> bool {
         self.staff.get(user).is_none_or(|member| member.active)
@@ -185,13 +226,7 @@ impl Roster {
         for (value, patterns) in &self.by_value {
             let users: BTreeSet<&UserId> = patterns.iter().map(|(_, user)| user).collect();
             if users.len() > 1 {
-                let overlap = patterns.iter().any(|(a, user_a)| {
-                    patterns.iter().any(|(b, user_b)| {
-                        user_a != user_b
-                            && a.authority.as_ref().zip(b.authority.as_ref()).is_none_or(|(x, y)| x == y)
-                            && a.id_type.as_ref().zip(b.id_type.as_ref()).is_none_or(|(x, y)| x == y)
-                    })
-                });
+                let overlap = patterns.iter().any(|(a, user_a)| patterns.iter().any(|(b, user_b)| user_a != user_b && a.overlaps(b)));
                 if overlap {
                     out.push((value.clone(), users.into_iter().cloned().collect()));
                 }

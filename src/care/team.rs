@@ -39,6 +39,8 @@ const UNIT_BOUND: [&str; 3] = ["nurse", "nursing assistant", "patient care assis
 #[derive(Debug)]
 pub(super) struct TeamInput<'a> {
     pub(super) stay: &'a Stay,
+    /// Stays of visits merged into this one, which add whom they name.
+    pub(super) also: &'a [&'a Stay],
     /// Only what was said up to this fact counts: in grace, the end of the stay.
     pub(super) until: Option<Stamp>,
     pub(super) view: &'a VisitView<'a>,
@@ -108,7 +110,10 @@ pub(super) fn team(input: &TeamInput<'_>) -> Team {
             continue;
         }
         for source in &rule.from {
-            gathering.take(rule, source, &taken);
+            gathering.take(input.stay, rule, source, &taken);
+            if !matches!(source, TeamSource::Unit | TeamSource::Service) {
+                input.also.iter().for_each(|stay| gathering.take(stay, rule, source, &taken));
+            }
         }
     }
     let Gathering { by_user, mut team, .. } = gathering;
@@ -129,21 +134,20 @@ impl Gathering<'_> {
         self.by_user.values().any(|(_, grounds)| grounds.iter().any(|(held, ground)| held == role && ground.until.is_none()))
     }
 
-    fn take(&mut self, rule: &TeamRule, source: &TeamSource, taken: &[&str]) {
-        let stay = self.input.stay;
+    fn take(&mut self, stay: &Stay, rule: &TeamRule, source: &TeamSource, taken: &[&str]) {
         match source {
             TeamSource::Attending => self.one(rule, stay.attending.until(self.input.until), "PV1-7"),
             TeamSource::Referring => self.one(rule, stay.referring.until(self.input.until), "PV1-8"),
             TeamSource::Admitting => self.one(rule, stay.admitting.until(self.input.until), "PV1-17"),
-            TeamSource::Consulting => self.consulting(rule),
+            TeamSource::Consulting => self.consulting(stay, rule),
             TeamSource::Assignment(code) => {
                 for standing in &stay.assignments {
                     if code_of(standing) == code {
-                        self.assignment(rule, &rule.role, standing);
+                        self.assignment(stay, rule, &rule.role, standing);
                     }
                 }
             }
-            TeamSource::OtherAssignments => self.other_assignments(rule, taken),
+            TeamSource::OtherAssignments => self.other_assignments(stay, rule, taken),
             TeamSource::Unit => self.units(rule),
             TeamSource::Service => self.service(rule),
         }
@@ -162,7 +166,7 @@ impl Gathering<'_> {
             let [old, new] = pair else { continue };
             let (Some(person), Some(_)) = (&old.value, &new.value) else { continue };
             let until = leaves_at(new.since, policy.handover, policy.grace_floor);
-            if until > self.input.now {
+            if until > self.input.now && self.input.level != Confidentiality::VeryRestricted {
                 let claim = Claim { rule, role: &rule.role, from, message: old.since.arrival, since: old.since.recorded, until: Some(until) };
                 self.named(&claim, person, true);
             }
@@ -170,8 +174,8 @@ impl Gathering<'_> {
     }
 
     /// PV1-9: each person since the list that named them first without a gap.
-    fn consulting(&mut self, rule: &TeamRule) {
-        let runs = self.input.stay.consulting.until(self.input.until);
+    fn consulting(&mut self, stay: &Stay, rule: &TeamRule) {
+        let runs = stay.consulting.until(self.input.until);
         let Some(list) = runs.last().and_then(|run| run.value.as_ref()) else { return };
         for person in list {
             let names = |run: &&Run<Vec<Practitioner>>| run.value.as_ref().is_some_and(|list| list.contains(person));
@@ -181,20 +185,20 @@ impl Gathering<'_> {
         }
     }
 
-    fn other_assignments(&mut self, rule: &TeamRule, taken: &[&str]) {
-        for standing in &self.input.stay.assignments {
+    fn other_assignments(&mut self, stay: &Stay, rule: &TeamRule, taken: &[&str]) {
+        for standing in &stay.assignments {
             let code = code_of(standing);
             if taken.contains(&code) || ["RP", "RT", "PP", "FHCP"].contains(&code) {
                 continue;
             }
             match &standing.assignment.role {
-                Some(held) => self.assignment(rule, held, standing),
+                Some(held) => self.assignment(stay, rule, held, standing),
                 None => self.unresolved(&Role::new(code.to_lowercase()), standing.assignment.from.clone(), &standing.assignment.person),
             }
         }
     }
 
-    fn assignment(&mut self, rule: &TeamRule, held: &Role, standing: &StandingAssignment) {
+    fn assignment(&mut self, stay: &Stay, rule: &TeamRule, held: &Role, standing: &StandingAssignment) {
         let now = self.input.now;
         if self.input.until.is_some_and(|until| standing.since > until) {
             return;
@@ -204,7 +208,7 @@ impl Gathering<'_> {
             self.team.wake(begins, now);
             return;
         }
-        let bound = UNIT_BOUND.contains(&held.as_str()).then(|| self.shift_ends(standing));
+        let bound = UNIT_BOUND.contains(&held.as_str()).then(|| self.shift_ends(stay, standing));
         let until = [assignment.ends_at, bound].into_iter().flatten().min();
         if until.is_some_and(|until| until <= now) {
             return;
@@ -215,10 +219,10 @@ impl Gathering<'_> {
     }
 
     /// A nurse goes with the unit: at the handover after a transfer unless said again since, and after sixteen hours at the latest.
-    fn shift_ends(&self, standing: &StandingAssignment) -> Timestamp {
+    fn shift_ends(&self, stay: &Stay, standing: &StandingAssignment) -> Timestamp {
         let policy = self.input.policy;
         let latest = standing.restated.recorded.plus(SHIFT);
-        let runs = self.input.stay.location.until(self.input.until);
+        let runs = stay.location.until(self.input.until);
         let moved = runs.windows(2).rev().find_map(|pair| match pair {
             [Run { value: Some(old), .. }, new @ Run { value: Some(place), .. }] if !old.same_unit(place) => Some(new.since),
             _ => None,

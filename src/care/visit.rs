@@ -12,6 +12,7 @@ use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::BedLocation;
 use crate::care::fact::Fact;
+use crate::care::fact::FactHash;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::Practitioner;
 use crate::care::fact::RelationKind;
@@ -92,25 +93,26 @@ pub(crate) struct StandingAssignment {
 
 /// The signals that were said at one level; the latest word of each counts and nothing is struck.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
-pub(crate) struct Signals(Vec<(SignalSource, Register<Restriction>)>);
+pub(crate) struct Signals {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    said: Vec<(SignalSource, Register<Restriction>)>,
+    /// The newest fact that named all access restrictions there are: what was said of others before it is over, also where it arrives later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replaced: Option<Stamp>,
+}
 
 impl Signals {
     /// Takes what a fact says, whatever the order of arrival.
     pub(crate) fn say(&mut self, said: &SignalsSaid, since: Stamp) {
         if said.replaces_access_restrictions {
-            for (source, register) in &mut self.0 {
-                if matches!(source, SignalSource::AccessRestriction(_)) && register.since <= since {
-                    *register = Register { value: None, since };
-                }
-            }
+            self.replaced = self.replaced.max(Some(since));
         }
         for signal in &said.said {
-            let at = self.0.partition_point(|(source, _)| *source < signal.source);
-            if self.0.get(at).is_none_or(|(source, _)| *source != signal.source) {
-                self.0.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default() }));
+            let at = self.said.partition_point(|(source, _)| *source < signal.source);
+            if self.said.get(at).is_none_or(|(source, _)| *source != signal.source) {
+                self.said.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default() }));
             }
-            if let Some((_, register)) = self.0.get_mut(at).filter(|(_, register)| register.since <= since) {
+            if let Some((_, register)) = self.said.get_mut(at).filter(|(_, register)| register.since <= since) {
                 *register = Register { value: signal.update.value().copied(), since };
             }
         }
@@ -118,19 +120,21 @@ impl Signals {
 
     /// Takes over the signals of another record of the same person: of each the latest word.
     pub(crate) fn join(&mut self, other: &Self) {
-        for (source, register) in &other.0 {
-            match self.0.iter_mut().find(|(known, _)| known == source) {
+        for (source, register) in &other.said {
+            match self.said.iter_mut().find(|(known, _)| known == source) {
                 Some((_, known)) if known.since < register.since => known.clone_from(register),
                 Some(_) => {}
-                None => self.0.push((source.clone(), register.clone())),
+                None => self.said.push((source.clone(), register.clone())),
             }
         }
-        self.0.sort_by(|a, b| a.0.cmp(&b.0));
+        self.said.sort_by(|a, b| a.0.cmp(&b.0));
+        self.replaced = self.replaced.max(other.replaced);
     }
 
     /// What stands.
     pub(crate) fn standing(&self) -> impl Iterator<Item = &Restriction> {
-        self.0.iter().filter_map(|(_, register)| register.value.as_ref())
+        let over = |source: &SignalSource, since: Stamp| matches!(source, SignalSource::AccessRestriction(_)) && Some(since) < self.replaced;
+        self.said.iter().filter(move |(source, register)| !over(source, register.since)).filter_map(|(_, register)| register.value.as_ref())
     }
 }
 
@@ -169,16 +173,13 @@ pub struct Stay {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) whereabouts: Option<Register<BedLocation>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) planned_move: Option<Register<()>>,
+    pub(crate) planned_move: Option<Register<bool>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) planned_end: Option<Register<()>>,
+    pub(crate) planned_end: Option<Register<bool>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expected_at: Option<Register<Timestamp>>,
     /// The newest fact of the stay.
     pub(crate) newest: Stamp,
-    /// Whether the newest fact belongs to an initial load.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) load: bool,
 }
 
 /// A visit: its numbers, whose it is, and its stays.
@@ -186,13 +187,22 @@ pub struct Stay {
 pub struct VisitState {
     /// The stays under this number, oldest first; more than one only where the number was used again.
     pub(crate) stays: Vec<Stay>,
-    /// Every number the visit was named by, in the order of the facts.
+    /// Every number the visit was named by, in the order of the facts; those that are only its account's behind the others.
     pub(crate) ids: Vec<VisitId>,
+    /// How many of them are the visit's own.
+    #[serde(default)]
+    pub(crate) n_own_ids: usize,
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
     /// To whom the visit was bound, by whom: the first fact, and every explicit move to another patient.
     pub(crate) bindings: Vec<(PatientId, Stamp)>,
+    /// From whom explicit moves took the visit: what they were said to say of it before is believed whenever it comes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) moved_from: Vec<(PatientId, Stamp)>,
+    /// The facts recorded at the very time of the newest: the same one again, sent later, is none of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) newest_hashes: Vec<FactHash>,
     /// The newest fact folded.
     pub(crate) newest: Stamp,
     /// How many facts were folded.
@@ -246,6 +256,11 @@ impl VisitState {
         self.bindings.iter().max_by_key(|(_, stamp)| *stamp).map(|(patient, _)| patient)
     }
 
+    /// From whom the visit was moved after an instant.
+    pub fn moved_from_after(&self, stamp: Stamp) -> impl Iterator<Item = &PatientId> {
+        self.moved_from.iter().filter(move |(_, moved)| *moved > stamp).map(|(patient, _)| patient)
+    }
+
     /// Everybody the visit was ever bound to, with the stamp of the binding.
     pub fn bindings(&self) -> &[(PatientId, Stamp)] {
         &self.bindings
@@ -271,8 +286,15 @@ impl VisitState {
         &self.stays
     }
 
-    /// Folds a fact that sorts behind all others.
+    /// Folds a fact that sorts behind all others; one that is known already changes nothing.
     pub fn apply(&mut self, fact: &Fact) {
+        if fact.stamp.recorded > self.newest.recorded {
+            self.newest_hashes.clear();
+        }
+        if self.newest_hashes.contains(&fact.hash) {
+            return;
+        }
+        self.newest_hashes.push(fact.hash);
         self.n_facts += 1;
         self.newest = self.newest.max(fact.stamp);
         self.name(fact);
@@ -291,7 +313,13 @@ impl VisitState {
     /// Takes the numbers and the patient that the fact names.
     fn name(&mut self, fact: &Fact) {
         if let Some(visit) = &fact.visit {
-            if !self.ids.contains(&visit.id) {
+            let known = self.ids.iter().position(|id| *id == visit.id);
+            if !visit.is_account && known.is_none_or(|at| at >= self.n_own_ids) {
+                // What was thought to be an account's number turns out to be the visit's own.
+                self.ids.retain(|id| *id != visit.id);
+                self.ids.insert(self.n_own_ids, visit.id.clone());
+                self.n_own_ids += 1;
+            } else if known.is_none() {
                 self.ids.push(visit.id.clone());
             }
             if let Some(preadmit) = visit.preadmit.as_ref().filter(|preadmit| **preadmit != visit.id)
@@ -314,7 +342,9 @@ impl VisitState {
         if moves {
             self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
             self.bindings.push((fact.patient.clone(), fact.stamp));
-        } else if self.bindings.is_empty() {
+            let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
+            self.moved_from.extend(pairs.map(|pair| (pair.from.clone(), fact.stamp)));
+        } else if self.bindings.is_empty() && fact.act != Act::Relate {
             self.bindings.push((fact.patient.clone(), fact.stamp));
         }
     }
@@ -327,6 +357,11 @@ impl Stay {
         let course = self.course(fact.stamp.recorded, &CourseRules::default());
         let ended = self.discharged_at.standing().copied().or_else(|| course.ended.map(|end| end.recorded));
         course.phase == Phase::Ended && ended.is_some_and(|ended| *admitted > ended) && self.admitted_at.standing() != Some(admitted)
+    }
+
+    /// Where the patient is.
+    pub fn place(&self) -> Option<&BedLocation> {
+        self.location.standing()
     }
 
     /// When the stay ended, as the feed says.
@@ -343,7 +378,6 @@ impl Stay {
 
     fn apply(&mut self, fact: &Fact) {
         self.newest = self.newest.max(fact.stamp);
-        self.load = fact.load;
         self.signals.say(&fact.stay.signals, fact.stamp);
         match fact.act {
             Act::CancelOpen
@@ -357,9 +391,9 @@ impl Stay {
                 let whereabouts = self.whereabouts_after(fact);
                 Register::say(&mut self.whereabouts, &whereabouts, fact.stamp);
             }
-            Act::PlanMove => Register::say(&mut self.planned_move, &FieldUpdate::Set(()), fact.stamp),
+            Act::PlanMove => Register::say(&mut self.planned_move, &FieldUpdate::Set(true), fact.stamp),
             Act::CancelPlanMove => Register::say(&mut self.planned_move, &FieldUpdate::Clear, fact.stamp),
-            Act::PlanEnd => Register::say(&mut self.planned_end, &FieldUpdate::Set(()), fact.stamp),
+            Act::PlanEnd => Register::say(&mut self.planned_end, &FieldUpdate::Set(true), fact.stamp),
             Act::CancelPlanEnd => Register::say(&mut self.planned_end, &FieldUpdate::Clear, fact.stamp),
             Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson => {}
             Act::End if self.ends_the_emergency_part_only(fact) => {}
@@ -431,7 +465,7 @@ impl Stay {
             }
             _ => self.consulting.say(&said.consulting, fact.stamp, None),
         }
-        self.assign(&said.assignments, fact.stamp);
+        self.assign(&said.assignments, fact);
     }
 
     /// Whether an update tells of a stay that has begun and not ended, so that it may stand for an opening nobody sent us.
@@ -465,12 +499,15 @@ impl Stay {
         fact.stay.location.clone()
     }
 
-    fn assign(&mut self, said: &AssignmentsSaid, stamp: Stamp) {
+    fn assign(&mut self, said: &AssignmentsSaid, fact: &Fact) {
         let (list, replaces) = match said {
             AssignmentsSaid::Keep => return,
             AssignmentsSaid::Snapshot(list) => (list, true),
             AssignmentsSaid::Delta(list) => (list, false),
         };
+        let stamp = fact.stamp;
+        // A change of providers tells of the roles it names and of no others.
+        let names_all = !matches!(fact.act, Act::ChangeProviders | Act::CancelChangeProviders);
         let mut standing = std::mem::take(&mut self.assignments);
         let mut next: Vec<StandingAssignment> = Vec::with_capacity(list.len());
         for assignment in list {
@@ -481,10 +518,9 @@ impl Stay {
                 next.push(StandingAssignment { assignment: assignment.clone(), since, restated: stamp });
             }
         }
-        if !replaces {
-            standing.append(&mut next);
-            next = standing;
-        }
+        standing.retain(|known| !replaces || !(names_all || list.iter().any(|named| named.source == known.assignment.source)));
+        standing.append(&mut next);
+        let next = standing;
         self.assignments = next;
     }
 }

@@ -35,6 +35,12 @@ impl Console {
         Self { json, colour: !json && std::io::stdout().is_terminal(), error_colour: std::io::stderr().is_terminal() }
     }
 
+    /// One that never paints.
+    #[cfg(test)]
+    pub(crate) const fn plain() -> Self {
+        Self { json: false, colour: false, error_colour: false }
+    }
+
     /// A line of the result.
     ///
     /// # Errors
@@ -46,6 +52,15 @@ impl Console {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
             result => Ok(result?),
         }
+    }
+
+    /// A line of the result, for a command that has something to tidy up when nobody reads on.
+    ///
+    /// # Errors
+    /// When standard output cannot be written.
+    pub fn line(&self, line: &str) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{line}").and_then(|()| out.flush())
     }
 
     /// A line of everything else.
@@ -60,11 +75,20 @@ impl Console {
     /// None; it has the type of a command's result.
     pub fn fail(&self, code: u8, error: &anyhow::Error) -> anyhow::Result<ExitCode> {
         let label = if self.error_colour { "\u{1b}[1;31merror\u{1b}[0m" } else { "error" };
-        let mut text = format!("{error}");
-        for cause in error.chain().skip(1) {
-            text.push_str(&format!(": {cause}"));
+        let mut text = String::new();
+        let mut hints = String::new();
+        for (n, cause) in error.chain().enumerate() {
+            let cause = cause.to_string();
+            // What to do comes after all that went wrong.
+            let (what, hint) = cause.split_once("\nhint:").unwrap_or((&cause, ""));
+            text.push_str(if n > 0 { ": " } else { "" });
+            text.push_str(what);
+            if !hint.is_empty() {
+                hints.push_str("\nhint:");
+                hints.push_str(hint);
+            }
         }
-        self.tell(&format!("{label}: {text}"));
+        self.tell(&format!("{label}: {text}{hints}"));
         Ok(ExitCode::from(code))
     }
 

@@ -2,16 +2,19 @@
 //!
 //! Its clock is the latest recorded time in the input, or `--at`; its room ids are placeholders.
 
+mod advice;
+mod report;
+
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::care::change::EventType;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::BedLocation;
 use crate::care::fact::Confidentiality;
@@ -21,12 +24,16 @@ use crate::care::fact::Pair;
 use crate::care::fact::Practitioner;
 use crate::care::fact::Relation;
 use crate::cli::console::Console;
+use crate::cli::explain::report::Led;
+use crate::cli::explain::report::Report;
 use crate::cli::messages::InputMessage;
 use crate::cli::messages::read_messages;
 use crate::cli::setting::Setting;
 use crate::ids::Identifier;
 use crate::intake::rehearsal::Rehearsal;
 use crate::intake::rehearsal::Rehearsed;
+use crate::time::Clock;
+use crate::time::SystemClock;
 use crate::time::Timestamp;
 
 /// Says what messages say and what they would do.
@@ -63,36 +70,44 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         Ok(roster) => roster,
         Err(error) => return console.fail(64, &anyhow::Error::new(error)),
     };
-    let mut rehearsal = Rehearsal::new(feed, setting.policy(), roster, Timestamp::MIN);
+    let policy = setting.policy();
+    let mut rehearsal = Rehearsal::new(feed, Arc::clone(&policy), roster, Timestamp::MIN);
     let latest = messages.iter().filter_map(|message| rehearsal.recorded_at(&message.bytes)).max();
-    let at = args.at.map(Timestamp::from).or(latest).unwrap_or_else(|| Timestamp::from_micros(0));
+    let at = args.at.map(Timestamp::from).or(latest).unwrap_or_else(|| SystemClock.now());
     rehearsal.move_to(at);
     let progress = console.progress(messages.len(), "messages");
     let mut explained = Vec::with_capacity(messages.len());
     let mut events = Vec::new();
     for message in &messages {
         for rehearsed in rehearsal.send(&message.bytes) {
-            explained.push((message, rehearsed));
+            explained.push((message, rehearsed, 0..0));
         }
+        let from = events.len();
         events.extend(rehearsal.take_events());
+        if let Some((_, _, led)) = explained.last_mut() {
+            *led = from..events.len();
+        }
         progress.inc(1);
     }
     progress.finish_and_clear();
     let names = Placeholders::of(&rehearsal);
     if console.json {
         let document = json!({
-            "messages": explained.iter().map(|(message, rehearsed)| describe(message, rehearsed)).collect::<Vec<_>>(),
+            "messages": explained.iter().map(|(message, rehearsed, _)| describe(message, rehearsed)).collect::<Vec<_>>(),
             "events": events.iter().map(|event| names.in_body(&event.body)).collect::<Result<Vec<_>, _>>()?,
             "rooms": rehearsal.rooms().iter().map(|room| names.in_body(&crate::outbox::envelope::room_json(room))).collect::<Result<Vec<_>, _>>()?,
         });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else {
-        for (message, rehearsed) in &explained {
-            print_message(console, message, rehearsed)?;
+        let report = Report { console, policy: &policy };
+        for (message, rehearsed, led) in &explained {
+            let led = events.get(led.clone()).unwrap_or_default();
+            let led: Vec<Led> = led.iter().map(|event| Ok((event.event_type, names.in_body(&event.body)?))).collect::<anyhow::Result<_>>()?;
+            report.message(message, rehearsed, &led)?;
         }
-        print_events(console, &events.iter().map(|event| (event.event_type, names.in_body(&event.body))).collect::<Vec<_>>())?;
+        report.summary(explained.iter().map(|(_, rehearsed, _)| rehearsed), rehearsal.rooms().len())?;
     }
-    let refused = explained.iter().any(|(_, rehearsed)| rehearsed.verdict.disposition == crate::store::rows::Disposition::Rejected);
+    let refused = explained.iter().any(|(_, rehearsed, _)| rehearsed.verdict.disposition == crate::store::rows::Disposition::Rejected);
     Ok(ExitCode::from(u8::from(refused)))
 }
 
@@ -221,59 +236,4 @@ fn relation(relation: &Relation) -> Value {
         })
     };
     json!({ "kind": relation.kind, "from": side(|pair| &pair.from, |pair| &pair.from), "into": side(|pair| &pair.into, |pair| &pair.into) })
-}
-
-fn print_message(console: &Console, message: &InputMessage, rehearsed: &Rehearsed) -> anyhow::Result<()> {
-    let Rehearsed { read, verdict, ack } = rehearsed;
-    let trigger = read.incoming.trigger.map_or_else(|| "?".to_owned(), |trigger| trigger.to_string());
-    let reason = verdict.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let disposition = console.paint_disposition(verdict.disposition);
-    console.out(&format!("{} {message}  {disposition}{reason}", console.bold(&trigger)))?;
-    for said in &read.incoming.facts {
-        let shown = fact(said);
-        for (label, key) in [
-            ("patient", "/patient/id/value"),
-            ("family", "/patient/family"),
-            ("visit", "/visit/id/value"),
-            ("visit from", "/visit/from"),
-            ("class", "/class"),
-            ("unit", "/location/point_of_care"),
-            ("room", "/location/room"),
-            ("bed", "/location/bed"),
-            ("service", "/service"),
-            ("admitted", "/admitted_at"),
-            ("discharged", "/discharged_at"),
-            ("confidential", "/confidentiality"),
-            ("merge", "/merge/kind"),
-        ] {
-            if let Some(value) = shown.pointer(key).and_then(Value::as_str).filter(|value| *value != "normal") {
-                console.out(&format!("    {label:<13} {value}"))?;
-            }
-        }
-        for member in shown.pointer("/team").and_then(Value::as_array).into_iter().flatten() {
-            let part = |key| member.pointer(key).and_then(Value::as_str).unwrap_or_default();
-            console.out(&format!("    {:<13} {} {} {} ({})", part("/role"), part("/ids/0/value"), part("/family"), part("/given"), part("/from")))?;
-        }
-    }
-    for notice in &read.incoming.notices {
-        let field = notice.field.as_ref().map(|field| format!(" at {field}")).unwrap_or_default();
-        console.out(&format!("    notice        {}{field}", notice.code))?;
-    }
-    if let Some(ack) = ack {
-        let code = String::from_utf8_lossy(ack).split("MSA|").nth(1).map(|rest| rest.chars().take(2).collect::<String>());
-        console.out(&format!("    answer        {}", code.unwrap_or_default()))?;
-    }
-    Ok(())
-}
-
-fn print_events(console: &Console, events: &[(EventType, anyhow::Result<Value>)]) -> anyhow::Result<()> {
-    if events.is_empty() {
-        return console.out("no room would change");
-    }
-    console.out("")?;
-    for (event_type, body) in events {
-        let Ok(body) = body else { continue };
-        console.out(&crate::cli::story::line(console, *event_type, body))?;
-    }
-    Ok(())
 }

@@ -6,13 +6,17 @@
 pub mod bench;
 pub mod check;
 pub mod console;
+pub mod demo;
 pub mod explain;
 pub mod messages;
 pub mod replay;
+pub mod rooms;
 pub mod schema;
 pub mod serve;
 pub mod setting;
 pub(crate) mod story;
+pub mod verify;
+pub(crate) mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,12 +46,18 @@ pub struct Cli {
 enum Command {
     /// Run the daemon
     Serve(serve::ServeArgs),
+    /// See it work: play a day on two wards into a throw-away daemon and show the rooms
+    Demo(demo::DemoArgs),
     /// Say everything that is wrong with the configuration, then reach what it needs
     Check(check::CheckArgs),
     /// Say what messages say and what they would do; touches nothing
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Look at the rooms, beside a running daemon
+    Rooms(rooms::RoomsArgs),
+    /// Run journeys, compare with what they expect, show the difference
+    Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
     Bench(bench::BenchArgs),
     /// Print a JSON Schema
@@ -63,9 +73,12 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let config = cli.config.as_deref();
     match &cli.command {
         Command::Serve(args) => serve::run(args, config, &console).await,
+        Command::Demo(args) => demo::run(args, &console).await,
+        Command::Rooms(args) => rooms::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref()),
+        Command::Verify(args) => verify::run(args, config, &console),
         Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
     }

@@ -16,7 +16,7 @@ pub struct SchemaArgs {
 type Make = fn() -> serde_json::Value;
 
 /// Every schema, by name.
-const SCHEMAS: [(&str, Make); 1] = [("config", crate::config::schema)];
+const SCHEMAS: [(&str, Make); 2] = [("config", crate::config::schema), ("journey", crate::cli::verify::schema)];
 
 /// The names of all schemas.
 pub fn names() -> impl Iterator<Item = &'static str> {

@@ -21,7 +21,7 @@ use crate::mllp::tls::ServerTlsFiles;
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Admin")]
 pub(super) struct RawAdmin {
-    /// An IP address and a port. Outside loopback it needs `[admin.tls]`.
+    /// An IP address and a port. Outside loopback, tokens need `[admin.tls]`.
     pub(super) listen: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "RawTls")]
@@ -67,7 +67,7 @@ pub enum TokenRole {
 pub struct AdminConfig {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// TLS; absent only on loopback.
+    /// TLS.
     pub tls: Option<ServerTlsFiles>,
     /// Who may see and change data.
     pub tokens: Vec<AdminToken>,
@@ -91,11 +91,12 @@ const MIN_TOKEN_LENGTH: usize = 20;
 pub(super) fn read(raw: &RawAdmin, reader: &mut Reader<'_>) -> (AdminConfig, Option<SocketAddr>) {
     let section = KeyPath::of("admin");
     let listen = reader.listen(&section.key("listen"), &raw.listen);
-    if listen.is_some_and(|address| !address.ip().is_loopback()) && raw.tls.is_none() {
+    // Health and metrics hold nothing of a patient; what shows or changes data is asked for with a token, which must not go in the clear.
+    if listen.is_some_and(|address| !address.ip().is_loopback()) && raw.tls.is_none() && !raw.tokens.is_empty() {
         reader.problem_with_hint(
             &section.key("listen"),
-            "is outside loopback and needs `[admin.tls]`",
-            "add a certificate and key, or listen on 127.0.0.1",
+            "is outside loopback, and its tokens would go in the clear",
+            "add `[admin.tls]`, listen on 127.0.0.1, or give no tokens",
         );
     }
     let tls = raw.tls.as_ref().map(|raw| tls::read(raw, &section.key("tls"), reader));

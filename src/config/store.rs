@@ -106,24 +106,25 @@ fn url(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> StoreUrl {
 fn key(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> KeySource {
     if let Some(file) = raw.strip_prefix("file:") {
         let file = reader.path(file);
-        if let Ok(text) = std::fs::read_to_string(&file) {
-            check_key(text.trim(), path, reader);
+        if std::fs::read_to_string(&file).is_ok_and(|text| !is_key(text.trim())) {
+            let rule = format!("the file `{}` must hold 32 bytes in base64", file.display());
+            reader.problem_with_hint(
+                path,
+                rule,
+                "of a store that exists already, only the key that it was made with will do; for a new one remove the file",
+            );
         }
         return KeySource::File(file);
     }
     let secret = reader.secret(path, raw);
-    check_key(secret.expose_secret(), path, reader);
+    if !is_key(secret.expose_secret()) {
+        let hint = "`head -c 32 /dev/urandom | base64` makes one; `file:PATH` reads one from a file";
+        reader.problem_with_hint(path, "must be 32 bytes in base64", hint);
+    }
     KeySource::Given(secret)
 }
 
-fn check_key(text: &str, path: &KeyPath, reader: &mut Reader<'_>) {
+fn is_key(text: &str) -> bool {
     use base64::Engine as _;
-    let bytes = base64::engine::general_purpose::STANDARD.decode(text);
-    if bytes.map_or(0, |bytes| bytes.len()) != 32 {
-        reader.problem_with_hint(
-            path,
-            "must be 32 bytes in base64",
-            "`head -c 32 /dev/urandom | base64` makes one; `file:PATH` reads one from a file",
-        );
-    }
+    base64::engine::general_purpose::STANDARD.decode(text).is_ok_and(|bytes| bytes.len() == 32)
 }

@@ -170,8 +170,10 @@ fn patient_data_in_the_clear_stays_on_this_machine() {
     );
     check(&format!("{feed}allow_plaintext = true\n"), &[]);
     check(
-        &format!("[admin]\nlisten = \"[::]:8575\"\n{FEED}"),
-        &["wardroom.toml:2: admin.listen: is outside loopback and needs `[admin.tls]`\n  hint: add a certificate and key, or listen on 127.0.0.1"],
+        &format!("[admin]\nlisten = \"[::]:8575\"\n[[admin.tokens]]\nname = \"ops\"\ntoken = \"hunter2-hunter2-hunter2\"\n{FEED}"),
+        &[
+            "wardroom.toml:2: admin.listen: is outside loopback, and its tokens would go in the clear\n  hint: add `[admin.tls]`, listen on 127.0.0.1, or give no tokens",
+        ],
     );
 }
 

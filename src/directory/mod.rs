@@ -1,10 +1,15 @@
-//! The directory: which ids are which user, and which team a unit has, from two CSV files that are read again when they change.
+//! The directory: which ids are which user, and which team a unit has.
 //!
-//! It holds the current [`Roster`] and a revision that grows with every change; whoever plans rooms subscribes. A reload never makes things worse:
-//! when a file cannot be read, has a bad line or would remove more than a fifth of the staff, the roster that stands stays, and the refusal is
-//! reported. It never matches anybody by name.
+//! There are two sources, each replaced by itself alone: CSV files, read again when they change, and what MFN and PMU messages have said (HL7 v2.5.1
+//! chapters 8 and 15), which the store keeps. It holds the [`Roster`] that both make and a revision that grows with every change; whoever plans rooms
+//! subscribes. A reload never makes things worse: when a file cannot be read, has a bad line or would remove more than a fifth of the staff, the roster
+//! that stands stays, and the refusal is reported. It never matches anybody by name.
 
+pub mod change;
 mod files;
+pub mod layers;
+pub mod messages;
+pub mod said;
 pub mod table;
 
 use std::collections::BTreeMap;
@@ -23,12 +28,15 @@ use tokio_util::sync::CancellationToken;
 use crate::care::roster::Roster;
 use crate::care::roster::StaffMember;
 use crate::care::roster::Unit;
+use crate::directory::said::Said;
 use crate::directory::table::BadLine;
 use crate::ids::Facility;
 use crate::ids::GroupId;
 use crate::ids::HospitalService;
 use crate::ids::PointOfCare;
 use crate::ids::UserId;
+use crate::time::Clock;
+use crate::time::Timestamp;
 
 /// How often the files are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_secs(3);
@@ -53,7 +61,11 @@ pub struct Snapshot {
     pub revision: u64,
     /// A hash of everything the roster was made from: the same after a restart when nothing changed.
     pub fingerprint: [u8; 32],
-    /// The roster.
+    /// What the files say.
+    pub files: Arc<Roster>,
+    /// What messages have said.
+    pub said: Arc<Said>,
+    /// The roster that both make.
     pub roster: Arc<Roster>,
 }
 
@@ -134,16 +146,45 @@ pub struct Directory {
     current: watch::Sender<Snapshot>,
     /// When and how long the files were before they were first read.
     first_stamps: Vec<Option<Stamp>>,
-    /// The users of the current roster; also what keeps two reloads apart.
-    users: Mutex<BTreeSet<UserId>>,
+    /// What the roster is made from; also what keeps two changes apart.
+    layers: Mutex<Layers>,
+}
+
+/// What the roster is made from.
+#[derive(Debug)]
+struct Layers {
+    files: Arc<Roster>,
+    files_fingerprint: [u8; 32],
+    /// The users of the files.
+    users: BTreeSet<UserId>,
+    said: Arc<Said>,
+    /// When what messages have said changes by itself.
+    next_change: Option<Timestamp>,
+}
+
+impl Layers {
+    fn snapshot(&mut self, revision: u64, now: Timestamp) -> Snapshot {
+        self.next_change = self.said.next_change(now);
+        let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
+        hash.update(&self.files_fingerprint);
+        hash.update(&self.said.fingerprint(now));
+        Snapshot {
+            revision,
+            fingerprint: hash.finish().as_ref().try_into().unwrap_or_default(),
+            files: Arc::clone(&self.files),
+            said: Arc::clone(&self.said),
+            roster: Arc::new(layers::combine(&self.files, &self.said, now)),
+        }
+    }
 }
 
 impl Directory {
-    /// Reads the files for the first time. Lines that cannot be used are left out and returned: a daemon that does not start would help nobody.
+    /// Reads the files for the first time, and lays over them what messages have said. Lines that cannot be used are left out and returned: a daemon that
+    /// does not start would help nobody.
     ///
     /// # Errors
     /// When a file cannot be read, or nothing in it can be used.
-    pub fn open(sources: Sources) -> Result<(Self, Vec<BadLine>), DirectoryError> {
+    pub fn open(sources: Sources, said: Said, now: Timestamp) -> Result<(Self, Vec<BadLine>), DirectoryError> {
         let first_stamps = stamps(&sources);
         let contents = read(&sources)?;
         let nothing_usable = (sources.staff.is_some() && contents.staff.is_empty()) || (sources.units.is_some() && contents.units.is_empty());
@@ -152,8 +193,11 @@ impl Directory {
         }
         let users = users(&contents);
         let bad_lines = contents.bad_lines.clone();
-        let snapshot = Snapshot { revision: 1, fingerprint: contents.fingerprint, roster: Arc::new(roster(contents, &sources)) };
-        Ok((Self { sources, current: watch::Sender::new(snapshot), first_stamps, users: Mutex::new(users) }, bad_lines))
+        let files_fingerprint = contents.fingerprint;
+        let files = Arc::new(roster(contents, &sources));
+        let mut layers = Layers { files, files_fingerprint, users, said: Arc::new(said), next_change: None };
+        let snapshot = layers.snapshot(1, now);
+        Ok((Self { sources, current: watch::Sender::new(snapshot), first_stamps, layers: Mutex::new(layers) }, bad_lines))
     }
 
     /// The roster as it is now.
@@ -166,37 +210,57 @@ impl Directory {
         self.current.subscribe()
     }
 
+    /// Takes what messages have said, as the store holds it now; an older version than the known one is left aside.
+    pub fn hear(&self, said: Said, now: Timestamp) {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.version > layers.said.version {
+            layers.said = Arc::new(said);
+            self.publish(&mut layers, now);
+        }
+    }
+
+    /// Lets what messages said for later take effect, when its time has come.
+    pub fn pass(&self, now: Timestamp) {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
+        if layers.next_change.is_some_and(|at| at <= now) {
+            self.publish(&mut layers, now);
+        }
+    }
+
+    fn publish(&self, layers: &mut Layers, now: Timestamp) -> u64 {
+        let revision = self.current.borrow().revision + 1;
+        self.current.send_replace(layers.snapshot(revision, now));
+        revision
+    }
+
     /// Reads the files again, and uses what they say unless that would make things worse. Blocks on the files.
     ///
     /// # Errors
     /// Why what stood still stands.
-    pub fn reload(&self) -> Result<Reloaded, DirectoryError> {
-        let mut known = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn reload(&self, now: Timestamp) -> Result<Reloaded, DirectoryError> {
+        let mut layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         let contents = read(&self.sources)?;
         if let Some(first) = contents.bad_lines.first() {
             return Err(DirectoryError::BadLines { n_bad_lines: contents.bad_lines.len(), first: first.clone() });
         }
-        let (revision, fingerprint) = {
-            let current = self.current.borrow();
-            (current.revision + 1, current.fingerprint)
-        };
-        if contents.fingerprint == fingerprint {
+        if contents.fingerprint == layers.files_fingerprint {
             return Ok(Reloaded::Unchanged);
         }
         let users = users(&contents);
-        let n_removed = known.difference(&users).count();
-        if n_removed * 5 > known.len() {
-            return Err(DirectoryError::RemovesTooMany { n_removed, n_staff: known.len() });
+        let n_removed = layers.users.difference(&users).count();
+        if n_removed * 5 > layers.users.len() {
+            return Err(DirectoryError::RemovesTooMany { n_removed, n_staff: layers.users.len() });
         }
         let n_staff = users.len();
-        *known = users;
-        let fingerprint = contents.fingerprint;
-        self.current.send_replace(Snapshot { revision, fingerprint, roster: Arc::new(roster(contents, &self.sources)) });
-        Ok(Reloaded::Changed { revision, n_staff })
+        layers.users = users;
+        layers.files_fingerprint = contents.fingerprint;
+        layers.files = Arc::new(roster(contents, &self.sources));
+        Ok(Reloaded::Changed { revision: self.publish(&mut layers, now), n_staff })
     }
 
-    /// Looks at the files every so often, and reloads once they have changed and then stood still for one look. Ends when it is told to stop.
-    pub async fn watch(self: Arc<Self>, every: Duration, stop: CancellationToken) {
+    /// Looks at the clock and the files every so often, and reloads once they have changed and then stood still for one look. Ends when it is told to
+    /// stop.
+    pub async fn watch<C: Clock>(self: Arc<Self>, every: Duration, clock: Arc<C>, stop: CancellationToken) {
         let mut used = self.first_stamps.clone();
         let mut seen = used.clone();
         let mut looks = tokio::time::interval(every);
@@ -206,14 +270,15 @@ impl Directory {
                 () = stop.cancelled() => return,
                 _ = looks.tick() => {}
             }
-            let now = stamps(&self.sources);
-            let stands_still = now == seen;
-            seen.clone_from(&now);
-            if now == used || !stands_still {
+            self.pass(clock.now());
+            let found = stamps(&self.sources);
+            let stands_still = found == seen;
+            seen.clone_from(&found);
+            if found == used || !stands_still {
                 continue;
             }
-            let this = Arc::clone(&self);
-            let Ok(outcome) = tokio::task::spawn_blocking(move || this.reload()).await else { continue };
+            let (this, now) = (Arc::clone(&self), clock.now());
+            let Ok(outcome) = tokio::task::spawn_blocking(move || this.reload(now)).await else { continue };
             match outcome {
                 Ok(Reloaded::Changed { revision, n_staff }) => tracing::info!(revision, n_staff, "staff and units were read again"),
                 Ok(Reloaded::Unchanged) => {}
@@ -224,7 +289,7 @@ impl Directory {
                 }
                 Err(error) => tracing::error!(%error, "the new staff directory was refused: the old one stands"),
             }
-            used = now;
+            used = found;
         }
     }
 }

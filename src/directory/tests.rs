@@ -9,10 +9,15 @@ use super::Directory;
 use super::DirectoryError;
 use super::Reloaded;
 use super::Sources;
+use super::said::Said;
 use crate::care::roster::Resolved;
 use crate::ids::GroupId;
 use crate::ids::HospitalService;
 use crate::ids::StaffId;
+use crate::time::ManualClock;
+use crate::time::Timestamp;
+
+const NOW: Timestamp = Timestamp::from_micros(1_795_271_402_000_000);
 
 fn write_staff(folder: &Path, n: usize) {
     let mut text = "user,name,ids,groups,active\n".to_owned();
@@ -27,7 +32,7 @@ fn sources(folder: &Path) -> Sources {
 }
 
 fn open(folder: &Path) -> Directory {
-    let (directory, bad_lines) = Directory::open(sources(folder)).unwrap();
+    let (directory, bad_lines) = Directory::open(sources(folder), Said::default(), NOW).unwrap();
     assert!(bad_lines.is_empty(), "{bad_lines:?}");
     directory
 }
@@ -38,9 +43,9 @@ fn a_change_grows_the_revision_and_the_same_does_not() {
     write_staff(folder.path(), 10);
     let directory = open(folder.path());
     assert_eq!(directory.current().revision, 1);
-    assert_eq!(directory.reload().unwrap(), Reloaded::Unchanged);
+    assert_eq!(directory.reload(NOW).unwrap(), Reloaded::Unchanged);
     write_staff(folder.path(), 12);
-    assert_eq!(directory.reload().unwrap(), Reloaded::Changed { revision: 2, n_staff: 12 });
+    assert_eq!(directory.reload(NOW).unwrap(), Reloaded::Changed { revision: 2, n_staff: 12 });
     assert_eq!(directory.current().roster.members(&GroupId::from("g4n")).count(), 12);
     let again = open(folder.path());
     assert_eq!(again.current().fingerprint, directory.current().fingerprint);
@@ -52,11 +57,11 @@ fn more_than_a_fifth_gone_is_refused() {
     write_staff(folder.path(), 10);
     let directory = open(folder.path());
     write_staff(folder.path(), 7);
-    let error = directory.reload().unwrap_err();
+    let error = directory.reload(NOW).unwrap_err();
     assert_eq!(error.to_string(), "3 of 10 members of staff would be removed, more than a fifth\n  hint: if that is meant, restart wardroom");
     assert_eq!(directory.current().roster.n_staff(), 10);
     write_staff(folder.path(), 8);
-    assert_eq!(directory.reload().unwrap(), Reloaded::Changed { revision: 2, n_staff: 8 });
+    assert_eq!(directory.reload(NOW).unwrap(), Reloaded::Changed { revision: 2, n_staff: 8 });
 }
 
 #[test]
@@ -67,11 +72,11 @@ fn what_cannot_be_read_leaves_the_old_one_standing() {
     let file = folder.path().join("staff.csv");
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, &whole[..whole.len() - 12]).unwrap();
-    assert!(matches!(directory.reload(), Err(DirectoryError::BadLines { n_bad_lines: 1, .. })));
+    assert!(matches!(directory.reload(NOW), Err(DirectoryError::BadLines { n_bad_lines: 1, .. })));
     std::fs::write(&file, "").unwrap();
-    assert!(matches!(directory.reload(), Err(DirectoryError::BadLines { .. })));
+    assert!(matches!(directory.reload(NOW), Err(DirectoryError::BadLines { .. })));
     std::fs::remove_file(&file).unwrap();
-    let error = directory.reload().unwrap_err();
+    let error = directory.reload(NOW).unwrap_err();
     assert!(error.is_transient() && error.to_string().ends_with("staff.csv cannot be read"), "{error}");
     assert_eq!((directory.current().revision, directory.current().roster.n_staff()), (1, 10));
 }
@@ -80,16 +85,16 @@ fn what_cannot_be_read_leaves_the_old_one_standing() {
 fn at_the_start_bad_lines_are_left_out_and_told() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("staff.csv"), "user,ids\na,1\nb,EI:\n").unwrap();
-    let (directory, bad_lines) = Directory::open(sources(folder.path())).unwrap();
+    let (directory, bad_lines) = Directory::open(sources(folder.path()), Said::default(), NOW).unwrap();
     assert_eq!((directory.current().roster.n_staff(), bad_lines.len()), (1, 1));
     std::fs::write(folder.path().join("staff.csv"), "nothing\n").unwrap();
-    assert!(Directory::open(sources(folder.path())).is_err());
+    assert!(Directory::open(sources(folder.path()), Said::default(), NOW).is_err());
 }
 
 #[test]
 fn without_a_staff_file_everybody_is_themselves() {
     let services = [(HospitalService::from("CAR"), GroupId::from("cardiology"))].into();
-    let (directory, _) = Directory::open(Sources { include_unknown_staff: true, services, ..Sources::default() }).unwrap();
+    let (directory, _) = Directory::open(Sources { include_unknown_staff: true, services, ..Sources::default() }, Said::default(), NOW).unwrap();
     let roster = directory.current().roster;
     assert!(matches!(roster.resolve_id(&StaffId::new("GHH", "EI", "D100")), Resolved::User(user) if user.as_str() == "GHH:D100"));
     assert_eq!(roster.service_group(&HospitalService::from("CAR")), Some(&GroupId::from("cardiology")));
@@ -103,7 +108,7 @@ async fn a_changed_file_is_noticed_and_watching_ends_when_told() {
     let mut changes = directory.subscribe();
     let stop = CancellationToken::new();
     let tasks = tokio_util::task::TaskTracker::new();
-    tasks.spawn(Arc::clone(&directory).watch(Duration::from_millis(2), stop.clone()));
+    tasks.spawn(Arc::clone(&directory).watch(Duration::from_millis(2), Arc::new(ManualClock::at(NOW)), stop.clone()));
     write_staff(folder.path(), 11);
     tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.unwrap().unwrap();
     assert_eq!(changes.borrow().roster.n_staff(), 11);

@@ -9,6 +9,7 @@ use crate::hl7::ack::writer::Writer;
 use crate::hl7::header::RawHeader;
 use crate::time::Timestamp;
 
+pub mod master_file;
 pub(super) mod writer;
 
 /// MSA-1 (table 0008).
@@ -230,6 +231,20 @@ const fn commit(outcome: Outcome) -> AckCode {
 
 /// Builds an answer; `id` is its own, new MSH-10. It ends with CR.
 pub fn build(header: &AckHeader, code: AckCode, error: Option<&ErrDetail>, now: Timestamp, id: &str) -> Bytes {
+    begin(header, Kind::Plain, code, error, now, id).into_bytes()
+}
+
+/// Which message an answer is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// ACK.
+    Plain,
+    /// MFK.
+    MasterFile,
+}
+
+/// MSH, MSA and ERR, which every answer begins with.
+fn begin(header: &AckHeader, kind: Kind, code: AckCode, error: Option<&ErrDetail>, now: Timestamp, id: &str) -> Writer {
     let inbound = header.header();
     let version = Version::read(inbound.map(|inbound| inbound.component(12, 1)).unwrap_or_default());
     let mut writer = Writer::like(inbound);
@@ -241,10 +256,14 @@ pub fn build(header: &AckHeader, code: AckCode, error: Option<&ErrDetail>, now: 
     writer.names([field(5), field(6), field(3), field(4)]);
     writer.time(now);
     writer.field(b"");
+    let (message, structure): (&[u8], &[u8]) = match kind {
+        Kind::Plain => (b"ACK", b"ACK"),
+        Kind::MasterFile => (b"MFK", b"MFK_M01"),
+    };
     match (version, event) {
-        (Version::UpTo22, _) | (_, None) => writer.field(b"ACK"),
-        (Version::Of23And24, Some(event)) => writer.components([b"ACK", event]),
-        (Version::From25, Some(event)) => writer.components([b"ACK", event, b"ACK"]),
+        (Version::UpTo22, _) | (_, None) => writer.field(message),
+        (Version::Of23And24, Some(event)) => writer.components([message, event]),
+        (Version::From25, Some(event)) => writer.components([message, event, structure]),
     }
     writer.field(id.as_bytes());
     writer.field(or(field(11), b"P"));
@@ -269,7 +288,7 @@ pub fn build(header: &AckHeader, code: AckCode, error: Option<&ErrDetail>, now: 
         writer.error(error, version);
         writer.end();
     }
-    writer.into_bytes()
+    writer
 }
 
 /// Which shape of answer a version has.

@@ -19,6 +19,9 @@ use crate::time::Timestamp;
 pub struct TimeContext {
     /// The offset of MSH-7, the message's default.
     pub message_offset: Option<Offset>,
+    /// Whether the feed's zone has another offset at MSH-7: then the sender is somewhere else, and the offset of the message counts for all of it.
+    /// Otherwise the zone counts, so that a time of summer in a message of winter keeps its hour.
+    pub sender_is_elsewhere: bool,
     /// The feed's time zone.
     pub zone: TimeZone,
     /// When the message arrived, where that is known: it decides which of two readings is meant in the hour that the clock is set back.
@@ -28,13 +31,16 @@ pub struct TimeContext {
 impl TimeContext {
     /// A context of a feed's zone alone.
     pub const fn of(zone: TimeZone) -> Self {
-        Self { message_offset: None, zone, arrival: None }
+        Self { message_offset: None, sender_is_elsewhere: false, zone, arrival: None }
     }
 
     /// The context of a message: its MSH-7 gives the offset, where it has one.
     pub fn for_message(zone: TimeZone, msh_7: &str, arrival: Option<Timestamp>) -> Self {
-        let message_offset = normal(msh_7).and_then(|form| form.offset);
-        Self { message_offset, zone, arrival }
+        let form = normal(msh_7);
+        let message_offset = form.as_ref().and_then(|form| form.offset);
+        let sent = form.and_then(|form| parse_timestamp(&form.digits, false).ok()).and_then(|stamp| civil(&stamp));
+        let sender_is_elsewhere = message_offset.zip(sent).is_some_and(|(offset, sent)| !has_offset(&zone, sent, offset));
+        Self { message_offset, sender_is_elsewhere, zone, arrival }
     }
 }
 
@@ -220,9 +226,7 @@ fn civil(stamp: &TimeStamp) -> Option<DateTime> {
 fn resolve(civil: DateTime, context: &TimeContext) -> Offset {
     let own = context.zone.to_ambiguous_timestamp(civil).offset();
     let said = context.message_offset;
-    if let Some(said) = said
-        && !is_of_zone(said, &context.zone, own, civil.year())
-    {
+    if let Some(said) = said.filter(|_| context.sender_is_elsewhere) {
         return said;
     }
     match own {
@@ -236,14 +240,12 @@ fn resolve(civil: DateTime, context: &TimeContext) -> Offset {
     }
 }
 
-/// Whether the zone itself has this offset, now or in its other half of the year: then a time of summer in a message of winter keeps its hour.
-fn is_of_zone(offset: Offset, zone: &TimeZone, now: AmbiguousOffset, year: i16) -> bool {
-    let has = |found: AmbiguousOffset| match found {
+/// Whether the zone has this offset at this time of its own.
+fn has_offset(zone: &TimeZone, at: DateTime, offset: Offset) -> bool {
+    match zone.to_ambiguous_timestamp(at).offset() {
         AmbiguousOffset::Unambiguous { offset: only } => only == offset,
         AmbiguousOffset::Gap { before, after } | AmbiguousOffset::Fold { before, after } => before == offset || after == offset,
-    };
-    has(now)
-        || [1, 7].into_iter().any(|month| Date::new(year, month, 1).is_ok_and(|day| has(zone.to_ambiguous_timestamp(day.at(12, 0, 0, 0)).offset())))
+    }
 }
 
 #[cfg(test)]
@@ -349,7 +351,9 @@ mod tests {
     fn the_offset_of_the_message_counts_where_the_zone_does_not_have_it() {
         let zone = TimeZone::get("America/New_York").unwrap();
         check_in(&TimeContext::for_message(zone.clone(), "20261121093000-0800", None), "20261121080000", "2026-11-21T16:00:00Z");
-        check_in(&TimeContext::for_message(zone, "20261121093000-0500", None), "20260701080000", "2026-07-01T12:00:00Z");
+        check_in(&TimeContext::for_message(zone.clone(), "20261121093000-0500", None), "20260701080000", "2026-07-01T12:00:00Z");
+        // In summer this is the offset of another zone, although New York has it in winter.
+        check_in(&TimeContext::for_message(zone, "20260529090131-0500", None), "202605290901", "2026-05-29T14:01:00Z");
     }
 
     #[test]

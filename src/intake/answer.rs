@@ -8,25 +8,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+use tracing::Instrument as _;
 
 use crate::adt::profile::Profile;
 use crate::hl7::ack;
+use crate::hl7::ack::AckCode;
 use crate::hl7::ack::AckHeader;
 use crate::hl7::ack::AckMode;
 use crate::hl7::ack::ErrDetail;
 use crate::hl7::ack::Outcome;
 use crate::hl7::ack::Severity;
+use crate::hl7::ack::master_file::MasterFile;
 use crate::hl7::batch;
 use crate::ids::IdSource;
+use crate::intake::Verdict;
 use crate::intake::daemon::Intake;
 use crate::intake::look_ups::LookUps;
+use crate::intake::pulse::Pulse;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
 use crate::intake::read::read;
+use crate::intake::trace;
 use crate::mllp::codec::Frame;
 use crate::mllp::session::Answer;
 use crate::mllp::session::Answerer;
 use crate::mllp::session::PeerInfo;
+use crate::store::rows::Disposition;
 use crate::time::Clock;
 use crate::time::Timestamp;
 
@@ -75,11 +84,17 @@ pub struct FeedAnswerer<C> {
     ids: Arc<IdSource>,
     look_ups: LookUps,
     clock: Arc<C>,
+    pulse: Arc<Pulse>,
 }
 
 impl<C: Clock> FeedAnswerer<C> {
-    pub(crate) const fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
-        Self { feed, intake, ids, look_ups, clock }
+    pub(crate) fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
+        Self { feed, intake, ids, look_ups, clock, pulse: Arc::default() }
+    }
+
+    /// The pulse of the feed.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     fn arrived(&self) -> Arrived {
@@ -116,7 +131,11 @@ impl<C: Clock> FeedAnswerer<C> {
     }
 
     async fn take(&self, peer: &PeerInfo, frame: Bytes) -> Answer {
+        let deadline = Instant::now() + self.feed.commit_timeout;
         let batch = batch::split(&frame);
+        let span = tracing::Span::current();
+        span.record("n_messages", batch.messages.len());
+        let traceparent = trace::traceparent(&span);
         let mut read_messages: Vec<ReadMessage> = Vec::with_capacity(batch.messages.len());
         for message in &batch.messages {
             if !self.is_permitted(peer, message) {
@@ -126,7 +145,10 @@ impl<C: Clock> FeedAnswerer<C> {
                 );
                 return Answer::Close;
             }
-            let read = read(frame.slice_ref(message), &self.feed.profile, self.arrived(), &self.look_ups);
+            let mut read = read(frame.slice_ref(message), &self.feed.profile, self.arrived(), &self.look_ups);
+            read.incoming.traceparent.clone_from(&traceparent);
+            let recorded = read.reading.as_ref().map(|reading| reading.recorded_at);
+            self.pulse.beat(read.incoming.received_at, recorded);
             if read.is_ack {
                 metrics::counter!("wardroom_inbound_acks_total", "feed" => self.feed.profile.name.as_str().to_owned()).increment(1);
             } else {
@@ -137,24 +159,24 @@ impl<C: Clock> FeedAnswerer<C> {
             return Answer::Silent;
         }
         let mut answers: Vec<Answering> = Vec::with_capacity(read_messages.len());
-        let mut receipts = Vec::with_capacity(read_messages.len());
-        for read in read_messages {
-            answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, id: read.incoming.journal.to_string() });
-            let Some(receipt) = self.intake.submit(read.incoming).await else { return Answer::Close };
-            receipts.push(receipt);
-        }
-        let all = async {
-            for receipt in receipts {
-                if receipt.await.is_err() {
-                    return false;
-                }
+        // Waiting for a place in the queue counts too: behind a store that stalls it may take longer than the commit.
+        let kept = async {
+            let mut receipts = Vec::with_capacity(read_messages.len());
+            for read in read_messages {
+                let id = read.incoming.journal.to_string();
+                answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, master_file: read.master_file, id });
+                receipts.push(self.intake.submit(read.incoming).await?);
             }
-            true
+            for (receipt, answer) in receipts.into_iter().zip(&mut answers) {
+                answer.hear(&receipt.await.ok()?);
+            }
+            Some(())
         };
-        match tokio::time::timeout(self.feed.commit_timeout, all).await {
-            Ok(true) => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
-            Ok(false) => Answer::Close,
-            Err(_) => {
+        match timeout_at(deadline, kept).await {
+            // A process that was stopped meanwhile finds the commit done and its time over: the sender may have sent again already.
+            Ok(Some(())) if Instant::now() <= deadline => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
+            Ok(None) => Answer::Close,
+            Ok(Some(())) | Err(_) => {
                 tracing::error!(
                     feed = %self.feed.profile.name, connection = peer.connection, timeout = ?self.feed.commit_timeout,
                     "the store did not commit in time; the connection is closed without an answer, so that the sender sends again"
@@ -169,7 +191,7 @@ impl<C: Clock> FeedAnswerer<C> {
         for answer in answers {
             if let Some(code) = ack::answers(&answer.header, self.feed.ack_mode, answer.outcome) {
                 metrics::counter!("wardroom_acks_total", "code" => code.as_str()).increment(1);
-                payloads.push(ack::build(&answer.header, code, answer.error.as_ref(), now, &answer.id));
+                payloads.push(answer.build(code, now));
             }
         }
         let together = wrapper.is_some() || (answers.len() > 1 && !self.feed.answers_each);
@@ -185,21 +207,44 @@ impl<C: Clock> FeedAnswerer<C> {
 }
 
 /// What one answer is made from, once its message is kept.
-struct Answering {
-    header: AckHeader,
-    outcome: Outcome,
-    error: Option<ErrDetail>,
-    id: String,
+pub(crate) struct Answering {
+    pub(crate) header: AckHeader,
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<ErrDetail>,
+    pub(crate) master_file: Option<MasterFile>,
+    pub(crate) id: String,
+}
+
+impl Answering {
+    /// What became of the message: records of one that waits were not taken.
+    pub(crate) fn hear(&mut self, verdict: &Verdict) {
+        if verdict.disposition == Disposition::Quarantined {
+            self.master_file.iter_mut().for_each(MasterFile::refuse_all);
+        }
+    }
+
+    /// The application answer to a master file is an MFK; every other is an ACK.
+    pub(crate) fn build(&self, code: AckCode, now: Timestamp) -> Bytes {
+        match (&self.master_file, code) {
+            (Some(file), AckCode::AA | AckCode::AE | AckCode::AR) => {
+                ack::master_file::build(&self.header, file, code, self.error.as_ref(), now, &self.id)
+            }
+            (_, _) => ack::build(&self.header, code, self.error.as_ref(), now, &self.id),
+        }
+    }
 }
 
 impl<C: Clock> Answerer for FeedAnswerer<C> {
     async fn answer(&self, peer: &PeerInfo, frame: Frame) -> Answer {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         let answer = match frame {
-            Frame::Message(bytes) => self.take(peer, bytes).await,
+            Frame::Message(bytes) => {
+                let span = trace::frame_span(self.feed.profile.name.as_str(), peer.connection);
+                self.take(peer, bytes).instrument(span).await
+            }
             Frame::Refused { prefix, .. } => self.refused(&prefix),
         };
-        let elapsed = tokio::time::Instant::now().duration_since(begun);
+        let elapsed = Instant::now().duration_since(begun);
         metrics::histogram!("wardroom_ack_seconds").record(elapsed.as_secs_f64());
         answer
     }

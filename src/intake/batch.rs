@@ -17,7 +17,8 @@ use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
 use crate::care::notice::Notice;
 use crate::care::policy::Policy;
-use crate::care::roster::Roster;
+use crate::directory::Snapshot;
+use crate::directory::said::Said;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::Incoming;
@@ -25,6 +26,8 @@ use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
 use crate::intake::recent::Recent;
 use crate::intake::route::Taken;
+use crate::intake::staff;
+use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
 use crate::intake::world::RoomChange;
@@ -98,6 +101,8 @@ pub(crate) struct Done {
     pub(crate) n_events: usize,
     /// The earliest instant at which a visit of this batch must be planned again.
     pub(crate) wake_at: Option<Timestamp>,
+    /// What messages have said of staff and units, where the batch changed it.
+    pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
 }
@@ -109,8 +114,14 @@ pub(crate) struct BatchContext<'a> {
     pub(crate) ids: &'a IdSource,
     pub(crate) look_ups: &'a LookUps,
     pub(crate) policy: &'a Policy,
-    pub(crate) roster: &'a Roster,
+    pub(crate) directory: &'a Snapshot,
     pub(crate) now: Timestamp,
+}
+
+impl<'a> BatchContext<'a> {
+    fn rules(&self) -> Rules<'a> {
+        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups }
+    }
 }
 
 /// What an audit row tells of a change of a room, sealed.
@@ -125,38 +136,53 @@ struct AuditBody<'a> {
 
 /// Takes everything the batch is to do, commits it, and says what became of it.
 pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
-    let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
+    let rules = context.rules();
+    let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(work, context.look_ups);
     let wanted = request.look_ups.clone();
     let mut world = World::new(RoomIds::Random);
     request.look_ups = recent.take(&wanted, &mut world);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
-    for _ in 0..TRIES {
+    let mut n_tries = 0;
+    while n_tries < TRIES {
         let found = context.store.find(&request).await?;
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         load(found, &mut world)?;
         load_facts(context.store, &mut world, &with_facts).await?;
-        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, work, &duplicates, &rules)));
+        let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
+        let mut hearing = Hearing::new(&context.directory.files, said);
+        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &duplicates, &rules)));
         match taken.map_err(|_| BatchError::Fault)? {
             Ok(done) => {
+                let done = Done { said: hearing.changed(), ..done };
                 let batch = write_out(context, &rules, &mut world, work, &done)?;
                 match context.store.commit(&batch).await {
                     Ok(()) => {
                         recent.keep(world, &wanted, batch.look_ups.iter().map(|(hash, _, _)| *hash));
                         return Ok(done);
                     }
-                    Err(CommitError::Conflict) => recent.forget(),
+                    Err(CommitError::Conflict) => {
+                        recent.forget();
+                        n_tries += 1;
+                    }
                     Err(error) => {
                         recent.forget();
                         return Err(error.into());
                     }
                 }
             }
-            Err(Need::Facts(visit)) => {
-                with_facts.insert(visit);
+            Err(need) => {
+                // What is fetched once is there from then on, so that only needing it again counts as a try.
+                let (is_new, list) = match need {
+                    Need::Facts(visit) => (with_facts.insert(visit), None),
+                    Need::Visit(visit) => (!request.visits.contains(&visit), Some((visit, &mut request.visits))),
+                    Need::Patient(patient) => (!request.patients.contains(&patient), Some((patient, &mut request.patients))),
+                };
+                if let Some((row, rows)) = list.filter(|_| is_new) {
+                    rows.push(row);
+                }
+                n_tries += usize::from(!is_new);
             }
-            Err(Need::Visit(visit)) => request.visits.push(visit),
-            Err(Need::Patient(patient)) => request.patients.push(patient),
         }
         // From here on everything comes from the store: what was taken from memory has been worked on.
         world = World::new(RoomIds::Random);
@@ -168,7 +194,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
 /// Keeps a message that cannot be taken, and nothing else of it: it waits in quarantine.
 pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) -> Result<Done, BatchError> {
     let verdict = Verdict::quarantined("internal_fault");
-    let rules = Rules { policy: context.policy, roster: context.roster, now: context.now, ids: context.ids, look_ups: context.look_ups };
+    let rules = context.rules();
     let mut batch = CommitBatch::default();
     journal(&mut batch, message, &verdict, None, &rules);
     context.store.commit(&batch).await?;
@@ -195,6 +221,7 @@ pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSe
     let mut visit = |id| {
         wanted.insert(look_ups.visit(LookUpKind::Visit, id));
         wanted.insert(look_ups.visit(LookUpKind::Account, id));
+        wanted.insert(look_ups.visit(LookUpKind::Preadmit, id));
     };
     if let Some(named) = &fact.visit {
         visit(&named.id);
@@ -235,6 +262,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                unpublished: Vec::new(),
                 is_dirty: false,
             },
         );
@@ -277,14 +305,20 @@ async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) ->
 }
 
 /// Takes every message and every visit to be planned again.
-fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, JournalId>, rules: &Rules<'_>) -> Result<Done, Need> {
+pub(crate) fn take_all(
+    world: &mut World,
+    hearing: &mut Hearing<'_>,
+    work: &Work,
+    duplicates: &HashMap<LookUpHash, JournalId>,
+    rules: &Rules<'_>,
+) -> Result<Done, Need> {
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
         let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
         let verdict = match known.filter(|known| *known != message.journal) {
             Some(known) => Verdict::duplicate(known),
-            None => take_message(world, message, rules, &mut done.explained)?,
+            None => take_message(world, hearing, message, rules, &mut done.explained)?,
         };
         if verdict.disposition != Disposition::Duplicate
             && let Some(hash) = message.dedupe
@@ -293,9 +327,10 @@ fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, Jou
         }
         done.verdicts.push(verdict);
     }
+    world.traceparent = None;
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
-        world.replan(row, cause, false, true, rules)?;
+        world.replan_all(vec![row], cause, false, true, rules)?;
     }
     done.n_events = world.changes.len();
     done.wake_at = world.visits.values().filter(|visit| visit.is_dirty).filter_map(|visit| visit.wake_at).min();
@@ -303,16 +338,27 @@ fn take_all(world: &mut World, work: &Work, duplicates: &HashMap<LookUpHash, Jou
 }
 
 /// Takes one message: its facts one after another. If one of them waits, so does the message, and none of them counts.
-pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<'_>, explained: &mut Vec<LookUpHash>) -> Result<Verdict, Need> {
+pub(crate) fn take_message(
+    world: &mut World,
+    hearing: &mut Hearing<'_>,
+    message: &Incoming,
+    rules: &Rules<'_>,
+    explained: &mut Vec<LookUpHash>,
+) -> Result<Verdict, Need> {
     if let Some(verdict) = &message.decided {
         return Ok(verdict.clone());
     }
-    for fact in &message.facts {
+    if let Some(changes) = &message.directory {
+        return Ok(hearing.take(changes, rules.now));
+    }
+    for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
-            return Ok(Verdict { patient: world.find_patient(&fact.patient, rules)?, ..Verdict::quarantined(waits.as_str()) });
+            let patient = world.find_patient(&fact.patient, rules)?;
+            return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
         }
     }
     let mut verdict = Verdict::noop("history");
+    world.traceparent.clone_from(&message.traceparent);
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;
@@ -322,9 +368,13 @@ pub(crate) fn take_message(world: &mut World, message: &Incoming, rules: &Rules<
         if fact.relation.is_some() {
             let mut named = HashSet::new();
             name_look_ups(fact, rules.look_ups, &mut named);
+            // A message may wait under an id that only another message tied to these.
+            let record = verdict.patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
+            named.extend(record.into_iter().flat_map(|record| record.ids()).map(|id| rules.look_ups.patient(id)));
             explained.extend(named);
         }
     }
+    explained.append(&mut world.explained);
     Ok(verdict)
 }
 
@@ -337,7 +387,8 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     }
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), ..CommitBatch::default() };
+    let directory = done.said.as_ref().map(staff::row);
+    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, ..CommitBatch::default() };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }
@@ -405,14 +456,21 @@ fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> V
     }
 }
 
+/// The patient and the visit whose explanation a message in quarantine waits for: those of the fact that could not be taken.
+pub(crate) fn waits_for(message: &Incoming, verdict: &Verdict, look_ups: &LookUps) -> (Option<LookUpHash>, Option<LookUpHash>) {
+    let fact = message.facts.get(verdict.waiting.unwrap_or_default());
+    let visit = fact.and_then(|fact| fact.visit.as_ref()).map(|visit| look_ups.visit(LookUpKind::Visit, &visit.id));
+    (fact.map(|fact| look_ups.patient(&fact.patient)), visit)
+}
+
 fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: Option<SealingKey>, rules: &Rules<'_>) {
-    let first = message.facts.first();
+    let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
     let waits = || QuarantineRow {
         journal_id: message.journal,
         reason: verdict.reason.unwrap_or_default().to_owned(),
         since: message.received_at,
-        patient_hash: first.map(|fact| rules.look_ups.patient(&fact.patient)),
-        visit_hash: first.and_then(|fact| fact.visit.as_ref()).map(|visit| rules.look_ups.visit(LookUpKind::Visit, &visit.id)),
+        patient_hash,
+        visit_hash,
         state: "waiting".to_owned(),
     };
     if message.is_retry {
@@ -421,6 +479,9 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
             let reason = verdict.reason.map(str::to_owned);
             batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
             batch.quarantine_left.push(message.journal);
+        } else {
+            // It may wait for something else now.
+            batch.quarantine.push(waits());
         }
         return;
     }

@@ -10,14 +10,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
-use crate::directory::Snapshot;
+use crate::directory::Directory;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::intake::Incoming;
@@ -32,6 +31,7 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
+use crate::intake::staff;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -90,7 +90,7 @@ pub struct IntakeParts<C> {
     /// The policy in force.
     pub policy: Arc<Policy>,
     /// Staff and units as they are now.
-    pub directory: watch::Receiver<Snapshot>,
+    pub directory: Arc<Directory>,
     /// The feeds, for messages that come back from quarantine.
     pub feeds: HashMap<FeedName, Arc<Feed>>,
     /// Told when there is something to publish.
@@ -136,7 +136,8 @@ pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl F
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
-    let mut recent = Recent::new(parts.store.is_ours_alone());
+    // Not yet: it waits for a run of every test with a daemon.
+    let mut recent = Recent::new(false);
     let mut last = (0, Duration::ZERO);
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
         gather(&mut queue, &mut jobs, last).await;
@@ -158,7 +159,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
         }
         let begun = Instant::now();
         match commit(&parts, &look_ups, &mut recent, &work).await {
-            Ok(done) => {
+            Ok(mut done) => {
                 last = (n_jobs, begun.elapsed());
                 for (receipt, verdict) in receipts.into_iter().zip(&done.verdicts) {
                     // A connection that is gone does not need its answer; its message is kept all the same.
@@ -168,7 +169,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                     // Whoever asked may have been stopped meanwhile.
                     done.send(()).ok();
                 }
-                account(&parts, &work, &done, last.1);
+                account(&parts, &work, &mut done, last.1);
                 if !done.explained.is_empty() {
                     take_up_quarantined(&parts, &look_ups, &mut recent, done.explained).await;
                 }
@@ -200,9 +201,9 @@ fn tell(error: &BatchError) {
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
 async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
-    let roster = Arc::clone(&parts.directory.borrow().roster);
+    let directory = parts.directory.current();
     let now = parts.clock.now();
-    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, roster: &roster, now };
+    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
     let error = match batch::run(&context, recent, work).await {
         Ok(done) => return Ok(done),
         Err(error) if is_about_content(&error) => error,
@@ -227,6 +228,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
         all.n_events += done.n_events;
         all.wake_at = [all.wake_at, done.wake_at].into_iter().flatten().min();
         all.explained.extend(done.explained);
+        all.said = done.said.or(all.said);
     }
     for visit in &work.visits {
         let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
@@ -249,7 +251,10 @@ const fn is_about_content(error: &BatchError) -> bool {
 }
 
 /// Counts what a batch did, and tells those who wait for it.
-fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: Duration) {
+fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
+    if let Some(said) = done.said.take() {
+        parts.directory.hear(said, parts.clock.now());
+    }
     if done.n_events > 0 {
         parts.outbox.notify_one();
     }
@@ -266,6 +271,12 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &Done, elapsed: 
             "disposition" => verdict.disposition.as_str(),
         )
         .increment(1);
+        if verdict.reason == Some(staff::TOO_FEW) {
+            tracing::error!(
+                journal = %message.journal, feed = %message.feed,
+                "a replacement of all staff leaves out more than a fifth of them; it waits in quarantine, and nobody was removed"
+            );
+        }
         tracing::debug!(
             journal = %message.journal, feed = %message.feed, disposition = verdict.disposition.as_str(), reason = verdict.reason,
             "message committed"
@@ -305,8 +316,8 @@ async fn try_take_up<C: Clock>(
             return Ok(());
         }
         work.messages.sort_by_key(|message| message.journal);
-        let done = commit(parts, look_ups, recent, &work).await?;
-        account(parts, &work, &done, Duration::ZERO);
+        let mut done = commit(parts, look_ups, recent, &work).await?;
+        account(parts, &work, &mut done, Duration::ZERO);
         let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
         explained = if freed { done.explained } else { Vec::new() };
     }

@@ -7,16 +7,23 @@ pub mod answer;
 pub mod batch;
 pub mod daemon;
 pub(crate) mod look_ups;
+pub mod pulse;
 pub mod read;
 pub(crate) mod recent;
 pub mod rehearsal;
 pub(crate) mod route;
+pub(crate) mod staff;
+mod trace;
 pub(crate) mod world;
+
+#[cfg(test)]
+mod law;
 
 use bytes::Bytes;
 
 use crate::care::fact::Fact;
 use crate::care::notice::Notice;
+use crate::directory::change::Changes;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
 use crate::ids::TriggerEvent;
@@ -37,6 +44,8 @@ pub struct Incoming {
     pub trigger: Option<TriggerEvent>,
     /// What it says.
     pub facts: Vec<Fact>,
+    /// What it says of staff and units.
+    pub(crate) directory: Option<Changes>,
     /// What makes it this message; absent when it cannot be told from another.
     pub(crate) dedupe: Option<LookUpHash>,
     /// What became of it, where reading it already decided that.
@@ -45,6 +54,8 @@ pub struct Incoming {
     pub notices: Vec<Notice>,
     /// The bytes as they came.
     pub(crate) raw: RawMessage,
+    /// The trace it belongs to.
+    pub(crate) traceparent: Option<String>,
     /// Whether it comes from quarantine, and is in the journal already.
     pub(crate) is_retry: bool,
 }
@@ -78,15 +89,21 @@ pub struct Verdict {
     pub duplicate_of: Option<JournalId>,
     /// The patient's row.
     pub(crate) patient: Option<i64>,
+    /// Which of its facts made it wait.
+    pub(crate) waiting: Option<usize>,
 }
 
 impl Verdict {
     const fn of(disposition: Disposition, reason: Option<&'static str>) -> Self {
-        Self { disposition, reason, duplicate_of: None, patient: None }
+        Self { disposition, reason, duplicate_of: None, patient: None, waiting: None }
     }
 
     pub(crate) const fn duplicate(of: JournalId) -> Self {
         Self { duplicate_of: Some(of), ..Self::of(Disposition::Duplicate, None) }
+    }
+
+    pub(crate) const fn applied() -> Self {
+        Self::of(Disposition::Applied, None)
     }
 
     pub(crate) const fn noop(reason: &'static str) -> Self {

@@ -13,11 +13,16 @@ use crate::adt::Hint;
 use crate::adt::Kind;
 use crate::adt::Reading;
 use crate::adt::profile::Profile;
+use crate::care::notice::Notice;
+use crate::care::notice::NoticeCode;
+use crate::directory::messages;
+use crate::directory::messages::Says;
 use crate::hl7::ack::AckHeader;
 use crate::hl7::ack::ErrDetail;
 use crate::hl7::ack::ErrLocation;
 use crate::hl7::ack::Outcome;
 use crate::hl7::ack::Severity;
+use crate::hl7::ack::master_file::MasterFile;
 use crate::hl7::charset;
 use crate::hl7::message::Message;
 use crate::ids::JournalId;
@@ -45,6 +50,8 @@ pub struct ReadMessage {
     pub is_ack: bool,
     /// The character set it was read in; empty where it could not be read.
     pub charset: &'static str,
+    /// What the answer to a master file repeats of it.
+    pub master_file: Option<MasterFile>,
     /// What `adt` read; absent where the message could not be read that far.
     pub reading: Option<ReadingSummary>,
 }
@@ -73,7 +80,7 @@ pub struct Arrived {
 
 /// Reads a message. Never fails: what cannot be read is refused, and a fault of ours makes the message wait instead of taking anything else down.
 pub(crate) fn read(raw: Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
-    catch_unwind(AssertUnwindSafe(|| read_guarded(raw.clone(), profile, arrived, look_ups))).unwrap_or_else(|_| {
+    catch_unwind(AssertUnwindSafe(|| read_guarded(&raw, profile, arrived, look_ups))).unwrap_or_else(|_| {
         let header = AckHeader::recover(&raw);
         let mut message = blank(raw, profile, arrived, header, "");
         message.incoming.decided = Some(Verdict::quarantined("internal_fault"));
@@ -89,10 +96,12 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
             received_at: arrived.at,
             trigger: None,
             facts: Vec::new(),
+            directory: None,
             dedupe: None,
             decided: None,
             notices: Vec::new(),
             raw: RawMessage(raw),
+            traceparent: None,
             is_retry: arrived.is_retry,
         },
         is_ack: header.is_ack(),
@@ -100,36 +109,47 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
         outcome: Outcome::Accept,
         error: None,
         charset,
+        master_file: None,
         reading: None,
     }
 }
 
-fn read_guarded(raw: Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
-    let header = AckHeader::recover(&raw);
-    let decoded = charset::decode(&raw, profile.charset.as_deref());
+fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &LookUps) -> ReadMessage {
+    let header = AckHeader::recover(raw);
+    let decoded = charset::decode(raw, profile.charset.as_deref());
     let Ok(message) = Message::of(&decoded) else {
         let mut read = blank(raw.clone(), profile, arrived, header, decoded.charset);
         refuse(&mut read, Outcome::Reject, 100, None, "not_hl7");
         read.incoming.notices = decoded.notices;
         return read;
     };
-    let reading = adt::read(&message, profile, Arrival { at: arrived.at, journal: arrived.journal });
+    let arrival = Arrival { at: arrived.at, journal: arrived.journal };
+    let reading = adt::read(&message, profile, arrival);
     let kind = adt::kind(&message);
+    let of_directory = messages::read(&message, reading.trigger, profile, arrival);
     let mut notices = decoded.notices.clone();
     notices.extend(message.notices().iter().cloned());
     let charset = decoded.charset;
     let mut read = blank(raw.clone(), profile, arrived, header, charset);
     read.is_ack |= kind == Kind::Ack;
     read.incoming.notices = notices;
-    decide(&mut read, reading, look_ups);
+    decide(&mut read, reading);
+    if let Some(of_directory) = of_directory {
+        decide_directory(&mut read, of_directory, profile);
+    }
     if read.header.control_id().is_none() {
         let location = ErrLocation { segment: "MSH", occurrence: 1, field: 10 };
         refuse(&mut read, Outcome::Error, 101, Some(location), "no_control_id");
+        read.master_file.iter_mut().for_each(MasterFile::refuse_all);
+    }
+    let refused = read.incoming.decided.as_ref().is_some_and(|verdict| verdict.disposition == Disposition::Rejected);
+    if !refused {
+        read.incoming.dedupe = Some(dedupe(&read.incoming, look_ups));
     }
     read
 }
 
-fn decide(read: &mut ReadMessage, reading: Reading, look_ups: &LookUps) {
+fn decide(read: &mut ReadMessage, reading: Reading) {
     read.incoming.trigger = reading.trigger;
     read.incoming.notices.extend(reading.notices);
     read.incoming.facts = reading.facts;
@@ -153,10 +173,33 @@ fn decide(read: &mut ReadMessage, reading: Reading, look_ups: &LookUps) {
             refuse(read, Outcome::Reject, code, Some(ErrLocation { segment, occurrence: 1, field }), reason);
         }
     }
-    let refused = read.incoming.decided.as_ref().is_some_and(|verdict| verdict.disposition == Disposition::Rejected);
-    if !refused {
-        read.incoming.dedupe = Some(dedupe(&read.incoming, look_ups));
+}
+
+/// What a message about staff or units comes to, unless it was refused already.
+fn decide_directory(read: &mut ReadMessage, reading: messages::Reading, profile: &Profile) {
+    read.master_file = reading.master_file;
+    if read.outcome != Outcome::Accept {
+        read.master_file.iter_mut().for_each(MasterFile::refuse_all);
+        return;
     }
+    // A master file has no EVN.
+    read.incoming.notices.retain(|notice| read.master_file.is_none() || notice.code != NoticeCode::NoEvn);
+    read.incoming.notices.extend(reading.notices);
+    read.incoming.decided = match reading.says {
+        Says::Changes(changes) => {
+            read.incoming.directory = Some(changes);
+            None
+        }
+        Says::Nothing(reason) => Some(Verdict::noop(reason)),
+        Says::Unusable => Some(Verdict::quarantined("no_usable_record")),
+        Says::UnknownEvent => {
+            read.incoming.notices.push(Notice::at(NoticeCode::UnknownTrigger, "MSH-9.2"));
+            if profile.refuses_unsupported() {
+                return refuse(read, Outcome::Reject, 201, Some(ErrLocation { segment: "MSH", occurrence: 1, field: 9 }), "unsupported_event");
+            }
+            Some(Verdict::noop("unknown_event"))
+        }
+    };
 }
 
 /// What makes a message this one: its facts, whose identity leaves out MSH-7 and MSH-10; without any, its bytes.

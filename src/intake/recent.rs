@@ -117,6 +117,7 @@ impl Recent {
             visit.version += i64::from(visit.is_dirty);
             visit.is_dirty = false;
             visit.facts = None;
+            visit.unpublished.clear();
             visit.new_facts.clear();
             self.old.patients.remove(&row);
             self.young.patients.insert(row, visit.patient);

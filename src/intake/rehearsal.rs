@@ -13,12 +13,20 @@ use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
+use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::directory::layers;
+use crate::directory::said::Said;
 use crate::hl7::ack;
 use crate::hl7::batch;
+use crate::hl7::charset;
+use crate::hl7::message::Message;
+use crate::hl7::ts::TimeContext;
+use crate::hl7::ts::timestamp;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::Verdict;
+use crate::intake::answer::Answering;
 use crate::intake::answer::Feed;
 use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_message;
@@ -26,6 +34,7 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
 use crate::intake::read::read;
+use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::RoomIds;
 use crate::intake::world::Rules;
@@ -41,6 +50,8 @@ pub struct Rehearsal {
     world: World,
     feed: Arc<Feed>,
     policy: Arc<Policy>,
+    files: Arc<Roster>,
+    said: Said,
     roster: Arc<Roster>,
     ids: IdSource,
     now: Timestamp,
@@ -67,6 +78,8 @@ impl Rehearsal {
             world: World::new(RoomIds::Counted(0)),
             feed: Arc::new(feed),
             policy,
+            files: Arc::clone(&roster),
+            said: Said::default(),
             roster,
             ids: IdSource::new(0),
             now,
@@ -89,20 +102,67 @@ impl Rehearsal {
         rooms
     }
 
+    /// Every room as it is planned, published or not; one that is not published has version 0.
+    pub fn planned_rooms(&self) -> Vec<CareRoom> {
+        let mut rooms = Vec::new();
+        for visit in self.world.visits.values() {
+            let mut unpublished = visit.unpublished.iter();
+            for slot in &visit.document.rooms {
+                let is_expected = |room: &CareRoom| room.state.status == RoomStatus::Cancelled && !visit.unpublished.is_empty();
+                match &slot.published {
+                    Some(room) if !is_expected(room) => rooms.push(room.clone()),
+                    published => {
+                        let version = published.as_ref().map_or(0, |room| room.version);
+                        let state = unpublished.next().cloned().flatten();
+                        rooms.extend(state.map(|state| CareRoom { id: slot.id, epoch: 1, version, state }));
+                    }
+                }
+            }
+        }
+        rooms.sort_by_key(|room| room.id);
+        rooms
+    }
+
     /// The events since they were last taken, oldest first.
     pub fn take_events(&mut self) -> Vec<Event> {
         self.world.changes.drain(..).map(|change| change.event).collect()
     }
 
-    /// When a message was recorded, so that the clock can be moved there before it is sent.
+    /// When a message was recorded, so that the clock can be moved there before it is sent. Where nothing in it may order facts, a MSH-7 of whatever
+    /// precision and age says at least about when it came.
     pub fn recorded_at(&self, message: &Bytes) -> Option<Timestamp> {
         let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
         let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
-        read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX)
+        let recorded = read.reading.map(|reading| reading.recorded_at).filter(|at| *at < Timestamp::MAX);
+        recorded.or_else(|| self.sent_about(message))
+    }
+
+    fn sent_about(&self, message: &Bytes) -> Option<Timestamp> {
+        let decoded = charset::decode(message, self.feed.profile.charset.as_deref());
+        let message = Message::of(&decoded).ok()?;
+        let said = message.header().field(7).text();
+        let context = TimeContext::for_message(self.feed.profile.time_zone.clone(), &said, None);
+        timestamp(&said, &context).ok().flatten().map(|dtm| dtm.at)
+    }
+
+    /// A message's own time, to which a journey's clock moves before it is sent: when it was made, else when it was recorded.
+    pub fn own_time(&self, message: &Bytes) -> Option<Timestamp> {
+        let arrived = Arrived { journal: JournalId(i64::MAX), at: Timestamp::MAX, is_retry: false };
+        let read = read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory);
+        let made = read.incoming.facts.iter().map(|fact| fact.stamp.sent.max(fact.stamp.recorded)).max();
+        made.or_else(|| read.reading.map(|reading| reading.recorded_at)).filter(|at| *at < Timestamp::MAX)
     }
 
     /// Moves the clock, waking every visit at its own time on the way. Never back.
     pub fn move_to(&mut self, to: Timestamp) {
+        while let Some(due) = self.said.next_change(self.now).filter(|at| *at <= to) {
+            self.wake_until(due);
+            self.renew_roster();
+        }
+        self.wake_until(to);
+    }
+
+    fn wake_until(&mut self, to: Timestamp) {
         while let Some((at, row)) = self.next_wake().filter(|(at, _)| *at <= to) {
             self.now = self.now.max(at);
             let before = self.world.visits.get(&row).and_then(|visit| visit.wake_at);
@@ -122,9 +182,15 @@ impl Rehearsal {
         self.move_to(self.now.plus(span));
     }
 
-    /// Another roster, as a changed directory would make it.
-    pub fn change_roster(&mut self, roster: Arc<Roster>) {
-        self.roster = roster;
+    /// Other files of staff and units; what messages have said of them stays.
+    pub fn change_roster(&mut self, files: Arc<Roster>) {
+        self.files = files;
+        self.renew_roster();
+    }
+
+    /// Plans every room again with what files and messages say of staff and units now.
+    fn renew_roster(&mut self) {
+        self.roster = Arc::new(layers::combine(&self.files, &self.said, self.now));
         let rows: Vec<i64> = self.world.visits.keys().copied().collect();
         for row in rows {
             self.replan(row, &Cause::of(CauseKind::Directory));
@@ -169,7 +235,12 @@ impl Rehearsal {
             self.quarantined.push((Arc::clone(&read), message));
         }
         let code = if read.is_ack { None } else { ack::answers(&read.header, self.feed.ack_mode, read.outcome) };
-        let ack = code.map(|code| ack::build(&read.header, code, read.error.as_ref(), self.now, &format!("ACK{}", self.n_messages)));
+        let ack = code.map(|code| {
+            let (header, outcome, error) = (read.header.clone(), read.outcome, read.error);
+            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), id: format!("ACK{}", self.n_messages) };
+            answering.hear(&verdict);
+            answering.build(code, self.now)
+        });
         Rehearsed { read, verdict, ack }
     }
 
@@ -181,7 +252,7 @@ impl Rehearsal {
             let waiting = std::mem::take(&mut self.quarantined);
             let mut next = Vec::new();
             for (message, bytes) in waiting {
-                let named = self.names(&message);
+                let named = names(&message);
                 let retried = named.iter().any(|hash| explained.contains(hash)).then(|| self.take_one(&message, &mut next));
                 if retried.is_none_or(|verdict| verdict.disposition == Disposition::Quarantined) {
                     self.quarantined.push((message, bytes));
@@ -192,20 +263,27 @@ impl Rehearsal {
         verdict
     }
 
-    fn names(&self, message: &ReadMessage) -> Vec<LookUpHash> {
-        let mut named = std::collections::HashSet::new();
-        for fact in &message.incoming.facts {
-            name_look_ups(fact, &LookUps::InMemory, &mut named);
-        }
-        named.into_iter().collect()
-    }
-
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
-        let Self { world, policy, roster, ids, now, .. } = self;
+        let Self { world, policy, files, said, roster, ids, now, .. } = self;
         let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
-        match take_message(world, &read.incoming, &rules, explained) {
+        let mut hearing = Hearing::new(files, said.clone());
+        let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
             Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
+        };
+        if let Some(changed) = hearing.changed() {
+            self.said = changed;
+            self.renew_roster();
         }
+        verdict
     }
+}
+
+/// Everything a message names that it may wait for.
+fn names(message: &ReadMessage) -> Vec<LookUpHash> {
+    let mut named = std::collections::HashSet::new();
+    for fact in &message.incoming.facts {
+        name_look_ups(fact, &LookUps::InMemory, &mut named);
+    }
+    named.into_iter().collect()
 }

@@ -16,10 +16,14 @@ use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
+use crate::store::form::VisitMerge;
 use crate::store::sealing::LookUpKind;
 
 /// How long an ended visit is looked for when a cancelled discharge names none.
 const RECENTLY_ENDED: std::time::Duration = std::time::Duration::from_hours(24);
+
+/// A fact that is older than this when it arrives is catching up.
+const CATCH_UP: std::time::Duration = std::time::Duration::from_mins(15);
 
 /// Why a fact waits.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +36,8 @@ pub(crate) enum Waits {
     SeveralVisits,
     /// Somebody asks that a record be deleted; a person decides.
     DeleteRequest,
+    /// A number that was merged away speaks again, with its own name and birth date: the merge may have been an error.
+    PossibleUnmerge,
 }
 
 impl Waits {
@@ -42,6 +48,7 @@ impl Waits {
             Self::NoVisit => "no_visit",
             Self::SeveralVisits => "several_visits",
             Self::DeleteRequest => "delete_request",
+            Self::PossibleUnmerge => "possible_unmerge",
         }
     }
 }
@@ -61,27 +68,26 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        let notify = !fact.load;
+        // What comes late is told for the record, and nobody is disturbed by it.
+        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
-            Route::None => None,
             Route::Known(row) => Some(row),
-            Route::New => None,
+            Route::None | Route::New => None,
         };
         let mut patient = self.patient(&fact.patient, rules)?;
         if let Some(relation) = &fact.relation {
             patient = self.relate_patients(relation, patient, rules)?;
         }
         if let Some(row) = row {
-            let owner = self.visits.get(&row).ok_or(Need::Visit(row))?.patient;
-            let owner = self.surviving_patient(owner)?;
-            if owner != patient && moves_a_visit(fact) {
-                patient = self.join_patients(owner, patient, rules);
-            } else {
-                // A late word from before a move, or one that agrees in everything but the number: the visit stays where it is.
-                patient = owner;
+            // Nothing was said of it yet but that it was merged: it belongs to whom the first word names.
+            let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+            if visit.document.state.patient().is_none() && visit.patient != patient {
+                visit.patient = patient;
+                visit.is_dirty = true;
             }
+            self.join_other_numbers(row, fact, &cause, rules)?;
         }
         if let Some(entry) = self.patients.get_mut(&patient) {
             entry.record.say(fact);
@@ -109,11 +115,12 @@ impl World {
         }
         // What is said of the person may change every open room of theirs.
         touched.extend(self.open_visits(patient));
+        for row in touched.clone() {
+            touched.extend(self.merged_with(row)?);
+        }
         touched.sort_unstable();
         touched.dedup();
-        for row in touched {
-            self.replan(row, &cause, moves_a_visit(fact), notify, rules)?;
-        }
+        self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
         Ok(if counts { Taken::Applied } else { Taken::History })
     }
 
@@ -141,7 +148,13 @@ impl World {
     fn route(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Route, Need> {
         let Some(named) = &fact.visit else { return self.route_unnamed(fact, rules) };
         let patient = self.find_patient(&fact.patient, rules)?;
+        if patient.and_then(|row| self.patients.get(&row)).is_some_and(|entry| entry.record.denies_its_merge(fact)) {
+            return Ok(Route::Waits(Waits::PossibleUnmerge));
+        }
         let mut found = self.find_visits(LookUpKind::Visit, &named.id, rules)?;
+        if found.is_empty() {
+            found = self.find_visits(LookUpKind::Preadmit, &named.id, rules)?;
+        }
         if found.is_empty() && named.is_account {
             found = self.find_visits(LookUpKind::Account, &named.id, rules)?;
             if found.len() > 1 {
@@ -156,18 +169,52 @@ impl World {
             found = self.find_under_another_number(named, fact, rules)?;
         }
         let Some(row) = found.first().copied() else { return Ok(Route::New) };
+        if !self.is_explained(row, patient, fact)? {
+            return Ok(Route::Waits(Waits::IdentityConflict));
+        }
+        for other in self.find_under_another_number(named, fact, rules)? {
+            if !self.belong_together(row, other)? && !self.is_explained(other, patient, fact)? {
+                return Ok(Route::Waits(Waits::IdentityConflict));
+            }
+        }
+        Ok(Route::Known(row))
+    }
+
+    /// Whether two visits are of one patient.
+    fn belong_together(&self, a: i64, b: i64) -> Result<bool, Need> {
+        let [a, b] = [a, b].map(|row| self.visits.get(&row).ok_or(Need::Visit(row)));
+        let (a, b) = (a?, b?);
+        let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
+        let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
+        let bound = a.document.state.patient().zip(b.document.state.patient());
+        Ok(owner == other && bound.is_none_or(|(a, b)| record.are_one(a, b)))
+    }
+
+    /// Whether a fact may be about a visit, by the patient that it names.
+    fn is_explained(&self, row: i64, patient: Option<i64>, fact: &Fact) -> Result<bool, Need> {
         let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
         let owner = self.surviving_patient(visit.patient)?;
         let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
-        let Some(bound) = visit.document.state.patient() else { return Ok(Route::Known(row)) };
+        let Some(bound) = visit.document.state.patient() else { return Ok(true) };
+        let is_one = |id| patient == Some(owner) && record.are_one(id, &fact.patient);
         let explained = moves_a_visit(fact)
-            || (patient == Some(owner) && record.are_one(bound, &fact.patient))
+            || is_one(bound)
+            || visit.document.state.moved_from_after(fact.stamp).any(is_one)
             || visit.document.state.bindings().iter().any(|(earlier, since)| {
                 let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
                 moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
             })
             || agrees(record, bound, fact);
-        Ok(if explained { Route::Known(row) } else { Route::Waits(Waits::IdentityConflict) })
+        Ok(explained)
+    }
+
+    /// What a message names by several numbers is one visit: rows under the others become one with it.
+    fn join_other_numbers(&mut self, row: i64, fact: &Fact, cause: &Cause, rules: &Rules<'_>) -> Result<(), Need> {
+        let Some(named) = fact.visit.as_ref().filter(|named| !named.is_account) else { return Ok(()) };
+        for other in self.find_under_another_number(named, fact, rules)? {
+            self.join_visits(row, other, cause, rules)?;
+        }
+        Ok(())
     }
 
     /// A visit that was known by its pre-admit number, by its alternate number, or by its account alone.
@@ -181,16 +228,22 @@ impl World {
             others.extend(pairs.clone().map(|pair| (LookUpKind::Visit, &pair.from)));
             others.extend(pairs.map(|pair| (LookUpKind::Account, &pair.from)));
         }
+        let mut found = Vec::new();
         for (kind, id) in others {
-            let found = self.find_visits(kind, id, rules)?;
-            if !found.is_empty() {
-                return Ok(found);
+            found.extend(self.find_visits(kind, id, rules)?);
+        }
+        if let Some(account) = &named.account {
+            let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
+            let by_account_alone = |row: &&i64| self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account));
+            found.extend(under_account.iter().find(by_account_alone));
+        }
+        let mut once = Vec::with_capacity(found.len());
+        for row in found {
+            if !once.contains(&row) {
+                once.push(row);
             }
         }
-        let Some(account) = &named.account else { return Ok(Vec::new()) };
-        let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
-        let by_account_alone = |row: &&i64| self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account));
-        Ok(under_account.iter().find(by_account_alone).into_iter().copied().collect())
+        Ok(once)
     }
 
     /// A fact that names no visit: the only open one of the patient, or for a cancelled discharge the one that ended.
@@ -299,16 +352,29 @@ impl World {
         let mut rows = Vec::new();
         for pair in &relation.visits {
             if pair.from == pair.into {
-                rows.extend(self.find_visits(LookUpKind::Visit, &pair.into, rules)?);
+                let known = self.find_visits(LookUpKind::Visit, &pair.into, rules)?;
+                rows.push(self.visit_or_new(known, &pair.into, patient, rules));
             } else {
                 rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
             }
         }
         if relation.visits.is_empty() {
             for pair in &relation.accounts {
-                for kind in [LookUpKind::Account, LookUpKind::Visit] {
-                    rows.extend(self.find_visits(kind, &pair.from, rules)?);
-                    rows.extend(self.find_visits(kind, &pair.into, rules)?);
+                let mut under_account = Vec::new();
+                let mut by_number = Vec::new();
+                for id in [&pair.from, &pair.into] {
+                    under_account.extend(self.find_visits(LookUpKind::Account, id, rules)?);
+                    by_number.extend(self.find_visits(LookUpKind::Visit, id, rules)?);
+                }
+                under_account.retain(|row| !by_number.contains(row));
+                if !under_account.is_empty() {
+                    rows.extend(under_account);
+                    rows.extend(by_number);
+                } else if pair.from == pair.into {
+                    rows.push(self.visit_or_new(by_number, &pair.into, patient, rules));
+                } else {
+                    // The account is the visit's own number, and goes over under another one.
+                    rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }
             }
         }
@@ -329,22 +395,24 @@ impl World {
         Ok(rows)
     }
 
+    /// The visit known under a number, or a new one, so that whatever comes under that number later finds it.
+    fn visit_or_new(&mut self, known: impl IntoIterator<Item = i64>, id: &VisitId, patient: i64, rules: &Rules<'_>) -> i64 {
+        let row = known.into_iter().next().unwrap_or_else(|| self.new_visit(patient, rules));
+        self.lead(rules.look_ups.visit(LookUpKind::Visit, id), LookUpKind::Visit, row);
+        row
+    }
+
     /// Two visits become one: the survivor keeps its room, the other's leads to it.
     fn merge_visits(&mut self, from: &VisitId, into: &VisitId, fact: &Fact, patient: i64, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let loser = self.find_visits(LookUpKind::Visit, from, rules)?.first().copied();
         let winner = self.find_visits(LookUpKind::Visit, into, rules)?.first().copied();
-        let loser = loser.unwrap_or_else(|| self.new_visit(patient, rules));
-        let winner = winner.unwrap_or_else(|| self.new_visit(patient, rules));
+        let loser = self.visit_or_new(loser, from, patient, rules);
+        let winner = self.visit_or_new(winner, into, patient, rules);
         if loser == winner {
             return Ok(Vec::new());
         }
-        for (row, id) in [(loser, from), (winner, into)] {
-            self.lead(rules.look_ups.visit(LookUpKind::Visit, id), LookUpKind::Visit, row);
-        }
-        if let Some(visit) = self.visits.get_mut(&loser)
-            && visit.document.merged_into.is_none_or(|(_, since)| since < fact.stamp)
-        {
-            visit.document.merged_into = Some((winner, fact.stamp));
+        if let Some(visit) = self.visits.get_mut(&loser) {
+            visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp });
             visit.is_dirty = true;
         }
         if let Some(visit) = self.visits.get_mut(&winner)

@@ -15,6 +15,7 @@ use crate::care::change::EventType;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
 use crate::care::fact::Fact;
+use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
 use crate::care::plan::PlanInput;
 use crate::care::plan::plan;
@@ -24,7 +25,10 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::care::visit::CourseRules;
+use crate::care::visit::Phase;
 use crate::care::visit::Placement;
+use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
 use crate::ids::IdSource;
@@ -36,6 +40,7 @@ use crate::outbox::envelope::Event;
 use crate::outbox::envelope::event;
 use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
+use crate::store::form::VisitMerge;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
@@ -110,6 +115,8 @@ pub(crate) struct VisitEntry {
     pub(crate) status: String,
     pub(crate) is_open: bool,
     pub(crate) wake_at: Option<Timestamp>,
+    /// What the rooms of its stays are planned to be where that is not published: of an expected stay, or of one that was over when first heard of.
+    pub(crate) unpublished: Vec<Option<RoomState>>,
     pub(crate) is_dirty: bool,
 }
 
@@ -131,7 +138,11 @@ pub(crate) struct World {
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
     pub(crate) changes: Vec<RoomChange>,
+    /// Numbers that turned out to be of one visit: messages may have waited for that.
+    pub(crate) explained: Vec<LookUpHash>,
     pub(crate) room_ids: RoomIds,
+    /// The trace of the message that is being taken.
+    pub(crate) traceparent: Option<String>,
 }
 
 impl World {
@@ -144,7 +155,9 @@ impl World {
             new_look_ups: Vec::new(),
             absent_look_ups: HashSet::new(),
             changes: Vec::new(),
+            explained: Vec::new(),
             room_ids,
+            traceparent: None,
         }
     }
 
@@ -240,6 +253,7 @@ impl World {
             status: NO_ROOM.to_owned(),
             is_open: true,
             wake_at: None,
+            unpublished: Vec::new(),
             is_dirty: true,
         };
         self.visits.insert(row, entry);
@@ -308,6 +322,9 @@ impl World {
         if let Some(alternate) = named.and_then(|named| named.alternate.as_ref()) {
             self.lead(rules.look_ups.visit(LookUpKind::Visit, alternate), LookUpKind::Visit, row);
         }
+        if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref()) {
+            self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row);
+        }
         debug_assert!(self.patients.contains_key(&patient), "a visit's record is always loaded with it");
         Ok(true)
     }
@@ -326,12 +343,16 @@ impl World {
         loser.is_dirty = true;
         loser.is_open = false;
         loser.wake_at = None;
+        let merges = std::mem::take(&mut loser.document.merges);
+        let merged_from = std::mem::take(&mut loser.document.merged_from);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
         let patient = loser.patient;
         let winner = self.visits.get_mut(&into).ok_or(Need::Visit(into))?;
         winner.document.absorbed.push(from);
         winner.document.absorbed.extend(absorbed);
+        winner.document.merges.extend(merges);
+        winner.document.merged_from.extend(merged_from);
         winner.document.state = VisitState::fold(facts.iter());
         winner.facts = Some(facts);
         winner.is_dirty = true;
@@ -344,7 +365,13 @@ impl World {
         for slot in &mut rooms {
             if let (Some(published), Some(survivor)) = (&slot.published, survivor) {
                 let state = RoomState { merged_into: Some(survivor), ..RoomState { status: RoomStatus::Merged, ..retired(&published.state) } };
-                let changed = publish(slot, state, false, patient, cause, false, rules);
+                let changed = publish(
+                    slot,
+                    state,
+                    patient,
+                    &Publishing { cause, rehomed: false, notify: false, traceparent: self.traceparent.as_deref() },
+                    rules,
+                );
                 self.changes.extend(changed);
             }
         }
@@ -353,31 +380,134 @@ impl World {
             RoomStatus::Merged.as_str().clone_into(&mut loser.status);
         }
         for id in ids {
-            self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, into);
+            let hash = rules.look_ups.visit(LookUpKind::Visit, &id);
+            self.lead(hash, LookUpKind::Visit, into);
+            self.explained.push(hash);
+        }
+        Ok(())
+    }
+
+    /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
+    fn shares_its_bed(&self, row: i64, rules: &Rules<'_>) -> bool {
+        let course_rules = CourseRules { reopen_on_admit: rules.policy.reopen_on_admit, adopt_on_update: rules.policy.adopt_on_update };
+        let bed_of = |visit: &VisitEntry| {
+            let stay = visit.document.state.stays().last()?;
+            let patient = self.patients.get(&visit.patient)?;
+            let person = patient.record.resolve(visit.document.state.patient()?).clone();
+            let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
+            let is_there = matches!(stay.course(rules.now, &course_rules).phase, Phase::Active | Phase::OnLeave) && visit.document.merges.is_empty();
+            is_there.then_some((person, place))
+        };
+        // Ids of one person are all in one record, so that only its visits need to be looked at.
+        let Some(patient) = self.visits.get(&row).map(|visit| visit.patient) else { return false };
+        let beside =
+            |(other, visit): (&i64, &VisitEntry)| (*other != row && visit.is_open && visit.patient == patient).then(|| bed_of(visit)).flatten();
+        let mut beside = self.visits.iter().filter_map(beside).peekable();
+        if beside.peek().is_none() {
+            return false;
+        }
+        let own = self.visits.get(&row).and_then(bed_of);
+        beside.any(|bed| Some(bed) == own)
+    }
+
+    /// What merges of visits make of this one. The newest word about a visit counts, and none that would close a circle.
+    fn merge_of(&self, row: i64) -> Result<Merge, Need> {
+        let group = self.merged_with(row)?;
+        if group.len() == 1 {
+            return Ok(Merge::default());
+        }
+        let mut edges = Edges::default();
+        let mut numbers: Vec<(i64, &VisitMerge)> = Vec::new();
+        for from in &group {
+            for merge in &self.visits.get(from).ok_or(Need::Visit(*from))?.document.merges {
+                let into = self.surviving_visit(merge.into)?;
+                edges.add(*from, into, merge.stamp);
+                numbers.push((into, merge));
+            }
+        }
+        let root = *edges.resolve(&row);
+        let is_known = |row: &i64| self.visits.get(row).is_some_and(|visit| !visit.document.state.stays().is_empty());
+        let merged_since = |row: i64| edges.outgoing(&row).map(|edge| edge.stamp);
+        let mut known: Vec<i64> = group.into_iter().filter(|other| is_known(other) && *edges.resolve(other) == root).collect();
+        known.sort_unstable_by_key(|other| (*other != root, merged_since(*other), *other));
+        // Where nobody has heard of the number that survives, the visit merged into it first goes on under it.
+        let Some((survivor, losers)) = known.split_first() else { return Ok(Merge::default()) };
+        let number = numbers.iter().filter(|(into, _)| *into == root && *survivor != root).max_by_key(|(_, merge)| merge.stamp);
+        Ok(Merge {
+            survivor: Some(*survivor),
+            losers: if *survivor == row { losers.to_vec() } else { Vec::new() },
+            number: number.map(|(_, merge)| merge.number.clone()).filter(|_| *survivor == row),
+        })
+    }
+
+    /// Every visit that is tied to this one by merges, itself among them.
+    pub(crate) fn merged_with(&self, row: i64) -> Result<Vec<i64>, Need> {
+        let mut found = vec![row];
+        let mut next = 0;
+        while let Some(row) = found.get(next).copied() {
+            next += 1;
+            let document = &self.visits.get(&row).ok_or(Need::Visit(row))?.document;
+            for other in document.merges.iter().map(|merge| merge.into).chain(document.merged_from.iter().copied()) {
+                let other = self.surviving_visit(other)?;
+                if !found.contains(&other) {
+                    found.push(other);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Plans the rooms of visits again, and of those beside them whose patient they may share a bed with.
+    pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
+        // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
+        for _ in 0..2 {
+            let mut beside = Vec::new();
+            for row in rows {
+                let before = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                self.replan(row, cause, rehomed, notify, rules)?;
+                let after = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                if before != after
+                    && let Some(visit) = self.visits.get(&row)
+                {
+                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| *other != row));
+                }
+            }
+            beside.sort_unstable();
+            beside.dedup();
+            rows = beside;
         }
         Ok(())
     }
 
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
-        let merged = self.visits.get(&row).ok_or(Need::Visit(row))?.document.merged_into;
-        let merged_into = match merged {
-            Some((into, _)) => {
-                let into = self.surviving_visit(into)?;
-                self.visits.get(&into).ok_or(Need::Visit(into))?.document.rooms.last().map(|slot| slot.id)
+        let merge = self.merge_of(row)?;
+        let merged_into = match merge.survivor {
+            Some(survivor) if survivor != row => {
+                let room = |world: &Self| world.visits.get(&survivor).and_then(|visit| visit.document.rooms.last()).map(|slot| slot.id);
+                if room(self).is_none() {
+                    self.replan(survivor, cause, false, notify, rules)?;
+                }
+                room(self)
             }
-            None => None,
+            _ => None,
         };
+        let also: Vec<Stay> = merge.losers.iter().filter_map(|loser| self.visits.get(loser)?.document.state.stays().last().cloned()).collect();
+        let also: Vec<&Stay> = also.iter().collect();
+        let shares_its_bed = self.shares_its_bed(row, rules);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
         let VisitDocument { state, rooms, .. } = &mut visit.document;
-        let (Some(number), Some(bound)) = (state.id(), state.patient()) else { return Ok(()) };
+        let (Some(number), Some(bound)) = (merge.number.as_ref().or(state.id()), state.patient()) else { return Ok(()) };
+        let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
+        let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
+        visit.unpublished.clear();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
@@ -386,11 +516,13 @@ impl World {
             let Some(slot) = rooms.get_mut(index) else { continue };
             let planned = plan(&PlanInput {
                 stay,
+                also: if index + 1 == n_stays { &also } else { &[] },
                 visit: number,
                 patient: person_id,
                 person: &person,
                 room: slot.id,
                 merged_into,
+                shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
                 now: rules.now,
@@ -401,13 +533,30 @@ impl World {
             let before = slot.published.as_ref().map(|room| &room.state);
             let target = match (planned.target, before) {
                 // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
-                (Some(target), Some(before)) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => retired(before),
-                (Some(target), None) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => continue,
+                (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => {
+                    let before = before.map(retired);
+                    visit.unpublished.push(Some(target));
+                    let Some(before) = before else { continue };
+                    before
+                }
+                (Some(target), None) if diff(None, &target, false).is_none() => {
+                    visit.unpublished.push(Some(target));
+                    continue;
+                }
                 (Some(target), _) => target,
-                (None, Some(before)) if before.status.is_open() => retired(before),
+                (None, Some(before)) if is_told(before.status) => retired(before),
                 (None, _) => continue,
             };
-            if let Some(change) = publish(slot, target, rehomed, visit.patient, cause, notify && !stay_is_load(cause), rules) {
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
+                visit.is_dirty = true;
+                self.changes.push(change);
+            }
+        }
+        // A late word may show that two stays were one.
+        for slot in rooms.iter_mut().skip(n_stays) {
+            let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
+            let target = retired(before);
+            if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
@@ -423,20 +572,35 @@ impl World {
     }
 }
 
-fn stay_is_load(cause: &Cause) -> bool {
-    cause.kind == CauseKind::Load
+/// What an event tells besides the room.
+struct Publishing<'a> {
+    cause: &'a Cause,
+    /// Whether an explicit move brought the room to another patient.
+    rehomed: bool,
+    /// Whether anybody is to be told.
+    notify: bool,
+    traceparent: Option<&'a str>,
+}
+
+/// Whether a room of this status stands before its users.
+const fn is_told(status: RoomStatus) -> bool {
+    status.is_open() || matches!(status, RoomStatus::Expected)
+}
+
+/// What merges make of a visit.
+#[derive(Debug, Default)]
+struct Merge {
+    /// The visit whose room goes on; absent where there is no merge.
+    survivor: Option<i64>,
+    /// Where it is this one: those merged into it.
+    losers: Vec<i64>,
+    /// The number under which it goes on, where that is of a visit nobody has heard of.
+    number: Option<VisitId>,
 }
 
 /// Compares a room with its target and, where they differ, makes the next version and its event.
-fn publish(
-    slot: &mut RoomSlot,
-    target: RoomState,
-    rehomed: bool,
-    patient: i64,
-    cause: &Cause,
-    notify: bool,
-    rules: &Rules<'_>,
-) -> Option<RoomChange> {
+fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Publishing<'_>, rules: &Rules<'_>) -> Option<RoomChange> {
+    let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
     let is_load = cause.kind == CauseKind::Load && before.is_none();
@@ -444,7 +608,7 @@ fn publish(
     let room =
         CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent: None };
+    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
     slot.published = Some(room.clone());
     Some(RoomChange { patient, event, cause: cause.clone(), room })

@@ -21,10 +21,11 @@ mod form;
 pub mod schema;
 mod backlog;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod stored;
 pub mod relay;
 pub mod status;
+mod trace;
 pub mod jsonl;
 pub mod amqp;
 

@@ -23,6 +23,7 @@ use crate::outbox::backlog::Backlog;
 use crate::outbox::backlog::Backoff;
 use crate::outbox::status::RelayStatus;
 use crate::outbox::status::Trouble;
+use crate::outbox::trace::publish_span;
 use crate::time::Clock;
 
 /// Counter: events that the publisher confirmed.
@@ -138,7 +139,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
     /// Sends one batch.
     async fn round(&mut self, stop: &CancellationToken) -> Next {
         let Some(batch) = self.next_batch().await else { return Next::BackOff };
-        let span = tracing::info_span!("outbox.publish", n_events = batch.len());
+        let span = publish_span(&batch);
         let sent_at = Instant::now();
         let published = tokio::select! {
             biased;
@@ -175,8 +176,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         let base = window.saturating_mul(4);
         loop {
             let batch = self.backlog.pick(window, Instant::now());
-            let news = self.wake.notified().now_or_never().is_some();
-            if !batch.is_empty() && (batch.len() >= window || !news) {
+            if batch.len() >= window || !(batch.is_empty() || self.woken()) {
                 return Some(batch);
             }
             let limit = self.limit.max(base);
@@ -197,6 +197,11 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                 return Some(batch);
             }
         }
+    }
+
+    /// Whether something was committed since it was last asked.
+    fn woken(&self) -> bool {
+        self.wake.notified().now_or_never().is_some()
     }
 
     async fn apply(&mut self, batch: &[OutboxRow], outcomes: &[Outcome], stop: &CancellationToken) -> Next {

@@ -33,7 +33,7 @@ pub(super) fn at(text: &str) -> Timestamp {
 }
 
 /// The room of the contract's example.
-pub(super) fn room() -> CareRoom {
+pub(crate) fn room() -> CareRoom {
     let admitted = at("2026-11-21T14:00:00Z");
     let ground = Ground { rule: "attending".into(), from: "PV1-7".to_owned(), message: JournalId(7), since: admitted, until: None };
     let place =

@@ -14,6 +14,7 @@ use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
+use crate::ids::VisitId;
 use crate::store::compact;
 use crate::store::sealing::Document;
 
@@ -57,12 +58,23 @@ pub struct VisitDocument {
     /// The row that took this one over, facts and all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub absorbed_by: Option<i64>,
-    /// The visit that this one was merged into, while both keep their facts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub merged_into: Option<(i64, Stamp)>,
-    /// Visits merged into this one: it takes over their named clinicians.
+    /// The visits that this one was said to be merged into, while all keep their facts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merges: Vec<VisitMerge>,
+    /// Visits that were said to be merged into this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<i64>,
+}
+
+/// A visit was said to be merged into another.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct VisitMerge {
+    /// The row of the other.
+    pub into: i64,
+    /// Its number, which the room shows where nothing else is known of it.
+    pub number: VisitId,
+    /// The fact that said so.
+    pub stamp: Stamp,
 }
 
 /// Something that is stored as a document.

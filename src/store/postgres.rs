@@ -21,12 +21,14 @@ use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
 use crate::store::postgres_sql as text;
+use crate::store::rows::AuditRow;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
 use crate::store::sealing::LookUpHash;
 use crate::store::sql;
+use crate::store::write::AuditKeys;
 use crate::store::write::RawFind;
 use crate::store::write::RawFound;
 use crate::store::write::SealedWrite;
@@ -69,6 +71,11 @@ impl PostgresBackend {
 
     pub(super) fn open_read_only(url: &str, readers: u32) -> Result<Self, StoreError> {
         Self::connect(url, readers, true)
+    }
+
+    /// As for a daemon, but brings nothing up to date.
+    pub(super) fn open_beside(url: &str, readers: u32) -> Result<Self, StoreError> {
+        Self::connect(url, readers, false)
     }
 
     fn connect(url: &str, readers: u32, read_only: bool) -> Result<Self, StoreError> {
@@ -162,10 +169,9 @@ struct Session<'c> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, query: Query<'_>) -> Result<(), sqlx::Error> {
+    async fn run(&mut self, query: Query<'_>) -> Result<u64, sqlx::Error> {
         self.n_statements.fetch_add(1, Ordering::Relaxed);
-        query.execute(&mut *self.connection).await?;
-        Ok(())
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
     }
 
     async fn by_ids<T>(&mut self, sql: &'static str, ids: &[i64]) -> Result<Vec<T>, sqlx::Error>
@@ -190,25 +196,37 @@ impl Session<'_> {
                 let audit = std::mem::take(&mut batch.audit);
                 self.commit(*batch).await?;
                 if !audit.is_empty() {
-                    // Last, since the end of the chain is held from here to the commit.
-                    let key = end_key(write.lane);
-                    self.n_statements.fetch_add(1, Ordering::Relaxed);
-                    let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
-                    let end = if end.is_empty() { None } else { Some(end) };
-                    let (end, mut rows) = write.keys.seal_audit(write.lane, end, &audit)?;
-                    self.run(bind_columns!(text::AUDIT, rows, 0, 1, 2, 3, 4, 5, 6, 7)).await?;
-                    self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
+                    self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
-            Write::Settle(seqs) => self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?,
-            Write::Park { seq, reason } => self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?,
-            Write::Put { key, value } => self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?,
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
+            Write::Settle(seqs) => {
+                self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;
+            }
+            Write::Park { seq, reason } => {
+                self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
+            }
+            Write::Put { key, value } => {
+                self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?;
+            }
             Write::Keep(values) => {
                 for (key, value) in values {
                     self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Rows at the end of a chain. Comes last in a transaction, since the end of the chain is held from here to the commit.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let key = end_key(lane);
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
+        let end = if end.is_empty() { None } else { Some(end) };
+        let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
+        self.run(bind_columns!(text::AUDIT, rows, 0, 1, 2, 3, 4, 5, 6, 7)).await?;
+        self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
         Ok(())
     }
 
@@ -243,6 +261,11 @@ impl Session<'_> {
         }
         if !batch.quarantine_left.is_empty() {
             self.run(sqlx::query(text::QUARANTINE_LEAVE).bind(&batch.quarantine_left)).await?;
+        }
+        if let Some((version, doc)) = batch.directory
+            && self.run(sqlx::query(sql::DIRECTORY_PUT).bind(version).bind(doc)).await? == 0
+        {
+            return Err(Trouble::Conflict);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crate::store::chain::Head;
 use crate::store::chain::Verification;
 use crate::store::error::StoreError;
 use crate::store::on_backend;
+use crate::store::rows::DirectoryRow;
 use crate::store::rows::Disposition;
 use crate::store::rows::FindRequest;
 use crate::store::rows::Found;
@@ -71,6 +72,25 @@ impl Store {
         rows.into_iter().map(|(id, wrapped)| Ok((id, self.keys.unwrap(id, wrapped)?))).collect()
     }
 
+    /// What messages said of staff and units; absent while none said anything.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn directory(&self) -> Result<Option<DirectoryRow>, StoreError> {
+        let row = on_backend!(self.backend, backend => sqlx::query_as(sql::DIRECTORY).fetch_optional(&backend.readers).await?);
+        row.map(|row| sealed::directory(&self.keys, row)).transpose()
+    }
+
+    /// The version of what messages said of staff and units, 0 while none said anything.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn directory_version(&self) -> Result<i64, StoreError> {
+        let version: Option<i64> =
+            on_backend!(self.backend, backend => sqlx::query_scalar(sql::DIRECTORY_VERSION).fetch_optional(&backend.readers).await?);
+        Ok(version.unwrap_or(0))
+    }
+
     /// A value kept with [`Store::put_setting`].
     ///
     /// # Errors
@@ -103,6 +123,14 @@ impl Store {
     /// When the store cannot be read.
     pub async fn open_visits_page(&self, after: i64, limit: i64) -> Result<VisitPage, StoreError> {
         self.visit_page(sql::OPEN_VISITS, after, limit).await
+    }
+
+    /// How many open visits there are of each status.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open_visits_by_status(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(on_backend!(self.backend, backend => sqlx::query_as(sql::OPEN_BY_STATUS).fetch_all(&backend.readers).await?))
     }
 
     /// The next visits that have a room, open or not, after this row id.

@@ -181,6 +181,17 @@ pub struct CommitBatch {
     pub quarantine: Vec<QuarantineRow>,
     /// Messages that leave quarantine.
     pub quarantine_left: Vec<JournalId>,
+    /// What messages said of staff and units, when the batch changed it.
+    pub directory: Option<DirectoryRow>,
+}
+
+/// What messages said of staff and units.
+#[derive(Clone, Debug)]
+pub struct DirectoryRow {
+    /// Grows by one with each write; to be written it is the new one: 1, or one more than was read.
+    pub version: i64,
+    /// The document.
+    pub doc: Document,
 }
 
 /// A message, to be stored.

@@ -11,6 +11,7 @@ use crate::store::chain::Link;
 use crate::store::error::StoreError;
 use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
+use crate::store::rows::DirectoryRow;
 use crate::store::rows::Disposition;
 use crate::store::rows::KnownMessage;
 use crate::store::rows::OutboxBody;
@@ -73,6 +74,8 @@ pub(super) struct SealedBatch {
     pub(super) audit: Vec<AuditRow>,
     pub(super) quarantine: Vec<QuarantineColumns>,
     pub(super) quarantine_left: Vec<i64>,
+    /// The new version, which must follow on the one that stands.
+    pub(super) directory: Option<(i64, Vec<u8>)>,
 }
 
 fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
@@ -155,7 +158,17 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
         ));
     }
     columns.quarantine.extend(batch.quarantine.iter().map(quarantine_columns));
+    if let Some(row) = &batch.directory {
+        columns.directory = Some((row.version, seal(None, DIRECTORY_PLACE, &row.doc)?));
+    }
     Ok(columns)
+}
+
+const DIRECTORY_PLACE: Place = Place::row(Table::Directory, 1);
+
+/// What messages said of staff and units, with its version.
+pub(super) fn directory(keys: &Keys, (version, doc): (i64, Vec<u8>)) -> Result<DirectoryRow, StoreError> {
+    Ok(DirectoryRow { version, doc: unseal(&keys.own, DIRECTORY_PLACE, doc)? })
 }
 
 const fn fact_place(owner: i64, hash: [u8; 16]) -> Place {

@@ -57,6 +57,8 @@ pub enum Table {
     Quarantine = 8,
     /// Look-ups; nothing sealed stands there.
     LookUps = 9,
+    /// What messages said of staff and units.
+    Directory = 10,
 }
 
 impl fmt::Display for Table {
@@ -71,6 +73,7 @@ impl fmt::Display for Table {
             Self::Keys => "keys",
             Self::Quarantine => "quarantine",
             Self::LookUps => "look_ups",
+            Self::Directory => "directory",
         })
     }
 }
@@ -247,6 +250,8 @@ pub enum LookUpKind {
     ControlId = 5,
     /// The content of a fact. Leads nowhere.
     Fact = 6,
+    /// A pre-admit number; leads to the visit that says it was expected under it.
+    Preadmit = 7,
 }
 
 impl LookUpKind {
@@ -258,13 +263,14 @@ impl LookUpKind {
             4 => Self::Message,
             5 => Self::ControlId,
             6 => Self::Fact,
+            7 => Self::Preadmit,
             _ => return None,
         })
     }
 
     /// Whether its targets are visits.
     pub const fn leads_to_visits(self) -> bool {
-        matches!(self, Self::Visit | Self::Account)
+        matches!(self, Self::Visit | Self::Account | Self::Preadmit)
     }
 }
 

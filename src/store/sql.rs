@@ -38,6 +38,9 @@ macro_rules! columns {
     (audit) => {
         "id, at_us, kind, room_id, room_version, journal_id, chain, body"
     };
+    (directory) => {
+        "id, version, doc"
+    };
     (quarantine) => {
         "journal_id, reason, since_us, patient_hash, visit_hash, state"
     };
@@ -49,9 +52,20 @@ pub(super) const META_PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2)
 pub(super) const META_KEEP: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
 pub(super) const CHAIN_ENDS: &str = "SELECT key, value FROM meta WHERE key LIKE 'audit_end/%'";
 
+pub(super) const DIRECTORY: &str = "SELECT version, doc FROM directory WHERE id = 1";
+pub(super) const DIRECTORY_VERSION: &str = "SELECT version FROM directory WHERE id = 1";
+/// Touches no row when another wrote a version in between.
+pub(super) const DIRECTORY_PUT: &str = concat!(
+    "INSERT INTO directory (",
+    columns!(directory),
+    ") VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE SET version = excluded.version, doc = excluded.doc ",
+    "WHERE directory.version = excluded.version - 1"
+);
+
 pub(super) const DUE_WAKES: &str = "SELECT id, patient_id FROM visits WHERE wake_at_us <= $1 ORDER BY wake_at_us LIMIT $2";
 pub(super) const NEXT_WAKE: &str = "SELECT MIN(wake_at_us) FROM visits WHERE wake_at_us IS NOT NULL";
 pub(super) const OPEN_VISITS: &str = "SELECT id FROM visits WHERE is_open AND id > $1 ORDER BY id LIMIT $2";
+pub(super) const OPEN_BY_STATUS: &str = "SELECT status, COUNT(*) FROM visits WHERE is_open GROUP BY status";
 pub(super) const ROOMS: &str = "SELECT id FROM visits WHERE room_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
 pub(super) const ROOM: &str = "SELECT id FROM visits WHERE room_id = $1";
 
@@ -82,6 +96,9 @@ pub(super) const ALL: &[&str] = &[
     META_PUT,
     META_KEEP,
     CHAIN_ENDS,
+    DIRECTORY,
+    DIRECTORY_VERSION,
+    DIRECTORY_PUT,
     DUE_WAKES,
     NEXT_WAKE,
     OPEN_VISITS,

@@ -29,6 +29,7 @@ use tokio::sync::Mutex;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
+use crate::store::rows::AuditRow;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
 use crate::store::sealed::SealedBatch;
@@ -38,6 +39,7 @@ use crate::store::sealing::LookUpHash;
 use crate::store::sql;
 use crate::store::sqlite_sql as text;
 use crate::store::sqlite_sql::Rows;
+use crate::store::write::AuditKeys;
 use crate::store::write::RawFind;
 use crate::store::write::RawFound;
 use crate::store::write::SealedWrite;
@@ -59,8 +61,8 @@ pub(super) struct SqliteBackend {
     pub(super) readers: SqlitePool,
     writer: Option<Arc<Mutex<Writer>>>,
     n_statements: Arc<AtomicU64>,
-    /// Held as long as the store is open.
-    _lock: Option<Arc<File>>,
+    /// Held as long as the one daemon has the store open.
+    lock: Option<Arc<File>>,
 }
 
 #[derive(Debug)]
@@ -98,7 +100,7 @@ impl SqliteBackend {
             readers: pool(options, readers),
             writer: Some(Arc::new(Mutex::new(writer))),
             n_statements: Arc::default(),
-            _lock: Some(Arc::new(lock)),
+            lock: Some(Arc::new(lock)),
         })
     }
 
@@ -108,7 +110,21 @@ impl SqliteBackend {
         if !options.get_filename().exists() {
             return Err(StoreError::NotMigrated);
         }
-        Ok(Self { readers: pool(options, readers), writer: None, n_statements: Arc::default(), _lock: None })
+        Ok(Self { readers: pool(options, readers), writer: None, n_statements: Arc::default(), lock: None })
+    }
+
+    /// Opens the file beside a daemon that may be running, with a writer of its own and without the lock: for single short writes, which take their
+    /// turn with the daemon's.
+    pub(super) async fn open_beside(url: &str, readers: u32) -> Result<Self, StoreError> {
+        let options = options(url)?;
+        if !options.get_filename().exists() {
+            return Err(StoreError::NotMigrated);
+        }
+        // The write-ahead log is the daemon's to write back.
+        let writing = options.clone().synchronous(SqliteSynchronous::Full).pragma("wal_autocheckpoint", "0");
+        let connection = writing.connect().await?;
+        let writer = Writer { options: writing, connection, durable: true };
+        Ok(Self { readers: pool(options, readers), writer: Some(Arc::new(Mutex::new(writer))), n_statements: Arc::default(), lock: None })
     }
 
     /// Plays a full disk: the file may not grow any more.
@@ -131,7 +147,9 @@ impl SqliteBackend {
 
     pub(super) async fn close(&self) {
         self.readers.close().await;
-        if let Some(writer) = &self.writer {
+        if self.lock.is_some()
+            && let Some(writer) = &self.writer
+        {
             let mut writer = writer.lock().await;
             // What is in the log goes into the file, so that a copy of the file alone is whole.
             let tidied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut writer.connection).await;
@@ -300,14 +318,10 @@ impl Session<'_> {
                 let audit = std::mem::take(&mut batch.audit);
                 self.commit(*batch).await?;
                 if !audit.is_empty() {
-                    let key = end_key(write.lane);
-                    self.n_statements.fetch_add(1, Ordering::Relaxed);
-                    let end: Option<Vec<u8>> = sqlx::query_scalar(sql::META).bind(&key).fetch_optional(&mut *self.connection).await?;
-                    let (end, rows) = write.keys.seal_audit(write.lane, end, &audit)?;
-                    self.rows(&text::AUDIT, rows, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5).bind(r.6).bind(r.7)).await?;
-                    self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
+                    self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => {
                 self.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(&seqs))).await?;
             }
@@ -323,6 +337,17 @@ impl Session<'_> {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Rows at the end of a chain. The end is read inside the transaction, so that another process on the same lane cannot have moved it.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let key = end_key(lane);
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let end: Option<Vec<u8>> = sqlx::query_scalar(sql::META).bind(&key).fetch_optional(&mut *self.connection).await?;
+        let (end, rows) = keys.seal_audit(lane, end, audit)?;
+        self.rows(&text::AUDIT, rows, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5).bind(r.6).bind(r.7)).await?;
+        self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
         Ok(())
     }
 
@@ -357,6 +382,11 @@ impl Session<'_> {
         self.rows(&text::QUARANTINE, batch.quarantine, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4).bind(r.5)).await?;
         if !batch.quarantine_left.is_empty() {
             self.run(sqlx::query(text::QUARANTINE_LEAVE).bind(ids(&batch.quarantine_left))).await?;
+        }
+        if let Some((version, doc)) = batch.directory
+            && self.run(sqlx::query(sql::DIRECTORY_PUT).bind(version).bind(doc)).await? == 0
+        {
+            return Err(Trouble::Conflict);
         }
         Ok(())
     }

@@ -477,6 +477,44 @@ async fn a_second_daemon_is_refused_and_a_reader_is_not() {
     Store::open(house.options(KEY)).await.unwrap();
 }
 
+fn viewing(n: i64) -> AuditRow {
+    AuditRow {
+        at: at(n),
+        kind: "rooms.viewed".to_owned(),
+        room_id: Some(room(1)),
+        room_version: None,
+        journal_id: None,
+        key: None,
+        body: document("viewed"),
+    }
+}
+
+#[tokio::test]
+async fn who_reads_beside_the_daemon_appends_to_the_audit_trail_and_writes_nothing_else() {
+    let house = House::new();
+    assert!(matches!(Store::open_beside(house.options(KEY)).await.unwrap_err(), StoreError::NotMigrated));
+    let daemon = house.open().await;
+    let (one, other) = (Store::open_beside(house.options(KEY)).await.unwrap(), Store::open_beside(house.options(KEY)).await.unwrap());
+    let views = |store: Store, from: i64| async move {
+        for n in from..from + 10 {
+            store.append_audit(vec![viewing(n), viewing(n)]).await.unwrap();
+        }
+    };
+    tokio::join!(with_messages(&daemon, 1..=20), views(one.clone(), 100), views(other, 200));
+    let rows = daemon.audit_page(None, i64::MIN, 100).await.unwrap();
+    assert_eq!(rows.iter().filter(|row| row.id & 1023 == i64::from(super::BESIDE_LANE)).count(), 40);
+    assert_eq!(daemon.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 60 });
+    assert!(matches!(one.settle_outbox(&[1]).await.unwrap_err(), StoreError::ReadOnly));
+    assert!(one.commit(&CommitBatch::default()).await.is_err());
+    one.close().await;
+    // Without a daemon too.
+    daemon.close().await;
+    drop(daemon);
+    let alone = Store::open_beside(house.options(KEY)).await.unwrap();
+    alone.append_audit(vec![viewing(300)]).await.unwrap();
+    assert_eq!(alone.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 61 });
+}
+
 #[tokio::test]
 async fn blobs_that_were_swapped_do_not_open() {
     let house = House::new();

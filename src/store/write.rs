@@ -26,6 +26,8 @@ use crate::store::sealing::key_id;
 #[derive(Debug)]
 pub(super) enum Write {
     Commit(Box<SealedBatch>),
+    /// Rows at the end of the lane's audit chain, and nothing else.
+    Audit(Vec<AuditRow>),
     Settle(Vec<i64>),
     /// Sets an event aside, or puts it back.
     Park {

@@ -29,6 +29,9 @@ fn the_patient_key_is_the_repetition_of_the_feeds_type() {
         ("PID|1||0012^5^M11^ghh&1.2.3&ISO^mr", Some("GHH/MR:0012")),
         ("PID|1||12^^^&1.2.3&ISO^MR", Some("1.2.3&ISO/MR:12")),
         ("PID|1||12", Some("GHH/MR:12")),
+        // A social security number is no record number, also where only its authority tells.
+        ("PID|1||12^^^ADT1^GENERAL~123456789^^^^^USSSA^", Some("ADT1/GENERAL:12")),
+        ("PID|1||123456789^^^SSA~12", Some("GHH/MR:12")),
         ("PID|1||UNKNOWN^^^GHH^MR", None),
         (r#"PID|1||"""#, None),
         ("PID|1|12", None),

@@ -12,6 +12,11 @@ use crate::care::visit::Stay;
 
 impl Stay {
     pub(super) fn cancel(&mut self, fact: &Fact) {
+        // The expectation of a patient who has come is fulfilled, and cannot be cancelled any more.
+        let expected = self.course(fact.stamp.recorded, &super::CourseRules::default()).phase == super::Phase::Expected;
+        if fact.act == Act::CancelExpect && !expected {
+            return;
+        }
         let struck = self.target_of(fact);
         let struck_place = struck.and_then(|index| self.strike(index, fact));
         if let Some(index) = struck.filter(|_| fact.act == Act::CancelOpen) {

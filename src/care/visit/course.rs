@@ -79,7 +79,7 @@ impl Stay {
                 (Act::Expect, Phase::Unknown | Phase::Cancelled) => Some(Phase::Expected),
                 (Act::End, Phase::Unknown | Phase::Expected | Phase::Active | Phase::OnLeave) => Some(Phase::Ended),
                 (Act::Leave, Phase::Unknown | Phase::Active | Phase::Expected) => Some(Phase::OnLeave),
-                (Act::CancelExpect, Phase::Expected) => Some(Phase::Cancelled),
+                (Act::CancelExpect, Phase::Unknown | Phase::Expected) => Some(Phase::Cancelled),
                 (Act::CancelOpen, _) => self.after_cancelled_opening(index),
                 _ => None,
             };
@@ -92,7 +92,10 @@ impl Stay {
         }
         self.imply_end(&mut course, at);
         if let Some(end) = course.ended {
-            let said = self.discharged_at.standing().copied().filter(|time| *time <= at);
+            let said = self.discharged_at.standing().copied();
+            // A discharge time that has yet to pass moves the end when it does.
+            course.turns_at = said.filter(|time| *time > at);
+            let said = said.filter(|time| *time <= at);
             course.ended_at = Some(course.ended_at.unwrap_or(end.recorded).max(said.unwrap_or(Timestamp::MIN)).max(end.recorded));
         }
         course

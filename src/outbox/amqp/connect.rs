@@ -1,12 +1,25 @@
 //! Opening a connection: URL, heartbeat, time-outs and TLS.
 //!
-//! The URL is a secret: it is parsed here and shown nowhere, not even in the error that says that it is none.
+//! lapin has a thread and a socket for each connection, and gives up neither while a peer takes the connection and then says nothing. So the socket
+//! is opened here, and shut down when nobody wants it any more. The URL is a secret: it is shown nowhere, not even in the error that says that it is
+//! none.
 
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use async_compat::CompatExt as _;
 use lapin::Connection;
 use lapin::ConnectionProperties;
+use lapin::tcp::AsyncTcpStream;
 use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::AMQPScheme;
 use lapin::uri::AMQPUri;
 use secrecy::ExposeSecret as _;
+use socket2::SockRef;
+use socket2::Socket;
+use tokio::net::TcpStream;
 
 use crate::outbox::amqp::AmqpError;
 use crate::outbox::amqp::AmqpOptions;
@@ -14,17 +27,55 @@ use crate::outbox::amqp::AmqpOptions;
 /// Seconds between heartbeats, unless the URL says otherwise; a dead broker is noticed after two of them.
 const HEARTBEAT: u16 = 10;
 
-/// Connects and logs in.
-pub(super) async fn connect(options: &AmqpOptions) -> Result<Connection, AmqpError> {
+/// A second handle on the socket of a connection. The socket is shut down when it is dropped, and lapin's thread ends.
+#[derive(Clone, Debug, Default)]
+struct Wire(Arc<OnceLock<Socket>>);
+
+/// Keeps the socket open.
+#[derive(Debug)]
+pub(super) struct OpenWire(Wire);
+
+impl Drop for OpenWire {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0.0.get() {
+            // An error says that it is closed already.
+            drop(socket.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+/// Connects and logs in. The connection lives as long as the wire.
+pub(super) async fn connect(options: &AmqpOptions) -> Result<(Connection, OpenWire), AmqpError> {
     let uri = uri(options.url.expose_secret())?;
     let tls = OwnedTLSConfig { identity: None, cert_chain: options.ca_pem.clone() };
     let runtime = lapin::runtime::default_runtime().map_err(AmqpError::connecting)?;
     let properties = ConnectionProperties::default().with_connection_name("wardroom".into());
-    let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+    let wire = OpenWire(Wire::default());
+    let (within, its_wire) = (options.connect_timeout, wire.0.clone());
+    let dial = async move |uri: AMQPUri, _| dial(&uri, &tls, &its_wire, within).await;
+    let connecting = Connection::connector(uri, runtime, dial, properties);
     match tokio::time::timeout(options.connect_timeout, connecting).await {
-        Ok(connected) => connected.map_err(AmqpError::connecting),
+        Ok(connected) => Ok((connected.map_err(AmqpError::connecting)?, wire)),
         Err(_) => Err(AmqpError::Silent { doing: "connecting", after: options.connect_timeout }),
     }
+}
+
+type Stream = AsyncTcpStream<async_compat::Compat<TcpStream>>;
+
+async fn dial(uri: &AMQPUri, tls: &OwnedTLSConfig, wire: &Wire, within: Duration) -> lapin::Result<Stream> {
+    let host = uri.authority.host.as_str();
+    let dialling = async {
+        let stream = TcpStream::connect((host, uri.authority.port)).await?;
+        stream.set_nodelay(true)?;
+        drop(wire.0.set(SockRef::from(&stream).try_clone()?));
+        let stream = AsyncTcpStream::Plain(stream.compat());
+        match uri.scheme {
+            AMQPScheme::AMQP => Ok(stream),
+            AMQPScheme::AMQPS => stream.into_tls(host, tls.as_ref()).await,
+        }
+    };
+    let dialled = tokio::time::timeout(within, dialling).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+    Ok(dialled?)
 }
 
 fn uri(url: &str) -> Result<AMQPUri, AmqpError> {

@@ -102,6 +102,7 @@ impl AmqpPublisher {
     pub async fn check(&self) -> Result<(), AmqpError> {
         let session = Session::open(&self.options, &self.status, &self.tracker).await?;
         session.close(CLOSE_TIMEOUT).await;
+        self.status.connected(false);
         Ok(())
     }
 

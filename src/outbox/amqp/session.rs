@@ -30,6 +30,7 @@ use crate::outbox::Outcome;
 use crate::outbox::amqp::AmqpError;
 use crate::outbox::amqp::AmqpOptions;
 use crate::outbox::amqp::MAX_BODY_BYTES;
+use crate::outbox::amqp::connect::OpenWire;
 use crate::outbox::amqp::connect::connect;
 use crate::outbox::amqp::message::properties;
 use crate::outbox::amqp::topology;
@@ -45,6 +46,7 @@ pub(super) struct Session {
     /// Whether something was returned, so that the topology may have changed under us.
     topology_in_doubt: bool,
     _watch: DropGuard,
+    _wire: OpenWire,
 }
 
 impl std::fmt::Debug for Session {
@@ -55,7 +57,7 @@ impl std::fmt::Debug for Session {
 
 impl Session {
     pub(super) async fn open(options: &AmqpOptions, status: &Arc<RelayStatus>, tracker: &TaskTracker) -> Result<Self, AmqpError> {
-        let connection = connect(options).await?;
+        let (connection, wire) = connect(options).await?;
         let n_alarms = Arc::new(AtomicU64::new(0));
         let watch = CancellationToken::new();
         let watching = watch_alarms(connection.events_listener(), Arc::clone(status), Arc::clone(&n_alarms));
@@ -73,7 +75,7 @@ impl Session {
         status.connected(true);
         tracing::info!("connected to the broker");
         let exchange = topology::name("exchange", &options.exchange)?;
-        Ok(Self { connection, channel, exchange, n_alarms, topology_in_doubt: false, _watch: watch.drop_guard() })
+        Ok(Self { connection, channel, exchange, n_alarms, topology_in_doubt: false, _watch: watch.drop_guard(), _wire: wire })
     }
 
     pub(super) fn is_alive(&self) -> bool {

@@ -8,6 +8,11 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use proptest::collection::vec;
+use proptest::prelude::ProptestConfig;
+use proptest::prelude::any;
+use proptest::prop_assert_eq;
+use proptest::proptest;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -260,4 +265,62 @@ async fn what_does_not_arrive_within_the_grace_stays_pending() {
     tokio::task::yield_now().await;
     running.stop().await;
     assert_eq!(outbox.rows.lock().unwrap().len(), 1);
+}
+
+/// What becomes of one event (or, at the end, of a whole batch) in a world where anything goes wrong.
+fn any_step(fates: Vec<u8>, fails: bool, arrived: Arc<Mutex<Vec<i64>>>) -> Step {
+    Box::new(move |batch: &[OutboxRow]| {
+        let outcome = |n: usize| match fates[n % fates.len()] {
+            0 => Outcome::Returned,
+            1 => Outcome::Refused,
+            _ => Outcome::Confirmed,
+        };
+        let outcomes: Vec<Outcome> = (0..batch.len()).map(outcome).collect();
+        if fails {
+            // Some of them arrived, and nobody knows.
+            let there = batch.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Confirmed).map(|(row, _)| row.seq);
+            arrived.lock().unwrap().extend(there);
+            return Err(broken());
+        }
+        Ok(outcomes)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_goes_wrong_each_room_arrives_in_order_and_complete(
+        rooms in vec(0_u128..6, 1..60),
+        steps in vec((vec(0_u8..5, 1..5), any::<bool>()), 0..30),
+        window in 1_usize..9,
+    ) {
+        let mut versions = [0_u64; 6];
+        let mut number = |room: u128| {
+            let version = &mut versions[usize::try_from(room).unwrap()];
+            *version += 1;
+            *version
+        };
+        let rows: Vec<OutboxRow> = (1..).zip(&rooms).map(|(seq, room)| row(seq, *room, number(*room))).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let mut publisher = Scripted::default();
+        let arrived = Arc::clone(&publisher.arrived);
+        publisher.steps.extend(steps.into_iter().map(|(fates, fails)| any_step(fates, fails, Arc::clone(&arrived))));
+        runtime.block_on(async {
+            let outbox = Pending::of(rows.clone());
+            let running = start(&outbox, publisher, RelayOptions { window, ..RelayOptions::default() });
+            outbox.empty().await;
+            running.stop().await;
+        });
+        let arrived = arrived.lock().unwrap();
+        for room in 0..6 {
+            let mut first = Vec::new();
+            for row in arrived.iter().map(|seq| &rows[usize::try_from(*seq).unwrap() - 1]) {
+                if row.room_id.0.as_u128() == room && !first.contains(&row.room_version) {
+                    first.push(row.room_version);
+                }
+            }
+            prop_assert_eq!(first, (1..=versions[usize::try_from(room).unwrap()]).collect::<Vec<_>>());
+        }
+    }
 }

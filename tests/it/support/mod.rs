@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+pub(crate) mod daemon;
+pub(crate) mod peer;
 pub(crate) mod rabbit;
 
 /// Looks again and again until there is something, and gives it; fails when that takes too long.

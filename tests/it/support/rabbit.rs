@@ -15,6 +15,12 @@ use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::DnType;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyPair;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio::sync::MutexGuard;
@@ -34,6 +40,8 @@ pub(crate) struct Rabbit {
     dir: TempDir,
     bin: PathBuf,
     port: u16,
+    tls_port: u16,
+    ca_pem: String,
     settings: Vec<(&'static str, String)>,
     epmd: Child,
     server: Option<Child>,
@@ -55,11 +63,20 @@ impl Rabbit {
         for folder in ["mnesia", "log", "home", "gen"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        let [port, epmd_port, dist_port] = free_ports();
+        let [port, tls_port, epmd_port, dist_port] = free_ports();
         let at = |name: &str| dir.path().join(name).display().to_string();
         // The disk limit is far below what any machine has left, so that only the alarms that a test asks for go off.
-        let conf = format!("listeners.tcp.1 = 127.0.0.1:{port}\nvm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 10MB\n");
-        fs::write(at("rabbitmq.conf"), conf).unwrap();
+        let ca_pem = certify(dir.path());
+        let conf = [
+            format!("listeners.tcp.1 = 127.0.0.1:{port}"),
+            format!("listeners.ssl.1 = 127.0.0.1:{tls_port}"),
+            format!("ssl_options.cacertfile = {}", at("ca.pem")),
+            format!("ssl_options.certfile = {}", at("server.pem")),
+            format!("ssl_options.keyfile = {}", at("server.key")),
+            "vm_memory_high_watermark.absolute = 1GB".to_owned(),
+            "disk_free_limit.absolute = 10MB".to_owned(),
+        ];
+        fs::write(at("rabbitmq.conf"), conf.join("\n") + "\n").unwrap();
         fs::write(at("enabled_plugins"), "[].").unwrap();
         write_secret(&dir.path().join("home/.erlang.cookie"), &uuid::Uuid::new_v4().simple().to_string()).unwrap();
         let settings = vec![
@@ -84,7 +101,7 @@ impl Rabbit {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut rabbit = Self { dir, bin, port, settings, epmd, server: None, _turn: turn };
+        let mut rabbit = Self { dir, bin, port, tls_port, ca_pem, settings, epmd, server: None, _turn: turn };
         rabbit.up().await;
         Some(rabbit)
     }
@@ -92,6 +109,16 @@ impl Rabbit {
     /// Where it listens.
     pub(crate) fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// Where it listens for TLS; its certificate is for 127.0.0.1.
+    pub(crate) fn tls_url(&self, host: &str) -> String {
+        format!("amqps://guest:guest@{host}:{}/%2f", self.tls_port)
+    }
+
+    /// The authority that issued its certificate.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
     }
 
     /// Starts the server, anew after [`Rabbit::down`] with the same ports and data, and waits until it takes connections.
@@ -149,6 +176,22 @@ impl Drop for Rabbit {
         drop(self.epmd.kill());
         drop(self.epmd.wait());
     }
+}
+
+/// Writes an authority and a certificate for 127.0.0.1 into the folder; gives the authority's.
+fn certify(folder: &Path) -> String {
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.distinguished_name.push(DnType::CommonName, "test authority");
+    let authority_key = KeyPair::generate().unwrap();
+    let ca_pem = authority.self_signed(&authority_key).unwrap().pem();
+    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+    fs::write(folder.join("ca.pem"), &ca_pem).unwrap();
+    fs::write(folder.join("server.pem"), certificate.pem()).unwrap();
+    fs::write(folder.join("server.key"), key.serialize_pem()).unwrap();
+    ca_pem
 }
 
 /// Ports that nobody listens on now; all are held at once, so that they differ.

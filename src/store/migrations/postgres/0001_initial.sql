@@ -112,6 +112,13 @@ CREATE TABLE quarantine (
 CREATE INDEX ix_quarantine_patient ON quarantine (patient_hash) WHERE patient_hash IS NOT NULL;
 CREATE INDEX ix_quarantine_visit ON quarantine (visit_hash) WHERE visit_hash IS NOT NULL;
 
+-- What messages said of staff and units, as one document; there is at most one row.
+CREATE TABLE directory (
+    id BIGINT NOT NULL PRIMARY KEY,
+    version BIGINT NOT NULL,
+    doc BYTEA NOT NULL
+);
+
 -- Sealed values do not compress, so PostgreSQL need not try.
 ALTER TABLE journal ALTER COLUMN raw SET STORAGE EXTERNAL;
 ALTER TABLE patients ALTER COLUMN doc SET STORAGE EXTERNAL;
@@ -119,6 +126,7 @@ ALTER TABLE visits ALTER COLUMN doc SET STORAGE EXTERNAL;
 ALTER TABLE facts ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE outbox ALTER COLUMN body SET STORAGE EXTERNAL;
 ALTER TABLE audit ALTER COLUMN body SET STORAGE EXTERNAL;
+ALTER TABLE directory ALTER COLUMN doc SET STORAGE EXTERNAL;
 
 -- Rows that are written again and again find room on their own page, and their indexes stay as they are.
 ALTER TABLE patients SET (fillfactor = 80);

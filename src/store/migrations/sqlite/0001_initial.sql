@@ -111,3 +111,10 @@ CREATE TABLE quarantine (
 
 CREATE INDEX ix_quarantine_patient ON quarantine (patient_hash) WHERE patient_hash IS NOT NULL;
 CREATE INDEX ix_quarantine_visit ON quarantine (visit_hash) WHERE visit_hash IS NOT NULL;
+
+-- What messages said of staff and units, as one document; there is at most one row.
+CREATE TABLE directory (
+    id INTEGER NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    doc BLOB NOT NULL
+) STRICT;

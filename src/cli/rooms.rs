@@ -1,0 +1,236 @@
+//! `wardroom rooms`: what the store knows of the rooms, beside a running daemon.
+//!
+//! It reads and never plans: what it shows is what was published last. Whoever looks is written into the audit trail before anything is shown; where
+//! that cannot be written, nothing is shown.
+
+mod list;
+mod show;
+mod timeline;
+mod viewing;
+mod why;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+use crate::care::plan::room_code;
+use crate::care::room::CareRoom;
+use crate::cli::console::Console;
+use crate::cli::setting::Setting;
+use crate::cli::story;
+use crate::ids::CareRoomId;
+use crate::outbox::envelope::room_json;
+use crate::store;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::form::Stored as _;
+use crate::store::form::VisitDocument;
+use crate::store::rows::Found;
+use crate::time::Timestamp;
+
+/// How many visits are read at once.
+const PAGE: i64 = 500;
+
+/// Looks at the rooms, beside a running daemon.
+#[derive(clap::Args, Debug)]
+pub struct RoomsArgs {
+    #[command(subcommand)]
+    command: RoomsCommand,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum RoomsCommand {
+    /// The rooms, one a line; open ones unless told otherwise
+    List(list::ListArgs),
+    /// Everything about a room
+    Show(RoomArgs),
+    /// What became of a room, change by change, and who came and went with it
+    Timeline(RoomArgs),
+    /// Why somebody is in a room, or why not
+    Why(WhyArgs),
+}
+
+#[derive(clap::Args, Debug)]
+struct RoomArgs {
+    /// The room's id, the beginning of it, or the four letters at the end of its name
+    room: String,
+}
+
+#[derive(clap::Args, Debug)]
+struct WhyArgs {
+    #[command(flatten)]
+    room: RoomArgs,
+    /// The user, as the staff directory names them
+    user: String,
+}
+
+/// A room as the store has it.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredRoom {
+    /// As it was published last.
+    pub(crate) room: CareRoom,
+    /// When its visit was last written.
+    pub(crate) updated_at: Timestamp,
+}
+
+impl StoredRoom {
+    /// As it is published, but for whether people were told: that belongs to an event.
+    pub(crate) fn json(&self) -> anyhow::Result<Value> {
+        let mut room: Value = serde_json::from_slice(&room_json(&self.room)).context("a room is not JSON")?;
+        if let Some(fields) = room.as_object_mut() {
+            fields.remove("notify");
+        }
+        Ok(room)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When a stored document cannot be read, or standard output cannot be written.
+pub async fn run(args: &RoomsArgs, config: Option<&Path>, console: &Console) -> anyhow::Result<ExitCode> {
+    let setting = match Setting::load(config, console)? {
+        Ok(setting) => setting,
+        Err(code) => return Ok(code),
+    };
+    let store = match open(&setting).await {
+        Ok(store) => store,
+        Err((code, error)) => return console.fail(code, &error),
+    };
+    let done = look(args, &setting, &store, console).await;
+    store.close().await;
+    match done {
+        Err(error) if error.downcast_ref::<StoreError>().is_some() => console.fail(69, &error),
+        done => done,
+    }
+}
+
+async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
+    let (command, given) = match &args.command {
+        RoomsCommand::List(args) => return list::run(args, store, console).await,
+        RoomsCommand::Show(room) => ("rooms show", &room.room),
+        RoomsCommand::Timeline(room) => ("rooms timeline", &room.room),
+        RoomsCommand::Why(why) => ("rooms why", &why.room.room),
+    };
+    let room = match find(store, given).await? {
+        Sought::Found(room) => room,
+        Sought::Nothing => {
+            let hint = "hint: `wardroom rooms list --all` shows every room; name one by its id, the beginning of it, or its four letters";
+            return console.fail(1, &anyhow::anyhow!("no room is called `{given}`\n{hint}"));
+        }
+        Sought::Several(ids) => {
+            let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
+            return console.fail(64, &anyhow::anyhow!("`{given}` may be any of these rooms\n  {ids}"));
+        }
+    };
+    viewing::record(store, command, vec![room.room.id]).await?;
+    match &args.command {
+        RoomsCommand::List(_) => {}
+        RoomsCommand::Show(_) => show::run(&room, console)?,
+        RoomsCommand::Timeline(_) => timeline::run(&room, store, console).await?,
+        RoomsCommand::Why(why) => return why::run(&room, &why.user, setting, store, console).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the configured store beside whoever has it; what is wrong comes with its exit code.
+async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
+    match store::exists(&setting.config.store.url.to_secret()) {
+        Ok(true) => {}
+        Ok(false) => return Err((69, anyhow::Error::new(StoreError::NotMigrated))),
+        Err(error) => return Err((64, anyhow::Error::new(error))),
+    }
+    let options = setting.store(store::BESIDE_LANE, false).map_err(|error| (64, anyhow::Error::new(error)))?;
+    Store::open_beside(options).await.map_err(|error| {
+        let code = if matches!(error, StoreError::Url | StoreError::WrongKey) { 64 } else { 69 };
+        (code, anyhow::Error::new(error).context("cannot open the store"))
+    })
+}
+
+/// Every room that was ever published, in the order of their visits.
+pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<StoredRoom>> {
+    let mut rooms = Vec::new();
+    let mut after = i64::MIN;
+    loop {
+        let page = store.rooms_page(after, PAGE).await?;
+        let Some(last) = page.visits.last() else { return Ok(rooms) };
+        after = *last;
+        for visit in &page.visits {
+            rooms_of(*visit, &page.found, &mut rooms)?;
+        }
+    }
+}
+
+/// The published rooms of one visit's stays.
+fn rooms_of(visit: i64, found: &Found, rooms: &mut Vec<StoredRoom>) -> anyhow::Result<()> {
+    for stored in found.visits.iter().filter(|stored| stored.id == visit) {
+        let published = VisitDocument::read(&stored.doc)?.rooms.into_iter().filter_map(|slot| slot.published);
+        rooms.extend(published.map(|room| StoredRoom { room, updated_at: stored.updated_at }));
+    }
+    Ok(())
+}
+
+/// What was found under what somebody typed.
+enum Sought {
+    Found(Box<StoredRoom>),
+    Nothing,
+    Several(Vec<CareRoomId>),
+}
+
+async fn find(store: &Store, given: &str) -> anyhow::Result<Sought> {
+    if let Ok(id) = given.parse::<uuid::Uuid>()
+        && let Some((visit, found)) = store.room_by_id(CareRoomId(id)).await?
+    {
+        let mut rooms = Vec::new();
+        rooms_of(visit, &found, &mut rooms)?;
+        if let Some(room) = rooms.into_iter().find(|stored| stored.room.id.0 == id) {
+            return Ok(Sought::Found(Box::new(room)));
+        }
+    }
+    let mut rooms: Vec<StoredRoom> = all(store).await?.into_iter().filter(|stored| fits(stored.room.id, given)).collect();
+    Ok(match (rooms.pop(), rooms.as_slice()) {
+        (None, _) => Sought::Nothing,
+        (Some(room), []) => Sought::Found(Box::new(room)),
+        (Some(room), others) => Sought::Several(others.iter().map(|other| other.room.id).chain([room.room.id]).collect()),
+    })
+}
+
+/// Whether a room's id begins like this, or its four letters are these.
+fn fits(id: CareRoomId, given: &str) -> bool {
+    let given = given.trim().to_ascii_lowercase();
+    !given.is_empty() && (id.to_string().starts_with(&given) || room_code(id).to_ascii_lowercase() == given)
+}
+
+/// A time for people, in the zone of this machine.
+fn moment(at: &str) -> String {
+    if at.is_empty() { "—".to_owned() } else { story::moment(at, "", &TimeZone::system()) }
+}
+
+/// A line of a sheet, unless there is nothing to say.
+fn entry(label: &str, value: &str) -> Option<String> {
+    (!value.is_empty()).then(|| format!("  {label:<12} {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::fits;
+    use crate::care::plan::room_code;
+    use crate::ids::CareRoomId;
+
+    #[test]
+    fn a_room_is_named_by_its_id_the_beginning_of_it_or_its_letters() {
+        let id = CareRoomId(Uuid::from_u128(0x0f6e_1c1d_64a4_4d0e_9a3b_3d6f_2b0e_71c5));
+        let code = room_code(id);
+        for given in ["0f6e1c1d-64a4-4d0e-9a3b-3d6f2b0e71c5", "0F6E", "0f6e1c1d-64", &code, &code.to_lowercase()] {
+            assert!(fits(id, given), "{given}");
+        }
+        for given in ["", "6e1c", "0f6f", " "] {
+            assert!(!fits(id, given), "{given}");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! What a store keeps between batches, in memory: documents, facts and look-ups, written and read back in their stored form.
+//!
+//! It follows `store::find` and `batch::run` step by step, so that every path on which a batch lacks something and starts over is taken here too.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::care::change::Cause;
+use crate::care::change::CauseKind;
+use crate::care::fact::Fact;
+use crate::care::fact::FactHash;
+use crate::care::identity::PatientRecord;
+use crate::care::policy::Policy;
+use crate::care::room::CareRoom;
+use crate::care::roster::Roster;
+use crate::directory::said::Said;
+use crate::ids::FeedName;
+use crate::ids::IdSource;
+use crate::ids::JournalId;
+use crate::intake::Incoming;
+use crate::intake::RawMessage;
+use crate::intake::batch::Work;
+use crate::intake::batch::name_look_ups;
+use crate::intake::batch::take_all;
+use crate::intake::batch::waits_for;
+use crate::intake::look_ups::LookUps;
+use crate::intake::staff::Hearing;
+use crate::intake::world::Need;
+use crate::intake::world::PatientEntry;
+use crate::intake::world::RoomIds;
+use crate::intake::world::Rules;
+use crate::intake::world::VisitEntry;
+use crate::intake::world::World;
+use crate::store::form::Stored;
+use crate::store::form::VisitDocument;
+use crate::store::rows::Disposition;
+use crate::store::sealing::Document;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+use crate::time::Timestamp;
+
+struct Shelved {
+    patient: i64,
+    status: String,
+    is_open: bool,
+    wake_at: Option<Timestamp>,
+    doc: Document,
+}
+
+/// How much work was done.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Cost {
+    pub(super) facts_read: usize,
+    pub(super) bytes_read: usize,
+    pub(super) bytes_written: usize,
+    pub(super) starts: usize,
+}
+
+pub(super) struct Shelf {
+    pub(super) now: Timestamp,
+    policy: Arc<Policy>,
+    roster: Arc<Roster>,
+    ids: IdSource,
+    n_rooms: u128,
+    patients: BTreeMap<i64, (Option<i64>, Document)>,
+    visits: BTreeMap<i64, Shelved>,
+    facts: BTreeMap<i64, Vec<(FactHash, Document)>>,
+    look_ups: BTreeMap<LookUpHash, BTreeMap<i64, LookUpKind>>,
+    waiting: Vec<(Arc<Incoming>, Vec<LookUpHash>)>,
+    pub(super) n_changes: usize,
+    pub(super) cost: Cost,
+}
+
+impl Shelf {
+    pub(super) fn new(now: Timestamp, policy: &Arc<Policy>, roster: &Arc<Roster>) -> Self {
+        Self {
+            now,
+            policy: Arc::clone(policy),
+            roster: Arc::clone(roster),
+            ids: IdSource::new(0),
+            n_rooms: 0,
+            patients: BTreeMap::new(),
+            visits: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            look_ups: BTreeMap::new(),
+            waiting: Vec::new(),
+            n_changes: 0,
+            cost: Cost::default(),
+        }
+    }
+
+    /// Takes messages as one batch, and then whatever in quarantine they explain.
+    pub(super) fn take(&mut self, messages: &[Vec<Fact>]) {
+        let messages = messages.iter().map(|facts| {
+            let journal = JournalId(self.ids.next(self.now));
+            let mut facts = facts.clone();
+            facts.iter_mut().for_each(|fact| fact.stamp.arrival = journal);
+            Arc::new(Incoming {
+                journal,
+                feed: FeedName::from("main"),
+                received_at: self.now,
+                trigger: facts.first().map(|fact| fact.trigger),
+                facts,
+                dedupe: None,
+                directory: None,
+                decided: None,
+                notices: Vec::new(),
+                raw: RawMessage(bytes::Bytes::new()),
+                traceparent: None,
+                is_retry: false,
+            })
+        });
+        let mut work = Work { messages: messages.collect(), visits: Vec::new() };
+        while !work.messages.is_empty() {
+            let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
+            let waiting = std::mem::take(&mut self.waiting);
+            let (retried, waiting): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|(_, hashes)| hashes.iter().any(|hash| explained.contains(hash)));
+            self.waiting = waiting;
+            work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), visits: Vec::new() };
+        }
+    }
+
+    /// Wakes every visit at its own time, up to an instant.
+    pub(super) fn move_to(&mut self, to: Timestamp) {
+        let due = |visits: &BTreeMap<i64, Shelved>| {
+            let due = visits.iter().filter_map(|(row, visit)| Some((visit.wake_at.filter(|at| *at <= to)?, *row)));
+            due.min()
+        };
+        let mut n = 0;
+        while let Some((at, row)) = due(&self.visits) {
+            self.now = self.now.max(at);
+            self.run(&Work { messages: Vec::new(), visits: vec![(row, Cause::of(CauseKind::Wake))] });
+            n += 1;
+            assert!(n < 10_000, "a visit is woken for ever");
+        }
+        self.now = self.now.max(to);
+    }
+
+    /// Plans every visit again. Nothing may come of it: whoever sleeps has nothing to say.
+    pub(super) fn replan_all(&mut self) -> usize {
+        let before = self.n_changes;
+        let visits = self.visits.keys().map(|row| (*row, Cause::of(CauseKind::Policy))).collect();
+        self.run(&Work { messages: Vec::new(), visits });
+        self.n_changes - before
+    }
+
+    pub(super) fn rooms(&self) -> Vec<CareRoom> {
+        let documents = self.visits.values().map(|visit| VisitDocument::read(&visit.doc).unwrap());
+        documents.flat_map(|document| document.rooms).filter_map(|slot| slot.published).collect()
+    }
+
+    pub(super) fn n_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn run(&mut self, work: &Work) -> Vec<LookUpHash> {
+        let (mut visits, mut patients) = (BTreeSet::new(), BTreeSet::new());
+        let mut with_facts = BTreeSet::new();
+        let look_ups = LookUps::InMemory;
+        let mut wanted = HashSet::new();
+        for fact in work.messages.iter().flat_map(|message| &message.facts) {
+            name_look_ups(fact, &look_ups, &mut wanted);
+        }
+        visits.extend(work.visits.iter().map(|(row, _)| *row));
+        for _ in 0..200 {
+            self.cost.starts += 1;
+            let mut world = self.load(&wanted, &visits, &patients, &with_facts);
+            let policy = Arc::clone(&self.policy);
+            let roster = Arc::clone(&self.roster);
+            let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups };
+            let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::new(), &rules) {
+                Ok(done) => {
+                    for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
+                        if verdict.disposition == Disposition::Quarantined {
+                            let (patient, visit) = waits_for(message, verdict, &look_ups);
+                            self.waiting.push((Arc::clone(message), patient.into_iter().chain(visit).collect()));
+                        }
+                    }
+                    self.keep(world);
+                    return done.explained;
+                }
+                Err(Need::Facts(row)) => with_facts.insert(row),
+                Err(Need::Visit(row)) => visits.insert(row),
+                Err(Need::Patient(row)) => patients.insert(row),
+            };
+            assert!(is_new, "a batch needs what it already has");
+        }
+        panic!("a batch never ends");
+    }
+
+    fn load(&mut self, wanted: &HashSet<LookUpHash>, visits: &BTreeSet<i64>, patients: &BTreeSet<i64>, with_facts: &BTreeSet<i64>) -> World {
+        let mut world = World::new(RoomIds::Counted(self.n_rooms));
+        let (mut visits, mut patients) = (visits.clone(), patients.clone());
+        for hash in wanted {
+            for (row, kind) in self.look_ups.get(hash).into_iter().flatten().rev() {
+                world.targets.entry(*hash).or_default().push((*kind, *row));
+                if *kind == LookUpKind::Patient {
+                    patients.insert(*row)
+                } else {
+                    visits.insert(*row)
+                };
+            }
+        }
+        patients.extend(visits.iter().filter_map(|row| self.visits.get(row)).map(|visit| visit.patient));
+        let mut queue: Vec<i64> = patients.iter().copied().collect();
+        while let Some(next) = queue.pop().and_then(|row| self.patients.get(&row)?.0) {
+            if patients.insert(next) {
+                queue.push(next);
+            }
+        }
+        let open = self.visits.iter().filter(|(_, visit)| visit.is_open && patients.contains(&visit.patient));
+        visits.extend(open.map(|(row, _)| *row));
+        for row in patients {
+            let Some((absorbed_into, doc)) = self.patients.get(&row) else { continue };
+            self.cost.bytes_read += doc.bytes.len();
+            let record = PatientRecord::read(doc).unwrap();
+            world.patients.insert(row, PatientEntry { version: 1, absorbed_into: *absorbed_into, key: None, record, is_dirty: false });
+        }
+        for row in visits {
+            let Some(shelved) = self.visits.get(&row) else { continue };
+            self.cost.bytes_read += shelved.doc.bytes.len();
+            let document = VisitDocument::read(&shelved.doc).unwrap();
+            let facts = with_facts.contains(&row).then(|| {
+                let owners = std::iter::once(&row).chain(&document.absorbed);
+                owners.flat_map(|owner| self.facts.get(owner).into_iter().flatten()).map(|(_, doc)| Fact::read(doc).unwrap()).collect::<Vec<_>>()
+            });
+            self.cost.facts_read += facts.as_ref().map_or(0, Vec::len);
+            world.visits.insert(
+                row,
+                VisitEntry {
+                    patient: shelved.patient,
+                    version: 1,
+                    document,
+                    facts,
+                    new_facts: Vec::new(),
+                    unpublished: Vec::new(),
+                    status: shelved.status.clone(),
+                    is_open: shelved.is_open,
+                    wake_at: shelved.wake_at,
+                    is_dirty: false,
+                },
+            );
+        }
+        world.settle_owners();
+        world
+    }
+
+    fn keep(&mut self, world: World) {
+        for (hash, kind, row) in world.new_look_ups {
+            self.look_ups.entry(hash).or_default().entry(row).or_insert(kind);
+        }
+        for (row, entry) in world.patients.iter().filter(|(_, entry)| entry.is_dirty) {
+            let doc = entry.record.document();
+            self.cost.bytes_written += doc.bytes.len();
+            self.patients.insert(*row, (entry.absorbed_into, doc));
+        }
+        for (row, visit) in world.visits {
+            let owned = self.facts.entry(row).or_default();
+            for fact in &visit.new_facts {
+                if owned.iter().all(|(hash, _)| *hash != fact.hash) {
+                    let doc = fact.document();
+                    self.cost.bytes_written += doc.bytes.len();
+                    owned.push((fact.hash, doc));
+                }
+            }
+            if visit.is_dirty {
+                let doc = visit.document.document();
+                self.cost.bytes_written += doc.bytes.len();
+                let VisitEntry { patient, status, is_open, wake_at, .. } = visit;
+                self.visits.insert(row, Shelved { patient, status, is_open, wake_at, doc });
+            }
+        }
+        self.n_changes += world.changes.len();
+        if let RoomIds::Counted(n) = world.room_ids {
+            self.n_rooms = n;
+        }
+    }
+}
