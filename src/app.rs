@@ -172,6 +172,8 @@ impl Daemon {
             task.await;
             died.cancel();
         });
+        let (retry_store, retry_intake, stop_retrying) = (store.clone(), intake.clone(), stop_working.clone());
+        workers.spawn(async move { daemon::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });
         workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 

@@ -17,7 +17,6 @@ pub mod intake;
 pub mod store;
 pub mod outbox;
 pub mod wake;
-pub mod audit;
 
 pub mod app;
 pub mod admin;

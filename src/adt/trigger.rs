@@ -44,6 +44,8 @@ impl Facets {
     const NEW_ATTENDING: Self = Self(Self::ALL.0 & !Self::TEAM.0 | Self::ATTENDING.0 | Self::ASSIGNMENTS.0);
     /// New consultants: the other doctors of the message do not count.
     const NEW_CONSULTANTS: Self = Self(Self::ALL.0 & !Self::TEAM.0 | Self::CONSULTING.0 | Self::ASSIGNMENTS.0);
+    /// A patient who is back: of a stay that nobody saw begin, the class is needed for a room.
+    const BACK: Self = Self(Self::LOCATION.0 | Self::CLASS.0);
     const ATTENDING_ONLY: Self = Self(Self::ATTENDING.0 | Self::ASSIGNMENTS.0);
     const CONSULTANTS_ONLY: Self = Self(Self::CONSULTING.0 | Self::ASSIGNMENTS.0);
 
@@ -145,7 +147,7 @@ const TABLE: [(&str, Meaning); 58] = [
     ("A10", stay(Act::Track, Facets::TRACKING)),
     ("A11", cancel(Act::CancelOpen, Facets::LOCATION)),
     ("A12", cancel(Act::CancelMove, Facets::LOCATION)),
-    ("A13", cancel(Act::CancelEnd, Facets::LOCATION)),
+    ("A13", cancel(Act::CancelEnd, Facets::BACK)),
     ("A14", stay(Act::Expect, Facets::ALL)),
     ("A15", stay(Act::PlanMove, Facets::ALL)),
     ("A16", stay(Act::PlanEnd, Facets::ALL)),
@@ -247,9 +249,10 @@ mod tests {
 
     #[test]
     fn cancels_apply_only_what_their_event_names() {
-        for event in ["A11", "A12", "A13"] {
+        for event in ["A11", "A12"] {
             assert!(rule(event).is_cancel && rule(event).facets == Facets::LOCATION, "{event}");
         }
+        assert!(rule("A13").is_cancel && rule("A13").facets == Facets::BACK);
         for event in ["A25", "A26", "A27", "A38", "A52", "A53"] {
             assert!(rule(event).is_cancel && rule(event).facets == Facets::NONE, "{event}");
         }

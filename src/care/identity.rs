@@ -145,17 +145,17 @@ impl Person {
 
     /// Takes over what was said under the very same id: of each facet the latest word.
     fn learn(&mut self, other: &Self) {
-        fn latest<T: Clone>(known: &mut Option<Register<T>>, other: &Option<Register<T>>) {
-            if other.as_ref().map(|register| register.since) > known.as_ref().map(|register| register.since) {
-                known.clone_from(other);
+        fn latest<T: Clone>(known: &mut Option<Register<T>>, other: Option<&Register<T>>) {
+            if other.map(|register| register.since) > known.as_ref().map(|register| register.since) {
+                *known = other.cloned();
             }
         }
-        latest(&mut self.name, &other.name);
-        latest(&mut self.birth_date, &other.birth_date);
-        latest(&mut self.sex, &other.sex);
-        latest(&mut self.deceased, &other.deceased);
-        latest(&mut self.identity_unknown, &other.identity_unknown);
-        latest(&mut self.other_ids, &other.other_ids);
+        latest(&mut self.name, other.name.as_ref());
+        latest(&mut self.birth_date, other.birth_date.as_ref());
+        latest(&mut self.sex, other.sex.as_ref());
+        latest(&mut self.deceased, other.deceased.as_ref());
+        latest(&mut self.identity_unknown, other.identity_unknown.as_ref());
+        latest(&mut self.other_ids, other.other_ids.as_ref());
         self.signals.join(&other.signals);
     }
 

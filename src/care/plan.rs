@@ -145,7 +145,8 @@ fn admits(policy: &Policy, stay: &Stay, view: &VisitView<'_>) -> bool {
         Some(condition) => {
             condition.holds(view) || stay.class.values().any(|class| condition.holds(&VisitView { class: Some(class), ..view.clone() }))
         }
-        None => stay.class.values().any(|class| policy.classes.contains(class)),
+        // A transfer or a cancelled discharge tells of somebody in a bed, also when nobody ever said the class.
+        None => stay.class.values().any(|class| policy.classes.contains(class)) || (stay.class.is_empty() && stay.was_in_a_bed()),
     }
 }
 

@@ -364,6 +364,11 @@ impl Stay {
         self.location.standing()
     }
 
+    /// Whether something happened to the stay that only happens to somebody in a bed.
+    pub fn was_in_a_bed(&self) -> bool {
+        self.milestones.iter().any(|milestone| !milestone.struck && matches!(milestone.act, Act::Move | Act::CancelEnd))
+    }
+
     /// When the stay ended, as the feed says.
     pub fn discharged(&self) -> Option<Timestamp> {
         self.discharged_at.standing().copied()

@@ -25,6 +25,7 @@ use crate::care::change::EventType;
 use crate::cli::console::Console;
 use crate::cli::demo::script::Recorded;
 use crate::cli::demo::script::Scene;
+use crate::cli::demo::script::Times;
 use crate::cli::demo::script::day;
 use crate::cli::demo::stage::Folder;
 use crate::cli::demo::stage::Stage;
@@ -121,11 +122,10 @@ async fn play(args: &DemoArgs, folder: &Folder, stage: &mut Stage, console: Cons
         let control_id = format!("DEMO{number:04}");
         if !again {
             let now = SystemClock.now();
-            let recorded_at = recorded_at(&scene, &sent, now);
-            before = scene.message(&control_id, now, recorded_at);
-            if let Some(visit) = scene.visit_number() {
-                sent.entry(visit).and_modify(|(_, last)| *last = now).or_insert((now, now));
-            }
+            let recorded = recorded_at(&scene, &sent, now);
+            let (admitted, last) = sent.entry(scene.visit_number().unwrap_or_default()).or_insert((now, now));
+            *last = now;
+            before = scene.message(&control_id, Times { sent: now, recorded, admitted: *admitted });
             let name = format!("{number:02}_{}.hl7", scene.trigger.to_lowercase());
             std::fs::write(folder.path().join("messages").join(name), &before).context("cannot write a message")?;
         }

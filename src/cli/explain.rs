@@ -99,7 +99,7 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else {
-        let report = Report { console, policy: &policy };
+        let report = Report { console, policy: &policy, at };
         for (message, rehearsed, led) in &explained {
             let led = events.get(led.clone()).unwrap_or_default();
             let led: Vec<Led> = led.iter().map(|event| Ok((event.event_type, names.in_body(&event.body)?))).collect::<anyhow::Result<_>>()?;
@@ -172,8 +172,8 @@ fn fact(fact: &Fact) -> Value {
             "other_ids": fact.other_ids.iter().map(|other| id(&other.0)).collect::<Vec<_>>(),
             "family": name.and_then(|name| text(name.family.as_str())),
             "given": name.and_then(|name| text(name.given.as_str())),
-            "birth_date": person.birth_date.value().map(|date| date.as_str()),
-            "sex": person.sex.value().map(|sex| sex.as_str()),
+            "birth_date": person.birth_date.value().map(crate::phi::Phi::as_str),
+            "sex": person.sex.value().map(crate::phi::Phi::as_str),
         },
         "visit": fact.visit.as_ref().map(|visit| json!({ "id": id(&visit.id.0), "from": visit.from.as_str() })),
         "class": stay.class.value().map(crate::ids::PatientClass::as_str),

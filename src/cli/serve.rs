@@ -12,6 +12,7 @@ use crate::cli::console::Console;
 use crate::cli::setting::Setting;
 use crate::config::environment::Environment;
 use crate::telemetry;
+use crate::telemetry::Guard;
 use crate::telemetry::TelemetryOptions;
 
 /// Runs the daemon.
@@ -39,7 +40,13 @@ pub async fn run(_: &ServeArgs, config: Option<&Path>, console: &Console) -> any
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let daemon = match Daemon::start(&setting, &metrics).await {
+    // A store or a file that does not answer must not keep a daemon that is told to end. Nothing was taken yet.
+    let started = tokio::select! {
+        started = Daemon::start(&setting, &metrics) => started,
+        _ = terminate.recv() => return stopped_while_starting(guard).await,
+        _ = interrupt.recv() => return stopped_while_starting(guard).await,
+    };
+    let daemon = match started {
         Ok(daemon) => daemon,
         Err(not_started) => {
             guard.shutdown().await;
@@ -64,4 +71,10 @@ pub async fn run(_: &ServeArgs, config: Option<&Path>, console: &Console) -> any
     }
     guard.shutdown().await;
     Ok(if died { ExitCode::from(70) } else { ExitCode::SUCCESS })
+}
+
+async fn stopped_while_starting(guard: Guard) -> anyhow::Result<ExitCode> {
+    tracing::info!("stopped before it was ready");
+    guard.shutdown().await;
+    Ok(ExitCode::SUCCESS)
 }

@@ -69,7 +69,8 @@ impl Setting {
         let mut context = ring::digest::Context::new(&ring::digest::SHA256);
         context.update(format!("{:?}", self.config.policy).as_bytes());
         context.update(&source);
-        context.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        let digest = context.finish();
+        digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 
     /// Where staff and units come from.

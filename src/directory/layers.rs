@@ -141,3 +141,6 @@ fn unit(files: &Roster, facility: &Facility, record: &UnitRecord) -> Option<Unit
     let of = departments.find_map(|key| files.units().get(&key))?;
     Some(Unit { name: record.name.clone().unwrap_or_else(|| of.name.clone()), ..of.clone() })
 }
+
+#[cfg(test)]
+mod tests;

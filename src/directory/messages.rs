@@ -319,3 +319,6 @@ fn whole(changes: &[(Option<Timestamp>, Change)], of: Of) -> Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

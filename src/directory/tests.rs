@@ -9,6 +9,10 @@ use super::Directory;
 use super::DirectoryError;
 use super::Reloaded;
 use super::Sources;
+use super::change::Act;
+use super::change::Change;
+use super::change::Changes;
+use super::change::StaffRecord;
 use super::said::Said;
 use crate::care::roster::Resolved;
 use crate::ids::GroupId;
@@ -98,6 +102,51 @@ fn without_a_staff_file_everybody_is_themselves() {
     let roster = directory.current().roster;
     assert!(matches!(roster.resolve_id(&StaffId::new("GHH", "EI", "D100")), Resolved::User(user) if user.as_str() == "GHH:D100"));
     assert_eq!(roster.service_group(&HospitalService::from("CAR")), Some(&GroupId::from("cardiology")));
+}
+
+/// What messages have said after they suspended a user of the files, under a version of the store.
+fn suspended(user: &str, at: Option<Timestamp>, version: i64) -> Said {
+    let change = Change::Staff { key: user.into(), act: Act::Suspend, record: StaffRecord::default() };
+    let mut said = Said::default();
+    said.apply(&Changes { changes: vec![(at, change)] }, NOW);
+    said.under(version)
+}
+
+fn may_join(directory: &Directory, user: &str) -> bool {
+    directory.current().roster.may_join(&user.into())
+}
+
+#[test]
+fn what_messages_say_is_known_at_once_and_survives_a_reload_of_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    write_staff(folder.path(), 10);
+    let directory = open(folder.path());
+    let changes = directory.subscribe();
+    directory.hear(suspended("user1", None, 1), NOW);
+    assert!(changes.has_changed().unwrap());
+    assert!(!may_join(&directory, "user1"));
+    directory.hear(suspended("user2", None, 1), NOW);
+    assert!(may_join(&directory, "user2"), "an older version is left aside");
+    write_staff(folder.path(), 12);
+    assert_eq!(directory.reload(NOW).unwrap(), Reloaded::Changed { revision: 3, n_staff: 12 });
+    assert!(!may_join(&directory, "user1"));
+    let (again, _) = Directory::open(sources(folder.path()), suspended("user1", None, 1), NOW).unwrap();
+    assert_eq!(again.current().fingerprint, directory.current().fingerprint);
+}
+
+#[test]
+fn what_messages_said_for_later_is_known_when_its_time_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    write_staff(folder.path(), 10);
+    let later = NOW.plus(Duration::from_hours(1));
+    let (directory, _) = Directory::open(sources(folder.path()), suspended("user1", Some(later), 1), NOW).unwrap();
+    let before = directory.current();
+    directory.pass(NOW.plus(Duration::from_mins(59)));
+    assert_eq!(directory.current().revision, 1);
+    directory.pass(later);
+    assert_eq!(directory.current().revision, 2);
+    assert_ne!(directory.current().fingerprint, before.fingerprint);
+    assert!(!may_join(&directory, "user1"));
 }
 
 #[tokio::test]

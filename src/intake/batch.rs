@@ -370,7 +370,7 @@ pub(crate) fn take_message(
             name_look_ups(fact, rules.look_ups, &mut named);
             // A message may wait under an id that only another message tied to these.
             let record = verdict.patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
-            named.extend(record.into_iter().flat_map(|record| record.ids()).map(|id| rules.look_ups.patient(id)));
+            named.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
             explained.extend(named);
         }
     }
@@ -475,13 +475,13 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
     };
     if message.is_retry {
         // It is in the journal already; only what became of it changes.
-        if verdict.disposition != Disposition::Quarantined {
+        if verdict.disposition == Disposition::Quarantined {
+            // It may wait for something else now.
+            batch.quarantine.push(waits());
+        } else {
             let reason = verdict.reason.map(str::to_owned);
             batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
             batch.quarantine_left.push(message.journal);
-        } else {
-            // It may wait for something else now.
-            batch.quarantine.push(waits());
         }
         return;
     }

@@ -19,6 +19,7 @@ use crate::care::policy::Policy;
 use crate::directory::Directory;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
+use crate::ids::JournalId;
 use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::answer::Feed;
@@ -55,6 +56,7 @@ const RETRY: Duration = Duration::from_secs(1);
 enum Job {
     Message(Box<Incoming>, oneshot::Sender<Verdict>),
     Visits(Vec<(i64, Cause)>, oneshot::Sender<()>),
+    Quarantined(Vec<JournalId>, oneshot::Sender<()>),
 }
 
 /// The way into the intake. Cloning it is cheap.
@@ -75,6 +77,14 @@ impl Intake {
     pub(crate) async fn replan(&self, visits: Vec<(i64, Cause)>) -> bool {
         let (done, receipt) = oneshot::channel();
         self.jobs.send(Job::Visits(visits, done)).await.is_ok() && receipt.await.is_ok()
+    }
+}
+
+impl Intake {
+    /// Has messages in quarantine tried again, and waits for it.
+    async fn retry(&self, messages: Vec<JournalId>) -> bool {
+        let (done, receipt) = oneshot::channel();
+        self.jobs.send(Job::Quarantined(messages, done)).await.is_ok() && receipt.await.is_ok()
     }
 }
 
@@ -136,15 +146,16 @@ pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl F
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
-    // Not yet: it waits for a run of every test with a daemon.
-    let mut recent = Recent::new(false);
+    let mut recent = Recent::new(parts.store.is_ours_alone());
     let mut last = (0, Duration::ZERO);
+    let mut unexplained: Vec<LookUpHash> = Vec::new();
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
         gather(&mut queue, &mut jobs, last).await;
         let n_jobs = jobs.len();
         let mut work = Work::default();
         let mut receipts = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
+        let mut quarantined = Vec::new();
         for job in jobs.drain(..) {
             match job {
                 Job::Message(message, receipt) => {
@@ -155,6 +166,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                     work.visits.extend(visits);
                     waiting.push(done);
                 }
+                Job::Quarantined(messages, done) => quarantined.push((messages, done)),
             }
         }
         let begun = Instant::now();
@@ -170,11 +182,22 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                     done.send(()).ok();
                 }
                 account(&parts, &work, &mut done, last.1);
-                if !done.explained.is_empty() {
-                    take_up_quarantined(&parts, &look_ups, &mut recent, done.explained).await;
-                }
+                unexplained.extend(done.explained);
             }
             Err(error) => tell(&error),
+        }
+        for (messages, done) in quarantined {
+            match retake(&parts, &look_ups, &mut recent, &messages).await {
+                Ok(explained) => {
+                    unexplained.extend(explained);
+                    done.send(()).ok();
+                }
+                Err(error) => tracing::warn!(%error, "messages in quarantine could not be tried again"),
+            }
+        }
+        // What could not be looked for now is looked for after the next batch, and at the next start.
+        if let Err(error) = take_up(&parts, &look_ups, &mut recent, &mut unexplained).await {
+            tracing::error!(%error, "messages in quarantine that may be explained now could not be taken up yet");
         }
     }
 }
@@ -261,7 +284,7 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elaps
     if let Some(at) = done.wake_at {
         parts.wake.note(at);
     }
-    for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
+    for (message, verdict) in work.messages.iter().zip(&done.verdicts).filter(|(message, _)| !message.is_retry) {
         let trigger = message.trigger.map_or_else(|| "none".to_owned(), |trigger| trigger.to_string());
         let known = message.decided.as_ref().is_none_or(|verdict| verdict.reason != Some("unknown_event"));
         metrics::counter!(
@@ -290,38 +313,67 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elaps
     metrics::histogram!("wardroom_commit_seconds").record(elapsed.as_secs_f64());
 }
 
-/// Reads messages again that waited for what has just become known, and takes those that are explained now.
-async fn take_up_quarantined<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, explained: Vec<LookUpHash>) {
-    if let Err(error) = try_take_up(parts, look_ups, recent, explained).await {
-        tracing::error!(%error, "messages in quarantine could not be taken up; `wardroom quarantine retry` does it later");
-    }
-}
-
-async fn try_take_up<C: Clock>(
+/// Takes up the messages in quarantine that wait for what has become known, and those that they explain in turn.
+async fn take_up<C: Clock>(
     parts: &IntakeParts<C>,
     look_ups: &LookUps,
     recent: &mut Recent,
-    mut explained: Vec<LookUpHash>,
+    explained: &mut Vec<LookUpHash>,
 ) -> Result<(), BatchError> {
     while !explained.is_empty() {
-        let mut work = Work::default();
-        for row in parts.store.quarantine_by_hashes(&explained).await? {
-            let Some(message) = parts.store.journal_message(row.journal_id).await? else { continue };
-            let Some(feed) = parts.feeds.get(&FeedName::new(message.feed)) else { continue };
-            let arrived = Arrived { journal: message.id, at: message.received_at, is_retry: true };
-            let read = read(message.raw.bytes.into(), &feed.profile, arrived, look_ups);
-            work.messages.push(Arc::new(read.incoming));
-        }
-        if work.messages.is_empty() {
-            return Ok(());
-        }
-        work.messages.sort_by_key(|message| message.journal);
-        let mut done = commit(parts, look_ups, recent, &work).await?;
-        account(parts, &work, &mut done, Duration::ZERO);
-        let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
-        explained = if freed { done.explained } else { Vec::new() };
+        let rows = parts.store.quarantine_by_hashes(explained).await?;
+        let messages: Vec<JournalId> = rows.into_iter().map(|row| row.journal_id).collect();
+        *explained = retake(parts, look_ups, recent, &messages).await?;
     }
     Ok(())
+}
+
+/// Reads messages in quarantine again and takes those that are explained now. Gives back what that explains in turn; nothing, when all still wait.
+async fn retake<C: Clock>(
+    parts: &IntakeParts<C>,
+    look_ups: &LookUps,
+    recent: &mut Recent,
+    messages: &[JournalId],
+) -> Result<Vec<LookUpHash>, BatchError> {
+    let mut work = Work::default();
+    for id in messages {
+        let Some(message) = parts.store.journal_message(*id).await? else { continue };
+        let Some(feed) = parts.feeds.get(&FeedName::new(message.feed)) else { continue };
+        let arrived = Arrived { journal: message.id, at: message.received_at, is_retry: true };
+        let read = read(message.raw.bytes.into(), &feed.profile, arrived, look_ups);
+        work.messages.push(Arc::new(read.incoming));
+    }
+    if work.messages.is_empty() {
+        return Ok(Vec::new());
+    }
+    work.messages.sort_by_key(|message| message.journal);
+    let mut done = commit(parts, look_ups, recent, &work).await?;
+    let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
+    account(parts, &work, &mut done, Duration::ZERO);
+    Ok(if freed { done.explained } else { Vec::new() })
+}
+
+/// Tries every message in quarantine once: a daemon that was killed between a merge and what it explains left some behind.
+pub async fn retry_quarantined(store: &Store, intake: &Intake, stop: &CancellationToken) {
+    let mut after = JournalId(i64::MIN);
+    while !stop.is_cancelled() {
+        match store.quarantine_page(after, PAGE).await {
+            Ok(page) => {
+                let Some(last) = page.last() else { return };
+                after = last.journal_id;
+                if !intake.retry(page.iter().map(|row| row.journal_id).collect()).await {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the quarantine cannot be read yet");
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = stop.cancelled() => return,
+                }
+            }
+        }
+    }
 }
 
 /// Plans every open visit again, page by page, in the background: policy or directory have changed.

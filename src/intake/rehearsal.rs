@@ -218,6 +218,12 @@ impl Rehearsal {
         }
     }
 
+    /// How many messages wait in quarantine.
+    #[cfg(test)]
+    pub(crate) const fn n_waiting(&self) -> usize {
+        self.quarantined.len()
+    }
+
     fn take(&mut self, message: Bytes) -> Rehearsed {
         self.n_messages += 1;
         let journal = JournalId(self.ids.next(self.now));

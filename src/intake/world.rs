@@ -501,7 +501,7 @@ impl World {
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
         let VisitDocument { state, rooms, .. } = &mut visit.document;
-        let (Some(number), Some(bound)) = (merge.number.as_ref().or(state.id()), state.patient()) else { return Ok(()) };
+        let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| state.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
@@ -572,6 +572,11 @@ impl World {
     }
 }
 
+/// Whether a room of this status stands before its users.
+const fn is_told(status: RoomStatus) -> bool {
+    status.is_open() || matches!(status, RoomStatus::Expected)
+}
+
 /// What an event tells besides the room.
 struct Publishing<'a> {
     cause: &'a Cause,
@@ -580,11 +585,6 @@ struct Publishing<'a> {
     /// Whether anybody is to be told.
     notify: bool,
     traceparent: Option<&'a str>,
-}
-
-/// Whether a room of this status stands before its users.
-const fn is_told(status: RoomStatus) -> bool {
-    status.is_open() || matches!(status, RoomStatus::Expected)
 }
 
 /// What merges make of a visit.

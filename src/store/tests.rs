@@ -15,6 +15,7 @@ use super::master_key::MasterKey;
 use super::postgres_sql;
 use super::rows::AuditRow;
 use super::rows::CommitBatch;
+use super::rows::DirectoryRow;
 use super::rows::Disposition;
 use super::rows::FactRow;
 use super::rows::FindRequest;
@@ -416,7 +417,29 @@ macro_rules! contract {
     };
 }
 
+async fn what_messages_said_of_staff_is_kept_with_them_under_one_version(store: &Store) {
+    assert!(store.directory().await.unwrap().is_none());
+    assert_eq!(store.directory_version().await.unwrap(), 0);
+    let with = |n: i64, version: i64| {
+        let mut batch = CommitBatch::default();
+        message(store, &mut batch, n);
+        batch.directory = Some(DirectoryRow { version, doc: document("directory") });
+        batch
+    };
+    store.commit(&with(1, 1)).await.unwrap();
+    store.commit(&with(2, 2)).await.unwrap();
+    let row = store.directory().await.unwrap().unwrap();
+    assert_eq!((row.version, row.doc), (2, document("directory")));
+    // Another daemon was told something else meanwhile: nothing of the batch is there, nor its message.
+    for version in [1, 2, 4] {
+        assert!(matches!(store.commit(&with(3, version)).await, Err(CommitError::Conflict)));
+    }
+    assert!(store.journal_message(JournalId(3)).await.unwrap().is_none());
+    assert_eq!(store.directory_version().await.unwrap(), 2);
+}
+
 contract!(
+    what_messages_said_of_staff_is_kept_with_them_under_one_version,
     what_is_written_comes_back,
     a_stale_version_is_a_conflict_and_leaves_nothing_behind,
     a_message_is_in_the_journal_once,
@@ -641,10 +664,20 @@ async fn postgres_tells_a_wrong_key_prepares_every_statement_and_is_shared_by_tw
     let outcomes: [_; 2] = tokio::join!(one.commit(&first), other.commit(&second)).into();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(CommitError::Conflict))), "{outcomes:?}");
+    // Who reads beside them shares one chain with others who do.
+    let (view, another) = (Store::open_beside(options.clone()).await.unwrap(), Store::open_beside(options.clone()).await.unwrap());
+    let look = |store: Store| async move {
+        for n in 0..5 {
+            store.append_audit(vec![viewing(n)]).await.unwrap();
+        }
+    };
+    tokio::join!(look(view.clone()), look(another));
+    assert!(matches!(view.put_setting("revision", vec![1]).await.unwrap_err(), StoreError::ReadOnly));
+    assert!(matches!(view.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 11 }));
     // Each writes a chain of its own.
     with_messages(&one, 11..=20).await;
     with_messages(&other, 21..=30).await;
-    assert_eq!(one.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 21 });
+    assert_eq!(one.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { n_rows: 31 });
 }
 
 #[test]

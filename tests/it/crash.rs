@@ -1,6 +1,6 @@
 //! Power cuts, again and again, and a store that does not take anything: what was acknowledged is there, once; what was not is sent again.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

@@ -1,6 +1,6 @@
 //! From the socket to the consumer: the daemon, a real broker that goes away and comes back, and a second client that reads the queue.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::future_not_send, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

@@ -60,6 +60,18 @@ async fn a_frame_in_flight_is_answered_before_the_end() {
 }
 
 #[tokio::test]
+async fn it_ends_in_time_also_while_it_waits_for_its_store() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://wardroom@{}/wardroom", silent.local_addr().unwrap());
+    let mut daemon = Daemon::begin(&format!("[store]\nurl = \"{url}\"\nkey = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\n"));
+    let _connection = silent.accept().await.unwrap();
+    let begun = Instant::now();
+    daemon.signal("TERM");
+    assert!(daemon.ended().await.success());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn after_the_signal_nobody_is_let_in() {
     let mut daemon = Daemon::start("").await;
     let address = daemon.mllp;

@@ -1,7 +1,7 @@
 //! Nothing of a patient where it does not belong: the daemon at its most talkative, fed with every message of the fixtures and with broken ones, and
 //! then its log, its metrics, its readiness and its database searched for everything that the messages said of their patients.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -5,6 +5,10 @@
 use std::process::Output;
 
 use serde_json::Value;
+use wardroom::store::Store;
+use wardroom::store::StoreOptions;
+use wardroom::store::chain::ChainVerdict;
+use wardroom::store::master_key::MasterKey;
 
 use super::support::daemon::Daemon;
 use super::support::daemon::house;
@@ -80,6 +84,28 @@ async fn rooms_are_listed_shown_and_explained_beside_the_daemon() {
     drop(peer);
     assert!(daemon.terminate().await.success());
     assert_eq!(document(&daemon, &["list"])["rooms"].as_array().unwrap().len(), 3);
+    who_looked_is_written_down(&daemon, id).await;
+}
+
+async fn who_looked_is_written_down(daemon: &Daemon, room: &str) {
+    let url = format!("sqlite:{}", daemon.path("wardroom.db").display()).into();
+    let options = StoreOptions { url, master_key: MasterKey::load(&daemon.path("wardroom.key")).unwrap(), readers: 1, daemon: 0 };
+    let store = Store::open_read_only(options).await.unwrap();
+    let rows = store.audit_page(None, i64::MIN, 100).await.unwrap();
+    let views: Vec<(Option<String>, Value)> = rows
+        .iter()
+        .filter(|row| row.kind == "rooms.viewed")
+        .map(|row| (row.room_id.map(|room| room.to_string()), serde_json::from_slice(&row.body.as_ref().unwrap().bytes).unwrap()))
+        .collect();
+    let commands =
+        |of: Option<&str>| -> Vec<&Value> { views.iter().filter(|(room, _)| room.as_deref() == of).map(|(_, body)| &body["command"]).collect() };
+    // A list of one room is filed under that room, any other under none.
+    assert_eq!(commands(None), ["rooms list"; 5]);
+    let shown = ["rooms show", "rooms show", "rooms show", "rooms show", "rooms timeline", "rooms why", "rooms why"];
+    assert_eq!(commands(Some(room)), shown);
+    assert!(views.iter().all(|(_, body)| body["uid"].is_u64()), "{views:?}");
+    assert_eq!(views.last().unwrap().1["rooms"].as_array().unwrap().len(), 3);
+    assert!(matches!(store.verify_audit_chain().await.unwrap(), ChainVerdict::Whole { .. }));
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn what_counts_depends_on_the_event() {
         ("A09", Act::Track, [true, false, true, true, true, true]),
         ("A11", Act::CancelOpen, [false, true, false, false, false, false]),
         ("A12", Act::CancelMove, [false, true, false, false, false, false]),
-        ("A13", Act::CancelEnd, [false, true, false, false, false, false]),
+        ("A13", Act::CancelEnd, [true, true, false, false, false, false]),
         ("A28", Act::Person, [false; 6]),
         ("A31", Act::Person, [false; 6]),
         ("A32", Act::CancelTrack, [false, false, true, false, false, false]),

@@ -34,6 +34,10 @@ impl Stay {
         {
             self.location.say(&fact.stay.location, fact.stamp, None);
         }
+        if fact.act == Act::CancelEnd && self.class.standing().is_none() {
+            // Of a stay that nobody saw begin this is the first word of its class, and without one the patient has no room.
+            self.class.say(&fact.stay.class, fact.stamp, None);
+        }
         self.milestones.push(Milestone {
             act: fact.act,
             stamp: fact.stamp,

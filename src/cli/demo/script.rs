@@ -30,6 +30,17 @@ pub(super) enum Recorded {
     Again,
 }
 
+/// The times that a message tells.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// MSH-7.
+    pub(super) sent: Timestamp,
+    /// EVN-2.
+    pub(super) recorded: Timestamp,
+    /// PV1-44.
+    pub(super) admitted: Timestamp,
+}
+
 #[derive(Clone, Copy)]
 struct Person {
     number: &'static str,
@@ -114,8 +125,8 @@ impl Scene {
     }
 
     /// The message, as it goes into a frame.
-    pub(super) fn message(&self, control_id: &str, sent_at: Timestamp, recorded_at: Timestamp) -> Vec<u8> {
-        let (sent, recorded) = (stamp(sent_at), stamp(recorded_at));
+    pub(super) fn message(&self, control_id: &str, times: Times) -> Vec<u8> {
+        let (sent, recorded, admitted) = (stamp(times.sent), stamp(times.recorded), stamp(times.admitted));
         let structure = match self.trigger {
             "A02" => "ADT_A02",
             "A03" => "ADT_A03",
@@ -142,6 +153,7 @@ impl Scene {
                 (9, stay.consulting),
                 (16, stay.vip),
                 (19, stay.number),
+                (44, &admitted),
                 (45, discharged),
             ] {
                 if let Some(field) = fields.get_mut(n) {
@@ -164,6 +176,7 @@ fn stamp(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::Recorded;
+    use super::Times;
     use super::day;
     use crate::time::Timestamp;
 
@@ -171,7 +184,7 @@ mod tests {
     fn every_message_of_the_day_has_its_patient_and_its_visit() {
         let at = Timestamp::from_micros(1_790_000_000_123_400);
         for scene in day() {
-            let message = String::from_utf8(scene.message("DEMO1", at, at)).unwrap();
+            let message = String::from_utf8(scene.message("DEMO1", Times { sent: at, recorded: at, admitted: at })).unwrap();
             let segments: Vec<&str> = message.split_terminator('\r').collect();
             assert!(segments[0].contains(&format!("|ADT^{}^ADT_A", scene.trigger)), "{message}");
             assert!(segments[2].starts_with("PID|1||70"), "{message}");

@@ -21,7 +21,7 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
         // Quarantined.
         "no_visit" => advice(
             "PV1-19, PID-18 and PV1-50 name no visit, and the patient has no single open visit that it could mean",
-            "have the sender fill one of them, or name the field that it fills under `visit_id` of the feed; then `wardroom quarantine retry`",
+            "have the sender fill one of them, or name the field that it fills under `visit_id` of the feed",
         ),
         "several_visits" => advice(
             "PID-18 names an account with several open visits, and PV1-19 does not say which one is meant",
@@ -37,19 +37,18 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
         ),
         "identity_conflict" => advice(
             "the visit is known under another patient, and no merge or move explains this one",
-            "nothing if a merge is still to come: it then applies by itself; else find out whose visit it is, and discard or correct it at the sender",
+            "nothing if a merge is still to come: it then applies by itself; else find out whose visit it is, and have it corrected at the sender",
         ),
         "possible_unmerge" => advice(
             "the patient number was merged into another, and comes again with a name and birth date of its own",
-            "find out whether the merge was an error: if so `wardroom merge undo`, else `wardroom quarantine discard`",
+            "find out whether the merge was an error, and have it corrected at the sender",
         ),
-        "delete_request" => advice(
-            "it asks that a record be deleted, which no message alone can do",
-            "decide by the retention rules of the site, then `wardroom quarantine discard`",
+        "delete_request" => advice("it asks that a record be deleted, which no message alone can do", "decide by the retention rules of the site"),
+        "no_usable_record" => advice(
+            "a master file or staff message of which no record names anybody or any unit",
+            "have the sender fill MFE-4 or STF-1 and STF-2, or LOC-1",
         ),
-        "internal_fault" => {
-            advice("wardroom failed on it: this is a bug", "report it with a message of the same shape; then `wardroom quarantine retry`")
-        }
+        "internal_fault" => advice("wardroom failed on it: this is a bug", "report it with a message of the same shape"),
         // Rejected.
         "not_hl7" => advice(
             "it does not begin with an MSH segment",
@@ -70,6 +69,8 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
         "unknown_event" => advice("the event is in no table of HL7", "if the site means something by it, map it under `event_map` of the feed"),
         "bed_status" => advice("the state of a bed says nothing about a patient", ""),
         "allergy" => advice("allergies are no matter of rooms", ""),
+        "other_master_file" => advice("a master file of something else than staff and units", ""),
+        "certificate" => advice("certificates make nobody a member", ""),
         "self_merge" => advice("both sides of the merge are the same identifier", ""),
         "history" => advice("it is older than the late window and changes nothing any more", ""),
         _ => return None,

@@ -15,6 +15,7 @@ use crate::cli::explain::fact;
 use crate::cli::messages::InputMessage;
 use crate::intake::rehearsal::Rehearsed;
 use crate::store::rows::Disposition;
+use crate::time::Timestamp;
 
 /// An event that a message led to, as it would be published.
 pub(super) type Led = (EventType, Value);
@@ -23,6 +24,8 @@ pub(super) type Led = (EventType, Value);
 pub(super) struct Report<'a> {
     pub(super) console: &'a Console,
     pub(super) policy: &'a Policy,
+    /// The time that the messages are explained at.
+    pub(super) at: Timestamp,
 }
 
 impl Report<'_> {
@@ -90,6 +93,9 @@ impl Report<'_> {
             let line = crate::cli::story::line(self.console, *event_type, body);
             self.row("would", &line, "")?;
         }
+        if facts.is_empty() {
+            self.row("would", "change the directory, and the members of the rooms that it concerns", "")?;
+        }
         if led.is_empty() {
             for said in facts {
                 self.row("would", &format!("change no room: {}", self.why_no_room(said)), "")?;
@@ -127,6 +133,9 @@ impl Report<'_> {
             | Act::PlanMove
             | Act::PlanEnd => {}
         }
+        if said.stamp.recorded.plus(self.policy.max_age.of(said.stay.class.value())) < self.at {
+            return "nothing was heard of the visit for longer than `rooms.max_age`, so it counts as over".to_owned();
+        }
         if said.stay.discharged_at.value().is_some() {
             return "PV1-45 says that the stay is over; one that is over when first heard of gets no room".to_owned();
         }
@@ -151,10 +160,10 @@ impl Report<'_> {
         self.id("visit", shown.pointer("/visit/id"), text("/visit/from"))?;
         if let Some(kind) = shown.pointer("/merge/kind").and_then(Value::as_str) {
             self.row("relates", kind, "MRG")?;
-            for level in ["patients", "accounts", "visits"] {
+            for (level, fields) in [("patients", "MRG-1, PID-3"), ("accounts", "MRG-3, PID-18"), ("visits", "MRG-5, PV1-19")] {
                 let side = |side: &str| shown.pointer(&format!("/merge/{side}/{level}")).and_then(Value::as_array).cloned().unwrap_or_default();
                 for (from, into) in side("from").iter().zip(&side("into")) {
-                    self.row(level, &format!("{} -> {}", number(from), number(into)), "")?;
+                    self.row(level, &format!("{} -> {}", number(from), number(into)), fields)?;
                 }
             }
         }

@@ -7,6 +7,10 @@ use super::Outcome;
 use super::Severity;
 use super::answers;
 use super::build;
+use super::master_file;
+use super::master_file::MasterFile;
+use super::master_file::RecordAnswer;
+use crate::hl7::message::Message;
 use crate::time::Timestamp;
 
 const NOW: Timestamp = Timestamp::from_micros(1_795_271_402_000_000);
@@ -205,4 +209,52 @@ fn all_outcomes(frame: &str, mode: AckMode) -> String {
     let header = AckHeader::recover(frame.as_bytes());
     let due = |outcome| answers(&header, mode, outcome).map_or("-", AckCode::as_str);
     [Outcome::Accept, Outcome::Error, Outcome::Reject].map(due).join(" ")
+}
+
+/// The answer to a master file of three records, the second of which was not taken.
+fn master_file_answer(version: &str, wanted: &str, code: AckCode, error: Option<&ErrDetail>) -> String {
+    let frame = format!(
+        "MSH|^~\\&|HR|GHH|WR|GHH|20261121090000||MFN^M02^MFN_M02|M1|P|{version}\rMFI|STF^Staff^HL70175|DIR|UPD|20261121||{wanted}\r\
+         MFE|MAD|r1|20261121|jdoe^^99X|CWE\rSTF|jdoe||DOE^JANE\rMFE|MXX|r2||x y\rMFE|MDC|r3||kroe|CWE\r"
+    );
+    let message = Message::parse(&frame).unwrap();
+    let mut file = MasterFile::of(message.first("MFI").unwrap());
+    file.records.extend(message.all("MFE").enumerate().map(|(at, mfe)| RecordAnswer::of(mfe, at != 1)));
+    if error.is_some() {
+        file.refuse_all();
+    }
+    let answer = master_file::build(&AckHeader::recover(frame.as_bytes()), &file, code, error, NOW, "W1");
+    assert!(!format!("{file:?}").contains("jdoe"));
+    String::from_utf8(answer.to_vec()).unwrap().replace('\r', "\n")
+}
+
+#[test]
+fn a_master_file_is_answered_record_by_record() {
+    insta::assert_snapshot!(master_file_answer("2.5.1", "AL", AckCode::AA, None), @r"
+    MSH|^~\&|WR|GHH|HR|GHH|20261121143002+0000||MFK^M02^MFK_M01|W1|P|2.5.1
+    MSA|AA|M1
+    MFI|STF^Staff^HL70175|DIR|UPD|||AL
+    MFA|MAD|r1|20261121143002+0000|S|jdoe^^99X|CWE
+    MFA|MXX|r2|20261121143002+0000|U|x y|
+    MFA|MDC|r3|20261121143002+0000|S|kroe|CWE
+    ");
+}
+
+#[test]
+fn a_master_file_of_an_older_version_or_refused_is_answered_in_kind() {
+    insta::assert_snapshot!(master_file_answer("2.3", "", AckCode::AR, Some(&WRONG_TYPE)), @r"
+    MSH|^~\&|WR|GHH|HR|GHH|20261121143002+0000||MFK^M02|W1|P|2.3
+    MSA|AR|M1|Unsupported message type
+    ERR|^^^200&Unsupported message type&HL70357
+    MFI|STF^Staff^HL70175|DIR|UPD|||AL
+    MFA|MAD|r1|20261121143002+0000|U|jdoe^^99X|CWE
+    MFA|MXX|r2|20261121143002+0000|U|x y|
+    MFA|MDC|r3|20261121143002+0000|U|kroe|CWE
+    ");
+}
+
+#[test]
+fn only_the_records_that_the_sender_asks_for_are_answered() {
+    let asked = |wanted: &str| master_file_answer("2.5.1", wanted, AckCode::AA, None).lines().filter(|line| line.starts_with("MFA")).count();
+    assert_eq!(["AL", "", "ER", "SU", "NE"].map(asked), [3, 3, 1, 2, 0]);
 }

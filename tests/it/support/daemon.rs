@@ -3,7 +3,7 @@
 //! What a test writes into its configuration is laid over [`BASE`]. A `[[feeds]]` table without a key has it from the base's feed, so that a test
 //! names only what it is about.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::fs;
@@ -85,26 +85,29 @@ impl Daemon {
 
     /// Starts one with more in its environment.
     pub(crate) async fn start_with(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
-        let dir = house(config);
-        let mut daemon =
-            Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() };
+        let mut daemon = Self::down(config, environment);
         daemon.up().await;
         daemon
     }
 
+    /// One that is to end before it is ready.
+    pub(crate) fn begin(config: &str) -> Self {
+        let mut daemon = Self::down(config, &[]);
+        daemon.spawn();
+        daemon
+    }
+
+    fn down(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let dir = house(config);
+        Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() }
+    }
+
     /// Starts it, again in the same folder, and waits until it is ready. Its ports are others than before.
     pub(crate) async fn up(&mut self) {
-        assert!(self.process.is_none(), "the daemon runs already");
         let n_before = self.log.lock().unwrap().len();
-        let mut child = serve(&self.dir).envs(self.environment.iter().copied()).spawn().unwrap();
-        let (stderr, log) = (child.stderr.take().unwrap(), Arc::clone(&self.log));
-        let reader = std::thread::spawn(move || {
-            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                log.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
-        let process = self.process.insert(Process { child, reader });
+        self.spawn();
+        let process = self.process.as_mut().unwrap();
         let log = &self.log;
         let started = eventually("the daemon is ready", SOON, async || {
             let lines: Vec<Value> = log.lock().unwrap()[n_before..].iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -118,6 +121,18 @@ impl Daemon {
         self.admin = lines.iter().find_map(|line| address(line, "admin")).unwrap();
         self.feeds = lines.iter().filter_map(|line| Some((line["feed"].as_str()?.to_owned(), address(line, "address")?))).collect();
         self.mllp = lines.iter().find_map(|line| address(line, "address")).unwrap();
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let mut child = serve(&self.dir).envs(self.environment.iter().copied()).spawn().unwrap();
+        let (stderr, log) = (child.stderr.take().unwrap(), Arc::clone(&self.log));
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+                log.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        self.process = Some(Process { child, reader });
     }
 
     /// Where a feed listens.
@@ -191,7 +206,7 @@ impl Daemon {
     }
 
     /// Waits until the last word on the room of this visit is as it should be, and gives that event.
-    pub(crate) async fn room_is(&self, visit: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn room_is(&self, visit: &str, what: &str, is: impl Fn(&Value) -> bool + Sync) -> Value {
         let look = async || {
             let last = self.events().into_iter().rfind(|event| event["data"]["room"]["visit"]["id"]["value"] == visit)?;
             is(&last["data"]["room"]).then_some(last)

@@ -1,6 +1,6 @@
 //! A sending system, written without any of wardroom's own code: it frames, waits, and reads what an answer says.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
