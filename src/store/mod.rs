@@ -13,6 +13,7 @@ pub mod master_key;
 pub mod rows;
 pub mod sealing;
 
+mod compact;
 mod postgres;
 mod postgres_sql;
 mod read;
@@ -208,6 +209,11 @@ impl Store {
     /// When the machine gives no random bytes.
     pub fn new_patient_key(&self, patient: i64) -> Result<SealingKey, StoreError> {
         self.keys.new_patient_key(patient)
+    }
+
+    /// Whether no other process changes anything in it while it is open.
+    pub const fn is_ours_alone(&self) -> bool {
+        matches!(self.backend, Backend::Sqlite(_))
     }
 
     /// How many statements were run, since the store was opened.
