@@ -106,8 +106,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     };
     let status = if input.merged_into.is_some() { RoomStatus::Merged } else { status };
     let target = room_state(input, &course, status, level, &view, &mut wakes);
-    // A room that was merged away changes with what is said, and no more with time.
-    Plan { target: Some(target), wake_at: wakes.next.filter(|_| input.merged_into.is_none()) }
+    Plan { target: Some(target), wake_at: wakes.next }
 }
 
 /// What a room that was published becomes when its stay gets none any more: nobody is in it, nothing but its end is told.

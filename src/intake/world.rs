@@ -384,6 +384,9 @@ impl World {
             self.lead(hash, LookUpKind::Visit, into);
             self.explained.push(hash);
         }
+        // A message may have waited because the account of both had two visits.
+        let record = self.patients.get(&patient).map(|entry| &entry.record);
+        self.explained.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
         Ok(())
     }
 
@@ -529,7 +532,8 @@ impl World {
             });
             wake_at = [wake_at, planned.wake_at].into_iter().flatten().min();
             status = planned.target.as_ref().map(|target| target.status);
-            is_open |= !matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled | RoomStatus::Merged)) || planned.wake_at.is_some();
+            let is_over = matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled)) && planned.wake_at.is_none();
+            is_open |= !is_over && status != Some(RoomStatus::Merged);
             let before = slot.published.as_ref().map(|room| &room.state);
             let target = match (planned.target, before) {
                 // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.

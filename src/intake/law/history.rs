@@ -4,8 +4,41 @@
 
 use std::time::Duration;
 
-use crate::care::fact::*;
-use crate::ids::*;
+use crate::care::fact::Act;
+use crate::care::fact::Assignment;
+use crate::care::fact::AssignmentsSaid;
+use crate::care::fact::BedLocation;
+use crate::care::fact::Confidentiality;
+use crate::care::fact::Fact;
+use crate::care::fact::FactHash;
+use crate::care::fact::FieldRef;
+use crate::care::fact::FieldUpdate;
+use crate::care::fact::Movement;
+use crate::care::fact::Pair;
+use crate::care::fact::PersonName;
+use crate::care::fact::PersonSaid;
+use crate::care::fact::Practitioner;
+use crate::care::fact::Relation;
+use crate::care::fact::RelationKind;
+use crate::care::fact::Restriction;
+use crate::care::fact::SignalSaid;
+use crate::care::fact::SignalSource;
+use crate::care::fact::SignalsSaid;
+use crate::care::fact::Stamp;
+use crate::care::fact::StaySaid;
+use crate::care::fact::VisitRef;
+use crate::ids::Facility;
+use crate::ids::FeedName;
+use crate::ids::HospitalService;
+use crate::ids::Identifier;
+use crate::ids::JournalId;
+use crate::ids::PatientClass;
+use crate::ids::PatientId;
+use crate::ids::PointOfCare;
+use crate::ids::Role;
+use crate::ids::StaffId;
+use crate::ids::TriggerEvent;
+use crate::ids::VisitId;
 use crate::phi::Phi;
 use crate::time::Timestamp;
 
@@ -84,11 +117,11 @@ pub(super) fn history(seed: u64) -> Vec<Said> {
     let mut rng = Rng::new(seed);
     let (by_account, movements) = (rng.one_in(4), rng.one_in(3));
     let mut maker = Maker { rng, minute: 0, n_facts: 0, by_account, movements, patients: Vec::new(), visits: Vec::new(), n_ids: 0, said: Vec::new() };
-    for n in 0..1 + maker.rng.below(3) {
+    for n in 0..=maker.rng.below(3) {
         let id = maker.patient_id();
         maker.patients.push(Patient { ids: vec![id], n });
     }
-    for _ in 0..1 + maker.rng.below(4) {
+    for _ in 0..=maker.rng.below(4) {
         let patient = maker.rng.below(maker.patients.len());
         maker.new_visit(patient);
     }
@@ -116,7 +149,7 @@ fn doctor(n: usize) -> Practitioner {
 
 impl Maker {
     fn now(&self) -> Timestamp {
-        START.plus(Duration::from_secs(self.minute * 60))
+        START.plus(Duration::from_mins(self.minute))
     }
 
     fn patient_id(&mut self) -> PatientId {
@@ -201,7 +234,7 @@ impl Maker {
     fn signal(&mut self, source: SignalSource) -> SignalsSaid {
         let level =
             *self.rng.pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted]);
-        let ends_at = self.rng.one_in(3).then(|| self.now().plus(Duration::from_secs(60 * 60)));
+        let ends_at = self.rng.one_in(3).then(|| self.now().plus(Duration::from_hours(1)));
         let update = if self.rng.one_in(2) { FieldUpdate::Clear } else { FieldUpdate::Set(Restriction { level, ends_at, ..Restriction::default() }) };
         SignalsSaid { replaces_access_restrictions: self.rng.one_in(6), said: vec![SignalSaid { source, update }] }
     }
@@ -235,8 +268,8 @@ impl Maker {
                 role: Some(Role::from(role)),
                 from: FieldRef::new(if source.starts_with("ROL") { "ROL-4" } else { "PRT-5" }),
                 person: doctor(self.rng.below(7)),
-                begins_at: self.rng.one_in(6).then(|| self.now().plus(Duration::from_secs(1200))),
-                ends_at: self.rng.one_in(5).then(|| self.now().plus(Duration::from_secs(7200))),
+                begins_at: self.rng.one_in(6).then(|| self.now().plus(Duration::from_mins(20))),
+                ends_at: self.rng.one_in(5).then(|| self.now().plus(Duration::from_hours(2))),
                 removed: delta && self.rng.one_in(3),
             });
         }
@@ -338,7 +371,7 @@ impl Maker {
         fact.stay.prior_location = self.rng.one_in(2).then_some(from);
         if self.rng.one_in(2) {
             let back = u64::try_from(self.rng.below(90)).unwrap();
-            fact.occurred_at = Some(self.now().minus(Duration::from_secs(60 * back)));
+            fact.occurred_at = Some(self.now().minus(Duration::from_mins(back)));
         }
         self.doctors(&mut fact.stay);
         self.done(at, Act::Move);
@@ -348,7 +381,7 @@ impl Maker {
     fn ended(&mut self, at: usize) -> Fact {
         let mut fact = self.of_visit("A03", Act::End, at);
         if self.rng.one_in(2) {
-            fact.stay.discharged_at = FieldUpdate::Set(self.now().minus(Duration::from_secs(300)));
+            fact.stay.discharged_at = FieldUpdate::Set(self.now().minus(Duration::from_mins(5)));
         }
         if self.rng.one_in(3) {
             fact.stay.location = FieldUpdate::Set(self.visits[at].place.clone());
@@ -420,16 +453,15 @@ impl Maker {
 
     fn expected(&mut self, at: usize) -> Fact {
         let mut fact = self.of_visit("A05", Act::Expect, at);
-        if let Some(preadmit) = self.visits[at].preadmit.clone().filter(|_| !self.rng.one_in(3)) {
-            if let Some(visit) = &mut fact.visit {
-                visit.id = preadmit;
-                visit.preadmit = None;
-                visit.is_account = false;
-            }
+        let preadmit = self.visits[at].preadmit.clone().filter(|_| !self.rng.one_in(3));
+        if let (Some(preadmit), Some(visit)) = (preadmit, &mut fact.visit) {
+            visit.id = preadmit;
+            visit.preadmit = None;
+            visit.is_account = false;
         }
         fact.stay.class = FieldUpdate::Set(PatientClass::from("I"));
         fact.stay.location = FieldUpdate::Set(self.visits[at].place.clone());
-        fact.stay.expected_at = self.rng.one_in(2).then(|| self.now().plus(Duration::from_secs(3600)));
+        fact.stay.expected_at = self.rng.one_in(2).then(|| self.now().plus(Duration::from_hours(1)));
         self.done(at, Act::Expect);
         fact
     }
@@ -516,11 +548,10 @@ impl Maker {
             self.patients[into].ids.retain(|id| *id != new);
             self.patients[into].ids.insert(0, new.clone());
         } else if from == into {
-            if !self.patients[into].ids.contains(&old) {
-                self.patients[into].ids.push(old.clone());
-            } else {
+            if self.patients[into].ids.contains(&old) {
                 return Vec::new();
             }
+            self.patients[into].ids.push(old.clone());
         } else {
             let ids = self.patients[from].ids.clone();
             self.patients[into].ids.extend(ids);

@@ -70,7 +70,6 @@ pub(super) struct Shelf {
     facts: BTreeMap<i64, Vec<(FactHash, Document)>>,
     look_ups: BTreeMap<LookUpHash, BTreeMap<i64, LookUpKind>>,
     waiting: Vec<(Arc<Incoming>, Vec<LookUpHash>)>,
-    pub(super) n_changes: usize,
     pub(super) cost: Cost,
 }
 
@@ -87,7 +86,6 @@ impl Shelf {
             facts: BTreeMap::new(),
             look_ups: BTreeMap::new(),
             waiting: Vec::new(),
-            n_changes: 0,
             cost: Cost::default(),
         }
     }
@@ -97,7 +95,9 @@ impl Shelf {
         let messages = messages.iter().map(|facts| {
             let journal = JournalId(self.ids.next(self.now));
             let mut facts = facts.clone();
-            facts.iter_mut().for_each(|fact| fact.stamp.arrival = journal);
+            for fact in &mut facts {
+                fact.stamp.arrival = journal;
+            }
             Arc::new(Incoming {
                 journal,
                 feed: FeedName::from("main"),
@@ -140,12 +140,10 @@ impl Shelf {
         self.now = self.now.max(to);
     }
 
-    /// Plans every visit again. Nothing may come of it: whoever sleeps has nothing to say.
-    pub(super) fn replan_all(&mut self) -> usize {
-        let before = self.n_changes;
+    /// Plans every visit again.
+    pub(super) fn replan_all(&mut self) {
         let visits = self.visits.keys().map(|row| (*row, Cause::of(CauseKind::Policy))).collect();
         self.run(&Work { messages: Vec::new(), visits });
-        self.n_changes - before
     }
 
     pub(super) fn rooms(&self) -> Vec<CareRoom> {
@@ -274,7 +272,6 @@ impl Shelf {
                 self.visits.insert(row, Shelved { patient, status, is_open, wake_at, doc });
             }
         }
-        self.n_changes += world.changes.len();
         if let RoomIds::Counted(n) = world.room_ids {
             self.n_rooms = n;
         }

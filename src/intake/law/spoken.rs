@@ -98,7 +98,7 @@ fn segment(name: &str, fields: &[(usize, String)]) -> String {
     let mut out = name.to_owned();
     for at in 1..=last {
         let value = fields.iter().find(|(number, _)| *number == at).map_or("", |(_, value)| value);
-        let _ = write!(out, "|{value}");
+        write!(out, "|{value}").unwrap();
     }
     out + "\r"
 }
@@ -140,7 +140,7 @@ fn group(fact: &Fact) -> String {
         out += &segment(
             "MRG",
             &[
-                (1, relation.patients.first().map(|pair| id(&pair.from)).unwrap_or_else(|| id(&fact.patient))),
+                (1, relation.patients.first().map_or_else(|| id(&fact.patient), |pair| id(&pair.from))),
                 (3, relation.accounts.first().map(|pair| number(&pair.from)).unwrap_or_default()),
                 (5, relation.visits.first().map(|pair| number(&pair.from)).unwrap_or_default()),
             ],
