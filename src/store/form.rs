@@ -1,8 +1,7 @@
 //! The stored form: what a document of each kind looks like, with its version.
 //!
-//! The types of the core are written in the compact form, which knows fields by their order: **new fields go to the end of their struct and have a
-//! default, new variants to the end of their enum**. Any other change gets a new version here, with the upcast from the one before. Documents of every
-//! version ever written stay readable; version 1 was JSON.
+//! The types of the core are written as JSON in their present form; a change that JSON cannot absorb by a default gets a new version here, with the
+//! upcast from the one before. Documents of every version ever written stay readable: the tests hold committed examples of each.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -15,13 +14,10 @@ use crate::care::room::CareRoom;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
 use crate::ids::VisitId;
-use crate::store::compact;
 use crate::store::sealing::Document;
 
-/// JSON.
-const JSON: u8 = 1;
-/// The compact form: the version that is written now.
-const COMPACT: u8 = 2;
+/// The version that is written now.
+const PRESENT: u8 = 1;
 
 /// A document that does not read as what it should be. Says the kind, never the content.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +80,8 @@ pub trait Stored: Serialize + DeserializeOwned {
 
     /// Writes it in the present form.
     fn document(&self) -> Document {
-        // The types hold nothing that the form cannot say: no float, no list of unknown length, no foreign serializer.
-        Document::new(COMPACT, compact::to_vec(self).unwrap_or_default())
+        // The types hold nothing that JSON cannot say: no map with keys that are not text, no float, no foreign serializer.
+        Document::new(PRESENT, serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// Reads it in any form it was ever written in.
@@ -93,16 +89,12 @@ pub trait Stored: Serialize + DeserializeOwned {
     /// # Errors
     /// When the document is of a newer form, or no such thing.
     fn read(document: &Document) -> Result<Self, FormError> {
-        let read = match document.format {
-            JSON => serde_json::from_slice(&document.bytes).ok(),
-            COMPACT => compact::from_slice(&document.bytes).ok(),
-            _ => {
-                let hint = "it was written by a newer wardroom; run that version";
-                return Err(FormError { kind: Self::KIND, format: document.format, hint });
-            }
-        };
+        if document.format != PRESENT {
+            let hint = "it was written by a newer wardroom; run that version";
+            return Err(FormError { kind: Self::KIND, format: document.format, hint });
+        }
         let hint = "the row is damaged; restore the store from its backup";
-        read.ok_or(FormError { kind: Self::KIND, format: document.format, hint })
+        serde_json::from_slice(&document.bytes).map_err(|_| FormError { kind: Self::KIND, format: document.format, hint })
     }
 }
 

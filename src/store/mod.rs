@@ -13,7 +13,6 @@ pub mod master_key;
 pub mod rows;
 pub mod sealing;
 
-mod compact;
 mod postgres;
 mod postgres_sql;
 mod read;

@@ -121,7 +121,7 @@ pub(super) struct Visits {
     /// Of each open visit its number and the next step.
     open: Vec<(u32, usize)>,
     turn: usize,
-    n_begun: u32,
+    next_visit: u32,
     n_messages: u32,
     control: String,
     message: String,
@@ -134,7 +134,7 @@ impl Visits {
             n_units: load.n_units.max(2),
             open: (0..load.n_visits.max(1)).map(|n| (n, 0)).collect(),
             turn: 0,
-            n_begun: load.n_visits.max(1),
+            next_visit: load.n_visits.max(1),
             n_messages: 0,
             control: String::new(),
             message: String::with_capacity(1024),
@@ -149,8 +149,8 @@ impl Visits {
         let (number, at) = (*visit, *step);
         *step += 1;
         if *step == WALK.len() {
-            (*visit, *step) = (self.n_begun, 0);
-            self.n_begun += 1;
+            (*visit, *step) = (self.next_visit, 0);
+            self.next_visit += 1;
         }
         self.write(number, at);
         &self.message
