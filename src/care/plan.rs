@@ -275,7 +275,7 @@ fn room_state(
         .whereabouts
         .as_ref()
         .and_then(|register| register.value.clone())
-        .filter(|_| !hides_place && matches!(status, RoomStatus::Active | RoomStatus::OnLeave));
+        .filter(|there| Some(there) != place && !hides_place && matches!(status, RoomStatus::Active | RoomStatus::OnLeave));
     let facility = place.map(|place| place.facility.clone()).unwrap_or_default();
     RoomState {
         status,
