@@ -34,5 +34,5 @@ fn main() -> ExitCode {
         }
         Err(error) => Err(error.into()),
     };
-    result.unwrap_or_else(|error| console.fail(70, &error).unwrap_or(ExitCode::from(70)))
+    result.unwrap_or_else(|error| console.fail(70, &error).unwrap_or_else(|_| ExitCode::from(70)))
 }

@@ -36,7 +36,7 @@ mod load;
 /// Ticks of the clock that `/proc` counts processor time in: 100 on every Linux.
 const TICKS: f64 = 100.0;
 const START_TIMEOUT: Duration = Duration::from_secs(20);
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+const DRAIN_TIMEOUT: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const N_UNITS: u32 = 8;
 const N_DOCTORS: u32 = 40;
@@ -134,9 +134,9 @@ pub async fn run(args: &BenchArgs, console: &Console) -> anyhow::Result<ExitCode
     console.tell(&format!("loading a daemon of its own for {} seconds", args.warm_up + args.seconds));
     let figures = measure(args, load, folder.path()).await?;
     if console.json {
-        console.out(&serde_json::to_string_pretty(&figures)?)?
+        console.out(&serde_json::to_string_pretty(&figures)?)?;
     } else {
-        print(&figures, console)?
+        print(&figures, *console)?;
     }
     Ok(if figures.n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -214,7 +214,7 @@ fn per_second(n: u64, span: Duration) -> f64 {
     float(n) / span.as_secs_f64()
 }
 
-fn print(figures: &Figures, console: &Console) -> anyhow::Result<()> {
+fn print(figures: &Figures, console: Console) -> anyhow::Result<()> {
     let Figures { latency_ms, daemon, .. } = figures;
     let line = |name: &str, value: String| console.out(&format!("{name:<34} {value}"));
     let load =
@@ -341,22 +341,14 @@ fn configuration(feed: SocketAddr, admin: SocketAddr) -> String {
 }
 
 fn staff(team: u32) -> String {
-    let mut text = "user,name,ids,groups,active\n".to_owned();
-    for doctor in 0..N_DOCTORS {
-        text.push_str(&format!("doctor.{doctor:03},Doctor {doctor},GHH/EI:D{doctor:03},,true\n"));
-    }
-    for unit in 0..N_UNITS {
-        for nurse in 0..team {
-            text.push_str(&format!("nurse.{unit:02}.{nurse:03},Nurse {nurse},GHH/EI:N{unit:02}{nurse:03},nurse.{unit:02},true\n"));
-        }
-    }
-    text
+    let doctors = (0..N_DOCTORS).map(|doctor| format!("doctor.{doctor:03},Doctor {doctor},GHH/EI:D{doctor:03},,true\n"));
+    let nurses = (0..N_UNITS).flat_map(|unit| {
+        (0..team).map(move |nurse| format!("nurse.{unit:02}.{nurse:03},Nurse {nurse},GHH/EI:N{unit:02}{nurse:03},nurse.{unit:02},true\n"))
+    });
+    ["user,name,ids,groups,active\n".to_owned()].into_iter().chain(doctors).chain(nurses).collect()
 }
 
 fn units() -> String {
-    let mut text = "facility,point_of_care,group,name,flags\n".to_owned();
-    for unit in 0..N_UNITS {
-        text.push_str(&format!("GHH,U{unit:02},nurse.{unit:02},Unit {unit},\n"));
-    }
-    text
+    let units = (0..N_UNITS).map(|unit| format!("GHH,U{unit:02},nurse.{unit:02},Unit {unit},\n"));
+    ["facility,point_of_care,group,name,flags\n".to_owned()].into_iter().chain(units).collect()
 }

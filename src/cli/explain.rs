@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::json;
@@ -66,6 +67,7 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
     let Some(feed) = setting.feed(args.feed.as_deref()) else {
         return console.fail(64, &anyhow::anyhow!("no feed has this name\nhint: the feeds are: {}", setting.feed_names()));
     };
+    let zone = feed.profile.time_zone.clone();
     let roster = match setting.roster() {
         Ok(roster) => roster,
         Err(error) => return console.fail(64, &anyhow::Error::new(error)),
@@ -93,13 +95,13 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
     let names = Placeholders::of(&rehearsal);
     if console.json {
         let document = json!({
-            "messages": explained.iter().map(|(message, rehearsed, _)| describe(message, rehearsed)).collect::<Vec<_>>(),
+            "messages": explained.iter().map(|(message, rehearsed, _)| describe(message, rehearsed, &zone)).collect::<Vec<_>>(),
             "events": events.iter().map(|event| names.in_body(&event.body)).collect::<Result<Vec<_>, _>>()?,
             "rooms": rehearsal.rooms().iter().map(|room| names.in_body(&crate::outbox::envelope::room_json(room))).collect::<Result<Vec<_>, _>>()?,
         });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else {
-        let report = Report { console, policy: &policy, at };
+        let report = Report { console, policy: &policy, at, zone: &zone };
         for (message, rehearsed, led) in &explained {
             let led = events.get(led.clone()).unwrap_or_default();
             let led: Vec<Led> = led.iter().map(|event| Ok((event.event_type, names.in_body(&event.body)?))).collect::<anyhow::Result<_>>()?;
@@ -128,7 +130,7 @@ impl Placeholders {
     }
 }
 
-fn describe(message: &InputMessage, rehearsed: &Rehearsed) -> Value {
+fn describe(message: &InputMessage, rehearsed: &Rehearsed, zone: &TimeZone) -> Value {
     let Rehearsed { read, verdict, ack } = rehearsed;
     let reading = read.reading.as_ref();
     json!({
@@ -140,9 +142,9 @@ fn describe(message: &InputMessage, rehearsed: &Rehearsed) -> Value {
         "charset": Some(read.charset).filter(|charset| !charset.is_empty()),
         "disposition": verdict.disposition.as_str(),
         "reason": verdict.reason,
-        "recorded_at": reading.map(|reading| reading.recorded_at.to_string()),
-        "occurred_at": reading.and_then(|reading| reading.occurred_at).map(|at| at.to_string()),
-        "facts": read.incoming.facts.iter().map(fact).collect::<Vec<_>>(),
+        "recorded_at": reading.map(|reading| local(reading.recorded_at, zone)),
+        "occurred_at": reading.and_then(|reading| reading.occurred_at).map(|at| local(at, zone)),
+        "facts": read.incoming.facts.iter().map(|said| fact(said, zone)).collect::<Vec<_>>(),
         "notices": read.incoming.notices.iter().map(|notice| json!({
             "code": notice.code.as_str(), "field": notice.field.as_ref().map(|field| field.as_str().to_owned()),
         })).collect::<Vec<_>>(),
@@ -161,7 +163,7 @@ fn id(id: &Identifier) -> ShownId<'_> {
     ShownId { authority: id.authority.as_str(), r#type: &id.id_type, value: id.value.as_str() }
 }
 
-fn fact(fact: &Fact) -> Value {
+fn fact(fact: &Fact, zone: &TimeZone) -> Value {
     let (person, stay) = (&fact.person, &fact.stay);
     let name = person.name.value();
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
@@ -181,11 +183,16 @@ fn fact(fact: &Fact) -> Value {
         "prior_location": stay.prior_location.as_ref().map(place),
         "team": team(fact),
         "service": stay.service.value().map(crate::ids::HospitalService::as_str),
-        "admitted_at": stay.admitted_at.value().map(ToString::to_string),
-        "discharged_at": stay.discharged_at.value().map(ToString::to_string),
+        "admitted_at": stay.admitted_at.value().map(|at| local(*at, zone)),
+        "discharged_at": stay.discharged_at.value().map(|at| local(*at, zone)),
         "confidentiality": level(fact).as_str(),
         "merge": fact.relation.as_ref().map(relation),
     })
+}
+
+/// A time as the hospital's own clock shows it, with its offset.
+fn local(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_jiff().to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%.f%:z").to_string()
 }
 
 /// The highest that the message itself asks for.

@@ -24,6 +24,7 @@ use crate::ids::JournalId;
 use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
+use crate::intake::recent::Recent;
 use crate::intake::route::Taken;
 use crate::intake::staff;
 use crate::intake::staff::Hearing;
@@ -134,22 +135,42 @@ struct AuditBody<'a> {
 }
 
 /// Takes everything the batch is to do, commits it, and says what became of it.
-pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done, BatchError> {
+pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let rules = context.rules();
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(work, context.look_ups);
+    let wanted = request.look_ups.clone();
+    let mut world = World::new(RoomIds::Random);
+    request.look_ups = recent.take(&wanted, &mut world);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
     let mut n_tries = 0;
     while n_tries < TRIES {
         let found = context.store.find(&request).await?;
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
-        let mut world = load(found)?;
+        load(found, &mut world)?;
         load_facts(context.store, &mut world, &with_facts).await?;
         let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
         let mut hearing = Hearing::new(&context.directory.files, said);
         let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &duplicates, &rules)));
-        let done = match taken.map_err(|_| BatchError::Fault)? {
-            Ok(done) => Done { said: hearing.changed(), ..done },
+        match taken.map_err(|_| BatchError::Fault)? {
+            Ok(done) => {
+                let done = Done { said: hearing.changed(), ..done };
+                let batch = write_out(context, &rules, &mut world, work, &done)?;
+                match context.store.commit(&batch).await {
+                    Ok(()) => {
+                        recent.keep(world, &wanted, batch.look_ups.iter().map(|(hash, _, _)| *hash));
+                        return Ok(done);
+                    }
+                    Err(CommitError::Conflict) => {
+                        recent.forget();
+                        n_tries += 1;
+                    }
+                    Err(error) => {
+                        recent.forget();
+                        return Err(error.into());
+                    }
+                }
+            }
             Err(need) => {
                 // What is fetched once is there from then on, so that only needing it again counts as a try.
                 let (is_new, list) = match need {
@@ -161,15 +182,11 @@ pub(crate) async fn run(context: &BatchContext<'_>, work: &Work) -> Result<Done,
                     rows.push(row);
                 }
                 n_tries += usize::from(!is_new);
-                continue;
             }
-        };
-        let batch = write_out(context, &rules, world, work, &done)?;
-        match context.store.commit(&batch).await {
-            Ok(()) => return Ok(done),
-            Err(CommitError::Conflict) => n_tries += 1,
-            Err(error) => return Err(error.into()),
         }
+        // From here on everything comes from the store: what was taken from memory has been worked on.
+        world = World::new(RoomIds::Random);
+        request.look_ups.clone_from(&wanted);
     }
     Err(BatchError::Contended)
 }
@@ -222,8 +239,9 @@ pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSe
     }
 }
 
-fn load(found: Found) -> Result<World, FormError> {
-    let mut world = World::new(RoomIds::Random);
+/// Adds what was found in the store to the world; it counts for more than what was there.
+fn load(found: Found, world: &mut World) -> Result<(), FormError> {
+    let mut asked: HashSet<LookUpHash> = HashSet::new();
     for patient in found.patients {
         let record = PatientRecord::read(&patient.doc)?;
         world.patients.insert(
@@ -251,12 +269,15 @@ fn load(found: Found) -> Result<World, FormError> {
     }
     for (hash, kind, target) in found.look_ups {
         let targets = world.targets.entry(hash).or_default();
+        if asked.insert(hash) {
+            targets.clear();
+        }
         // The newest row comes first; rows that were absorbed lead on to the one that counts.
         targets.push((kind, target));
         targets.sort_unstable_by_key(|(_, target)| std::cmp::Reverse(*target));
     }
     world.settle_owners();
-    Ok(world)
+    Ok(())
 }
 
 /// Loads every fact of the visits that need theirs, those of rows they absorbed among them.
@@ -358,7 +379,7 @@ pub(crate) fn take_message(
 }
 
 /// What the batch changed, as rows.
-fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, mut world: World, work: &Work, done: &Done) -> Result<CommitBatch, BatchError> {
+fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, work: &Work, done: &Done) -> Result<CommitBatch, BatchError> {
     for (row, entry) in &mut world.patients {
         if entry.key.is_none() {
             entry.key = Some(context.store.new_patient_key(*row)?);
@@ -409,9 +430,9 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, mut world: World, wo
     }
     if created {
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
-        batch.absent_look_ups = world.absent_look_ups.into_iter().filter(|hash| led.contains(hash)).collect();
+        batch.absent_look_ups = world.absent_look_ups.iter().copied().filter(|hash| led.contains(hash)).collect();
     }
-    for change in world.changes {
+    for change in world.changes.drain(..) {
         let key = key_of(change.patient);
         publish(&mut batch, change, key, rules);
     }

@@ -31,6 +31,7 @@ use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
+use crate::intake::recent::Recent;
 use crate::intake::staff;
 use crate::store::Store;
 use crate::store::error::CommitError;
@@ -45,6 +46,8 @@ const BATCH: usize = 256;
 const QUEUE: usize = 1024;
 /// How many visits are planned again in one batch of the background.
 const PAGE: i64 = 64;
+/// How long a batch waits at the most for more messages.
+const PATIENCE: Duration = Duration::from_micros(1500);
 /// How long the background waits after the store failed it.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -137,14 +140,18 @@ impl WakeAt {
 /// Makes the intake; the second part is its task, to be run by whoever owns the tasks. It ends when all handles are gone.
 pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl Future<Output = ()> + Send) {
     let (jobs, queue) = mpsc::channel(QUEUE);
-    let look_ups = LookUps::Stored(parts.store.clone());
+    let look_ups = LookUps::of(parts.store.clone());
     (Intake { jobs }, look_ups.clone(), run(parts, look_ups, queue))
 }
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
+    let mut recent = Recent::new(parts.store.is_ours_alone());
+    let mut last = (0, Duration::ZERO);
     let mut unexplained: Vec<LookUpHash> = Vec::new();
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        gather(&mut queue, &mut jobs, last).await;
+        let n_jobs = jobs.len();
         let mut work = Work::default();
         let mut receipts = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
@@ -163,23 +170,24 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
             }
         }
         let begun = Instant::now();
-        match commit(&parts, &look_ups, &work).await {
+        match commit(&parts, &look_ups, &mut recent, &work).await {
             Ok(mut done) => {
-                account(&parts, &work, &mut done, Instant::now().duration_since(begun));
-                for (receipt, verdict) in receipts.into_iter().zip(done.verdicts) {
+                last = (n_jobs, begun.elapsed());
+                for (receipt, verdict) in receipts.into_iter().zip(&done.verdicts) {
                     // A connection that is gone does not need its answer; its message is kept all the same.
-                    drop(receipt.send(verdict));
+                    drop(receipt.send(verdict.clone()));
                 }
                 for done in waiting {
                     // Whoever asked may have been stopped meanwhile.
                     done.send(()).ok();
                 }
+                account(&parts, &work, &mut done, last.1);
                 unexplained.extend(done.explained);
             }
             Err(error) => tell(&error),
         }
         for (messages, done) in quarantined {
-            match retake(&parts, &look_ups, &messages).await {
+            match retake(&parts, &look_ups, &mut recent, &messages).await {
                 Ok(explained) => {
                     unexplained.extend(explained);
                     done.send(()).ok();
@@ -188,8 +196,23 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
             }
         }
         // What could not be looked for now is looked for after the next batch, and at the next start.
-        if let Err(error) = take_up(&parts, &look_ups, &mut unexplained).await {
+        if let Err(error) = take_up(&parts, &look_ups, &mut recent, &mut unexplained).await {
             tracing::error!(%error, "messages in quarantine that may be explained now could not be taken up yet");
+        }
+    }
+}
+
+/// Waits a moment for those whose last messages were answered together, so that their next ones are committed together too. It lets everybody else run
+/// meanwhile, and never waits longer than a part of what a commit costs; a connection that is alone never waits.
+async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, (n_last, took): (usize, Duration)) {
+    let begun = Instant::now();
+    let patience = (took / 4).min(PATIENCE);
+    while jobs.len() < n_last.min(BATCH) && begun.elapsed() < patience {
+        tokio::task::yield_now().await;
+        while jobs.len() < BATCH
+            && let Ok(job) = queue.try_recv()
+        {
+            jobs.push(job);
         }
     }
 }
@@ -200,11 +223,11 @@ fn tell(error: &BatchError) {
 }
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
-async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Work) -> Result<Done, BatchError> {
+async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let directory = parts.directory.current();
     let now = parts.clock.now();
     let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
-    let error = match batch::run(&context, work).await {
+    let error = match batch::run(&context, recent, work).await {
         Ok(done) => return Ok(done),
         Err(error) if is_about_content(&error) => error,
         Err(error) => return Err(error),
@@ -217,7 +240,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Wor
     let mut all = Done::default();
     for message in &work.messages {
         let alone = Work { messages: vec![Arc::clone(message)], visits: Vec::new() };
-        let done = match batch::run(&context, &alone).await {
+        let done = match batch::run(&context, recent, &alone).await {
             Err(error) if is_about_content(&error) => {
                 tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
                 batch::set_aside(&context, message).await?
@@ -232,7 +255,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, work: &Wor
     }
     for visit in &work.visits {
         let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
-        match batch::run(&context, &alone).await {
+        match batch::run(&context, recent, &alone).await {
             Ok(done) => all.n_events += done.n_events,
             Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
             Err(error) => return Err(error),
@@ -291,17 +314,27 @@ fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elaps
 }
 
 /// Takes up the messages in quarantine that wait for what has become known, and those that they explain in turn.
-async fn take_up<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, explained: &mut Vec<LookUpHash>) -> Result<(), BatchError> {
+async fn take_up<C: Clock>(
+    parts: &IntakeParts<C>,
+    look_ups: &LookUps,
+    recent: &mut Recent,
+    explained: &mut Vec<LookUpHash>,
+) -> Result<(), BatchError> {
     while !explained.is_empty() {
         let rows = parts.store.quarantine_by_hashes(explained).await?;
         let messages: Vec<JournalId> = rows.into_iter().map(|row| row.journal_id).collect();
-        *explained = retake(parts, look_ups, &messages).await?;
+        *explained = retake(parts, look_ups, recent, &messages).await?;
     }
     Ok(())
 }
 
 /// Reads messages in quarantine again and takes those that are explained now. Gives back what that explains in turn; nothing, when all still wait.
-async fn retake<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, messages: &[JournalId]) -> Result<Vec<LookUpHash>, BatchError> {
+async fn retake<C: Clock>(
+    parts: &IntakeParts<C>,
+    look_ups: &LookUps,
+    recent: &mut Recent,
+    messages: &[JournalId],
+) -> Result<Vec<LookUpHash>, BatchError> {
     let mut work = Work::default();
     for id in messages {
         let Some(message) = parts.store.journal_message(*id).await? else { continue };
@@ -314,7 +347,7 @@ async fn retake<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, messages: 
         return Ok(Vec::new());
     }
     work.messages.sort_by_key(|message| message.journal);
-    let mut done = commit(parts, look_ups, &work).await?;
+    let mut done = commit(parts, look_ups, recent, &work).await?;
     let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
     account(parts, &work, &mut done, Duration::ZERO);
     Ok(if freed { done.explained } else { Vec::new() })

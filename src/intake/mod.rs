@@ -9,6 +9,7 @@ pub mod daemon;
 pub(crate) mod look_ups;
 pub mod pulse;
 pub mod read;
+pub(crate) mod recent;
 pub mod rehearsal;
 pub(crate) mod route;
 pub(crate) mod staff;

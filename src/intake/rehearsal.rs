@@ -293,3 +293,76 @@ fn names(message: &ReadMessage) -> Vec<LookUpHash> {
     }
     named.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::Rehearsal;
+    use crate::care::fact::Fact;
+    use crate::care::identity::PatientRecord;
+    use crate::care::policy::Policy;
+    use crate::care::roster::Roster;
+    use crate::intake::answer::Feed;
+    use crate::store::form::Stored;
+    use crate::store::form::VisitDocument;
+    use crate::store::sealing::Document;
+    use crate::time::Timestamp;
+
+    /// Documents as version 1 wrote them once. They are never written again: a change that cannot read them needs a new version of the form.
+    const V1: &str = "fixtures/stored/v1";
+
+    fn messages() -> Vec<Bytes> {
+        let mut files: Vec<_> = std::fs::read_dir("fixtures/journeys/w03-epic-shaped-stay").unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "hl7")).map(|path| std::fs::read(path).unwrap().into()).collect()
+    }
+
+    fn stay() -> Rehearsal {
+        let feed = Feed {
+            profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
+            ack_mode: crate::hl7::ack::AckMode::Auto,
+            answers_each: false,
+            commit_timeout: std::time::Duration::from_secs(1),
+            permits: None,
+        };
+        let mut rehearsal = Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(0));
+        for message in messages() {
+            if let Some(at) = rehearsal.own_time(&message) {
+                rehearsal.move_to(at);
+            }
+            rehearsal.send(&message);
+        }
+        rehearsal
+    }
+
+    fn read<T: Stored>(name: &str, written_now: &T) -> T {
+        let path = Path::new(V1).join(name);
+        if !path.exists() && std::env::args().any(|argument| argument == "--nocapture") {
+            std::fs::create_dir_all(V1).unwrap();
+            std::fs::write(&path, written_now.document().bytes).unwrap();
+        }
+        T::read(&Document::new(1, std::fs::read(&path).unwrap())).unwrap()
+    }
+
+    #[test]
+    fn documents_that_version_1_wrote_are_read() {
+        let rehearsal = stay();
+        let patient = rehearsal.world.patients.values().next().unwrap();
+        let visit = rehearsal.world.visits.values().next().unwrap();
+        let record: PatientRecord = read("patient.json", &patient.record);
+        let document: VisitDocument = read("visit.json", &visit.document);
+        let fact: Fact = read("fact.json", visit.facts.as_ref().unwrap().first().unwrap());
+        assert_eq!(record.ids().collect::<Vec<_>>(), patient.record.ids().collect::<Vec<_>>());
+        assert_eq!(document.state.id(), visit.document.state.id());
+        assert_eq!(document.state.stays().len(), visit.document.state.stays().len());
+        assert_eq!(
+            document.rooms.last().unwrap().published.as_ref().unwrap().version,
+            visit.document.rooms.last().unwrap().published.as_ref().unwrap().version
+        );
+        assert_eq!(fact.patient, visit.facts.as_ref().unwrap().first().unwrap().patient);
+    }
+}

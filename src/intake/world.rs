@@ -401,8 +401,16 @@ impl World {
             let is_there = matches!(stay.course(rules.now, &course_rules).phase, Phase::Active | Phase::OnLeave) && visit.document.merges.is_empty();
             is_there.then_some((person, place))
         };
-        let Some(own) = self.visits.get(&row).and_then(bed_of) else { return false };
-        self.visits.iter().any(|(other, visit)| *other != row && visit.is_open && bed_of(visit).is_some_and(|bed| bed == own))
+        // Ids of one person are all in one record, so that only its visits need to be looked at.
+        let Some(patient) = self.visits.get(&row).map(|visit| visit.patient) else { return false };
+        let beside =
+            |(other, visit): (&i64, &VisitEntry)| (*other != row && visit.is_open && visit.patient == patient).then(|| bed_of(visit)).flatten();
+        let mut beside = self.visits.iter().filter_map(beside).peekable();
+        if beside.peek().is_none() {
+            return false;
+        }
+        let own = self.visits.get(&row).and_then(bed_of);
+        beside.any(|bed| Some(bed) == own)
     }
 
     /// What merges of visits make of this one. The newest word about a visit counts, and none that would close a circle.

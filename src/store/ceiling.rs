@@ -23,6 +23,10 @@ use crate::store::sealed::SealedBatch;
 use crate::store::sealing::Document;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpKind;
+use crate::store::sealing::Place;
+use crate::store::sealing::Sealer;
+use crate::store::sealing::SealingKey;
+use crate::store::sealing::Table;
 use crate::store::sqlite::SqliteBackend;
 use crate::store::write::AuditKeys;
 use crate::store::write::SealedWrite;
@@ -110,6 +114,35 @@ pub async fn bare_writes(file: &Path, sizes: &RowSizes, n_messages: u32, span: D
     let took = begun.elapsed().as_secs_f64();
     on_backend!(backend, backend => backend.close().await);
     Ok(f64::from(n_written) / took)
+}
+
+/// Seals documents as the store does, under a key that means nothing.
+#[derive(Debug)]
+pub struct BareSealer {
+    keys: Keys,
+    patient: SealingKey,
+}
+
+impl BareSealer {
+    /// A sealer with keys of its own.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn new() -> Result<Self, StoreError> {
+        let master = MasterKey::from_base64(ANY_KEY).map_err(|_| StoreError::WrongKey)?;
+        let keys = Keys::open(&master, Keys::generate(&master)?)?;
+        let patient = keys.new_patient_key(1)?;
+        Ok(Self { keys, patient })
+    }
+
+    /// Seals documents, and gives back how many bytes they take.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn seal(&self, documents: &[Document]) -> Result<usize, StoreError> {
+        let mut sealer = Sealer::new(&self.keys.random);
+        documents.iter().try_fold(0, |sum, document| Ok(sum + sealer.seal(&self.patient, Place::row(Table::Visits, 1), document)?.len()))
+    }
 }
 
 /// Makes batches of rows that mean nothing.

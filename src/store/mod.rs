@@ -210,6 +210,11 @@ impl Store {
         self.keys.new_patient_key(patient)
     }
 
+    /// Whether no other process changes anything in it while it is open.
+    pub const fn is_ours_alone(&self) -> bool {
+        matches!(self.backend, Backend::Sqlite(_))
+    }
+
     /// How many statements were run, since the store was opened.
     pub fn n_statements(&self) -> u64 {
         on_backend!(self.backend, backend => backend.n_statements())

@@ -1,6 +1,6 @@
 //! Looking at the rooms beside a running daemon: what is shown, and that whoever looks leaves a record.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::string_slice, clippy::indexing_slicing, reason = "tests")]
 
 use std::process::Output;
 

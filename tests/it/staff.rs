@@ -1,6 +1,6 @@
 //! The staff directory by messages, on the daemon: who joins and who leaves at once, what survives a power cut, and how master files are answered.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::Value;
 

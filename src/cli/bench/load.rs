@@ -121,7 +121,7 @@ pub(super) struct Visits {
     /// Of each open visit its number and the next step.
     open: Vec<(u32, usize)>,
     turn: usize,
-    n_visits: u32,
+    next_visit: u32,
     n_messages: u32,
     control: String,
     message: String,
@@ -134,7 +134,7 @@ impl Visits {
             n_units: load.n_units.max(2),
             open: (0..load.n_visits.max(1)).map(|n| (n, 0)).collect(),
             turn: 0,
-            n_visits: load.n_visits.max(1),
+            next_visit: load.n_visits.max(1),
             n_messages: 0,
             control: String::new(),
             message: String::with_capacity(1024),
@@ -149,8 +149,8 @@ impl Visits {
         let (number, at) = (*visit, *step);
         *step += 1;
         if *step == WALK.len() {
-            (*visit, *step) = (self.n_visits, 0);
-            self.n_visits += 1;
+            (*visit, *step) = (self.next_visit, 0);
+            self.next_visit += 1;
         }
         self.write(number, at);
         &self.message
@@ -169,7 +169,7 @@ impl Visits {
         let _written = write!(self.control, "W{:03}{:09}", self.connection, self.n_messages);
         let _written = write!(
             self.message,
-            "\x0bMSH|^~\\&|EMR|GHH|WARDROOM|GHH|{now}||ADT^{trigger}^ADT_A01|{control}|P|2.5.1|||AL|NE||UNICODE UTF-8\r\
+            "\x0bMSH|^~\\&|EMR|GHH|WARDROOM|GHH|{now}||ADT^{trigger}^ADT_A01|{control}|P|2.5.1||||||UNICODE UTF-8\r\
              EVN|{trigger}|{now}||||{now}\r\
              PID|1||{id}^^^GHH^MR~9{id}^^^GHH^PI||HALLORAN^BRIDA^RUTH^^^^L||19630918|F||2106-3|12 Quay Street^^Portvale^NY^10999^USA^H||\
              ^PRN^PH^^^555^5550142|^WPN^PH^^^555^5550143|ENG|M|CHR|A{id}^^^GHH^AN|||||||N\r\
@@ -177,13 +177,12 @@ impl Visits {
              NK1|1|HALLORAN^PADDY^^^^^L|SPO^Spouse^HL70063|12 Quay Street^^Portvale^NY^10999^USA^H|^PRN^PH^^^555^5550142\r\
              PV1|1|I|U{unit:02}^{bed:02}^A^GHH^^N^MAIN|E|||D{attending:03}^Garcia^Luis^^^^^^GHH^L^^^EI|D{referring:03}^Osei^Kofi^^^^^^GHH^L^^^EI|\
              D{consulting:03}^Patel^Chitra^^^^^^GHH^L^^^EI|MED||||1|A0||D{attending:03}^Garcia^Luis^^^^^^GHH^L^^^EI|I|V{id}^^^GHH^VN|\
-             SELF||||||||||||||||||||||||{admitted}|{discharged}\r\
+             SELF||||||||||||||||||||||||20261101080000+0000|{discharged}\r\
              PV2||PRIVATE|R07.4^Chest pain^I10||||||||3\r\x1c\r",
             control = self.control,
             attending = visit % 40,
             referring = (visit + 7) % 40,
             consulting = (visit + 13) % 40,
-            admitted = "20261101080000+0000",
         );
     }
 }

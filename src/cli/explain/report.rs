@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use crate::adt::catalog;
@@ -12,6 +13,7 @@ use crate::care::policy::Policy;
 use crate::cli::console::Console;
 use crate::cli::explain::advice;
 use crate::cli::explain::fact;
+use crate::cli::explain::local;
 use crate::cli::messages::InputMessage;
 use crate::intake::rehearsal::Rehearsed;
 use crate::store::rows::Disposition;
@@ -26,6 +28,8 @@ pub(super) struct Report<'a> {
     pub(super) policy: &'a Policy,
     /// The time that the messages are explained at.
     pub(super) at: Timestamp,
+    /// The feed's own time.
+    pub(super) zone: &'a TimeZone,
 }
 
 impl Report<'_> {
@@ -40,16 +44,16 @@ impl Report<'_> {
             self.effects(&read.incoming.facts, led)?;
         }
         if let Some(reading) = &read.reading {
-            self.row("recorded", &reading.recorded_at.to_string(), "")?;
+            self.row("recorded", &local(reading.recorded_at, self.zone), "")?;
             if let Some(at) = reading.occurred_at {
-                self.row("occurred", &at.to_string(), "EVN-6")?;
+                self.row("occurred", &local(at, self.zone), "EVN-6")?;
             }
         }
         for (index, said) in read.incoming.facts.iter().enumerate() {
             if index > 0 {
                 self.row("", "", "")?;
             }
-            self.fact(&fact(said))?;
+            self.fact(&fact(said, self.zone))?;
         }
         for notice in &read.incoming.notices {
             let field = notice.field.as_ref().map(|field| format!("{field} ")).unwrap_or_default();

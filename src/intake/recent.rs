@@ -1,0 +1,136 @@
+//! The patients and visits that batches used last, kept in memory between batches.
+//!
+//! A hospital's messages come back to the same stays again and again, so most batches need nothing from the store but to know whether their messages are
+//! new. It is right only where this process alone changes patients and visits, which the lock of a SQLite file ensures; elsewhere it stays empty. The
+//! commit still checks the version of everything that a batch read, so a stale entry can cost a second try and never a wrong commit.
+//!
+//! It keeps a patient with every open visit of theirs, or not at all. What a batch uses is taken out and comes back only when its commit has succeeded.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use crate::intake::world::PatientEntry;
+use crate::intake::world::VisitEntry;
+use crate::intake::world::World;
+use crate::store::sealing::LookUpHash;
+use crate::store::sealing::LookUpKind;
+
+/// How many patients one generation holds; there are two.
+const GENERATION: usize = 2048;
+
+/// A patient, with every open visit of theirs and perhaps some that are not.
+#[derive(Debug)]
+struct Family {
+    patient: PatientEntry,
+    visits: Vec<(i64, VisitEntry)>,
+}
+
+/// What was used since some moment.
+#[derive(Debug, Default)]
+struct Generation {
+    families: HashMap<i64, Family>,
+    /// All targets of a look-up.
+    targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
+    /// With which patient a visit is kept.
+    patients: HashMap<i64, i64>,
+}
+
+/// The patients and visits that batches used last.
+#[derive(Debug)]
+pub(crate) struct Recent {
+    is_kept: bool,
+    young: Generation,
+    old: Generation,
+}
+
+impl Recent {
+    /// Keeps nothing unless `is_kept`: unless this process alone changes patients and visits.
+    pub(crate) fn new(is_kept: bool) -> Self {
+        Self { is_kept, young: Generation::default(), old: Generation::default() }
+    }
+
+    /// Moves what the look-ups lead to into the world, and gives back those of which the store must be asked.
+    pub(crate) fn take(&mut self, wanted: &[LookUpHash], world: &mut World) -> Vec<LookUpHash> {
+        if !self.is_kept {
+            return wanted.to_vec();
+        }
+        wanted.iter().copied().filter(|hash| !self.follow(*hash, world)).collect()
+    }
+
+    /// Whether everything that a look-up leads to is in the world now.
+    fn follow(&mut self, hash: LookUpHash, world: &mut World) -> bool {
+        let Some(targets) = self.young.targets.get(&hash).or_else(|| self.old.targets.get(&hash)).cloned() else { return false };
+        for (kind, row) in &targets {
+            let leads_to_visit = kind.leads_to_visits();
+            let is_there = |world: &World| if leads_to_visit { world.visits.contains_key(row) } else { world.patients.contains_key(row) };
+            if is_there(world) {
+                continue;
+            }
+            let patient = if leads_to_visit { self.young.patients.get(row).or_else(|| self.old.patients.get(row)).copied() } else { Some(*row) };
+            let Some(patient) = patient else { return false };
+            if !world.patients.contains_key(&patient)
+                && let Some(family) = self.young.families.remove(&patient).or_else(|| self.old.families.remove(&patient))
+            {
+                world.patients.insert(patient, family.patient);
+                world.visits.extend(family.visits);
+            }
+            if !is_there(world) {
+                return false;
+            }
+        }
+        world.targets.insert(hash, targets);
+        true
+    }
+
+    /// Keeps the world of a batch that was committed. `wanted` are the look-ups whose targets were asked for, `led` those that it added.
+    pub(crate) fn keep(&mut self, world: World, wanted: &[LookUpHash], led: impl IntoIterator<Item = LookUpHash>) {
+        if !self.is_kept {
+            return;
+        }
+        if self.young.families.len() >= GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        let World { patients, visits, mut targets, .. } = world;
+        for hash in led {
+            self.young.targets.remove(&hash);
+            self.old.targets.remove(&hash);
+        }
+        for hash in wanted {
+            // Only of these are all targets known.
+            if let Some(mut targets) = targets.remove(hash) {
+                targets.sort_unstable_by_key(|(_, target)| Reverse(*target));
+                self.old.targets.remove(hash);
+                self.young.targets.insert(*hash, targets);
+            }
+        }
+        for (row, mut patient) in patients {
+            self.old.families.remove(&row);
+            self.young.families.remove(&row);
+            if patient.absorbed_into.is_none() {
+                patient.version += i64::from(patient.is_dirty);
+                patient.is_dirty = false;
+                self.young.families.insert(row, Family { patient, visits: Vec::new() });
+            }
+        }
+        for (row, mut visit) in visits {
+            let Some(family) = self.young.families.get_mut(&visit.patient) else { continue };
+            visit.version += i64::from(visit.is_dirty);
+            visit.is_dirty = false;
+            visit.facts = None;
+            visit.unpublished.clear();
+            visit.new_facts.clear();
+            self.old.patients.remove(&row);
+            self.young.patients.insert(row, visit.patient);
+            family.visits.push((row, visit));
+        }
+    }
+
+    /// Forgets everything: something else than this process may have changed what it knows.
+    pub(crate) fn forget(&mut self) {
+        self.young = Generation::default();
+        self.old = Generation::default();
+    }
+}
+
+#[cfg(test)]
+mod tests;
