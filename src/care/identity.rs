@@ -282,6 +282,11 @@ impl PatientRecord {
         let root = before.resolve(&fact.patient);
         let (Some(own), Some(survivor)) = (self.persons.get(&fact.patient), self.persons.get(root)) else { return false };
         let (Some(name), Some(birth_date)) = (fact.person.name.value(), fact.person.birth_date.value()) else { return false };
+        // What the survivor was called only later is no ground for doubt either.
+        let is_newer = |since: Option<Stamp>| since.is_some_and(|since| since > fact.stamp);
+        if is_newer(survivor.name.as_ref().map(|name| name.since)) || is_newer(survivor.birth_date.as_ref().map(|date| date.since)) {
+            return false;
+        }
         let is_own = own.name() == Some(name) && own.birth_date() == Some(birth_date.as_str());
         let is_others = survivor.name().is_some_and(|other| other != name) && survivor.birth_date().is_some_and(|other| other != birth_date.as_str());
         *root != fact.patient && is_own && is_others
