@@ -447,6 +447,17 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
             "name the hospital's zone, such as `America/New_York`",
         );
     }
+    // Nothing may be silent: what is understood and has no effect yet is said.
+    let says = [("owner", !raw.owner.is_empty()), ("source_until", !raw.source_until.is_empty()), ("time_zones", !raw.time_zones.is_empty())];
+    for (key, says_something) in says {
+        if says_something {
+            reader.warn(
+                &path.key(key),
+                "has no effect yet: every feed's word counts, in the time zone of the feed",
+                "do not rely on it; give the feed a listener of its own",
+            );
+        }
+    }
     for (key, text) in [("facility", &raw.facility), ("authority", &raw.authority)] {
         if text.trim() != text {
             reader.problem(&path.key(key), "must not have blanks around it");

@@ -460,3 +460,10 @@ proptest! {
         drop(load(FEED, &[(&format!("WARDROOM_{name}"), &value), (&format!("WARDROOM_FEEDS__{name}"), &value), (&format!("WARDROOM_ROOMS__{name}"), &value)]));
     }
 }
+
+#[test]
+fn a_key_without_effect_is_warned_of() {
+    let text = format!("{FEED}source_until = 2026-11-21T06:00:00\n");
+    let config = Config::from_text(&text, Some(Path::new("wardroom.toml")), &Environment::default()).unwrap();
+    assert!(config.warnings.iter().any(|warning| warning.key == "feeds[0].source_until" && warning.rule.starts_with("has no effect yet")));
+}
