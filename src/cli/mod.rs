@@ -14,6 +14,7 @@ pub mod rooms;
 pub mod schema;
 pub mod serve;
 pub mod setting;
+pub mod simulate;
 pub(crate) mod story;
 pub mod verify;
 pub(crate) mod table;
@@ -54,6 +55,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Make up a hospital and what its EMR sends, into a folder or over MLLP
+    Simulate(simulate::SimulateArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
     /// Run journeys, compare with what they expect, show the difference
@@ -81,5 +84,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args, config, &console),
         Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
+        Command::Simulate(args) => simulate::run(args, &console, &SystemClock).await,
     }
 }
