@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
@@ -29,12 +30,16 @@ use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
+use crate::ids::TriggerEvent;
 use crate::intake::answer::Feed;
 use crate::intake::answer::FeedAnswerer;
 use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::ledger::EventLedger;
+use crate::intake::ledger::Fault;
+use crate::intake::ledger::draw_up;
 use crate::intake::pulse::Pulse;
 use crate::intake::staff;
 use crate::mllp;
@@ -50,6 +55,7 @@ use crate::outbox::relay::RelayOptions;
 use crate::outbox::status::RelayStatus;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::ledger::Look;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
@@ -63,6 +69,9 @@ const LAST_GRACE: Duration = Duration::from_secs(8);
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 /// Every how many of these rooms are counted, and quiet feeds told of.
 const ROOMS_EVERY: u32 = 12;
+/// How often the ledger is drawn up, and over how long a time.
+const LEDGER_EVERY: Duration = Duration::from_mins(5);
+const LEDGER_SPAN: Duration = Duration::from_hours(1);
 /// The statuses of rooms that are not over.
 const OPEN_STATUSES: &[&str] = &["expected", "active", "on_leave", "grace", "held"];
 /// When an unpublished event is old enough to be a reason not to be ready.
@@ -193,6 +202,9 @@ impl Daemon {
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
+        let balance = Arc::new(Balance::default());
+        watch_ledger(&readiness, &balance);
+        workers.spawn(ledger_gauges(store.clone(), setting.meant_events(), balance, Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
         watch_feeds(&readiness, pulses.clone(), &clock);
         let watched = Watched { listeners: all_stats, pulses, oldest_seconds: Arc::clone(&oldest) };
@@ -388,6 +400,61 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
         }
         tokio::select! {
             () = tokio::time::sleep(GAUGES_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// What the ledger lacked when it was looked at last.
+type Balance = std::sync::Mutex<Vec<Fault>>;
+
+fn watch_ledger(readiness: &Readiness, balance: &Arc<Balance>) {
+    let balance = Arc::clone(balance);
+    readiness.register(move || {
+        let faults = balance.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = |fault: &Fault| {
+            let feed = fault.feed.as_ref().map(|feed| format!("feed {feed}, ")).unwrap_or_default();
+            Reason::new(
+                "ledger",
+                format!("{feed}{}: {}", fault.state, fault.what),
+                "run `wardroom ledger`; the store may have been changed from outside",
+            )
+        };
+        faults.iter().map(reason).collect()
+    });
+}
+
+/// Draws up the ledger of the last hours now and then, without what would take reading whole tables.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
+async fn ledger_gauges(
+    store: Store,
+    meant: impl Fn(&str, TriggerEvent) -> TriggerEvent + Send,
+    balance: Arc<Balance>,
+    clock: Arc<SystemClock>,
+    stop: CancellationToken,
+) {
+    loop {
+        match store.recount(Some(clock.now().minus(LEDGER_SPAN)), Look::Quick).await {
+            Ok(recount) => {
+                let ledger = draw_up(&recount, &meant);
+                metrics::gauge!("wardroom_ledger_balanced").set(if ledger.balanced { 1.0 } else { 0.0 });
+                for feed in &ledger.feeds {
+                    metrics::gauge!("wardroom_ledger_accepted_messages", "feed" => feed.feed.clone()).set(feed.accepted as f64);
+                    metrics::gauge!("wardroom_ledger_accounted_messages", "feed" => feed.feed.clone()).set(feed.in_a_state() as f64);
+                }
+                let EventLedger { made, confirmed, pending, parked, .. } = ledger.events;
+                for (state, n) in [("made", made), ("confirmed", confirmed), ("pending", pending), ("parked", parked)] {
+                    metrics::gauge!("wardroom_ledger_events", "state" => state).set(n as f64);
+                }
+                if !ledger.balanced {
+                    tracing::error!(n_faults = ledger.faults.len(), "the ledger does not balance; `wardroom ledger` says where");
+                }
+                *balance.lock().unwrap_or_else(PoisonError::into_inner) = ledger.faults;
+            }
+            Err(error) => tracing::warn!(%error, "the ledger could not be drawn up"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LEDGER_EVERY) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -8,6 +8,7 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod ledger;
 pub mod messages;
 pub mod replay;
 pub mod rooms;
@@ -59,6 +60,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Whether every accepted message and every event is accounted for
+    Ledger(ledger::LedgerArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -77,6 +80,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Demo(args) => demo::run(args, &console).await,
+        Command::Ledger(args) => ledger::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,

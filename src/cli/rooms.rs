@@ -137,7 +137,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
 }
 
 /// Opens the configured store beside whoever has it; what is wrong comes with its exit code.
-async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
+pub(crate) async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
     match store::exists(&setting.config.store.url.to_secret()) {
         Ok(true) => {}
         Ok(false) => return Err((69, anyhow::Error::new(StoreError::NotMigrated))),

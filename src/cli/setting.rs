@@ -17,6 +17,7 @@ use crate::config::store::KeySource;
 use crate::directory;
 use crate::directory::Sources;
 use crate::hl7::ack::AckMode;
+use crate::ids::TriggerEvent;
 use crate::intake::answer::Feed;
 use crate::intake::answer::SenderClaim;
 use crate::store::StoreOptions;
@@ -55,6 +56,12 @@ impl Setting {
     /// The names of all feeds.
     pub fn feed_names(&self) -> String {
         self.config.feeds.iter().map(|feed| feed.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Which event each feed means by the one it sends.
+    pub fn meant_events(&self) -> impl Fn(&str, TriggerEvent) -> TriggerEvent + use<> {
+        let maps: Vec<_> = self.config.feeds.iter().map(|feed| (feed.name.clone(), feed.profile.event_map.clone())).collect();
+        move |feed, event| maps.iter().find(|(name, _)| name.as_str() == feed).and_then(|(_, map)| map.get(&event)).copied().unwrap_or(event)
     }
 
     /// The policy.

@@ -8,6 +8,7 @@ mod delivery;
 mod demo;
 mod docs;
 mod journeys;
+mod ledger;
 mod lifecycle;
 mod privacy;
 mod rooms;
