@@ -24,6 +24,7 @@ use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
 use crate::care::change::CauseKind;
 use crate::cli::setting::Setting;
+use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
 use crate::directory::Directory;
@@ -47,7 +48,6 @@ use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
 use crate::mllp::tls::ServerTls;
 use crate::mllp::tls::ServerTlsFiles;
-use crate::outbox::amqp::AmqpOptions;
 use crate::outbox::amqp::AmqpPublisher;
 use crate::outbox::jsonl::JsonlPublisher;
 use crate::outbox::relay::Relay;
@@ -60,6 +60,10 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
 use crate::wake;
+
+use certificates::Certificate;
+
+mod certificates;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -134,8 +138,13 @@ impl Daemon {
             if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
         });
         let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
+        let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
-            Some(files) => Some(server_tls(files)?.current()),
+            Some(files) => {
+                let tls = Arc::new(server_tls(files)?);
+                watched_tls.push(Certificate { listener: "admin".to_owned(), tls: Arc::clone(&tls) });
+                Some(Arc::new(move || tls.current()) as admin::CurrentTls)
+            }
             None => None,
         };
         let state = AdminState { readiness: readiness.clone(), metrics: metrics.renderer() };
@@ -159,7 +168,7 @@ impl Daemon {
 
         let outbox = Arc::new(Notify::new());
         let status = Arc::new(RelayStatus::default());
-        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working);
+        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
         let wake_at = Arc::new(WakeAt::default());
@@ -195,6 +204,7 @@ impl Daemon {
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
+            watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
             let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
             pulses.push((config.name.clone(), answerer.pulse()));
@@ -202,6 +212,7 @@ impl Daemon {
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
+        workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let balance = Arc::new(Balance::default());
         watch_ledger(&readiness, &balance);
         workers.spawn(ledger_gauges(store.clone(), setting.meant_events(), balance, Arc::clone(&clock), stop_working.clone()));
@@ -265,7 +276,7 @@ fn start_relay(
     clock: &Arc<SystemClock>,
     workers: &TaskTracker,
     stop: &CancellationToken,
-) {
+) -> Result<(), NotStarted> {
     let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let (store, outbox, stop) = (store.clone(), Arc::clone(outbox), stop.clone());
     let own_status = Arc::clone(status);
@@ -278,13 +289,13 @@ fn start_relay(
             workers.spawn(Relay::new(store, jsonl(path), outbox, own_status, clock, RelayOptions::default()).run(stop));
         }
         PublishConfig::Amqp(amqp) => {
-            let options =
-                AmqpOptions { exchange: amqp.exchange.clone(), queue: amqp.queue.clone().unwrap_or_default(), ..AmqpOptions::new(amqp.url.clone()) };
+            let options = amqp_options(amqp).map_err(NotStarted::usage)?;
             let publisher = AmqpPublisher::new(options, Arc::clone(status), workers.clone());
             let options = RelayOptions { window: amqp.window, ..RelayOptions::default() };
             workers.spawn(Relay::new(store, publisher, outbox, own_status, clock, options).run(stop));
         }
     }
+    Ok(())
 }
 
 /// Publishing that does not work is a reason not to be ready; the feed is taken all the same.

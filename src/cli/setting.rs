@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
 use crate::care::policy::Policy;
@@ -13,6 +14,7 @@ use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::feeds::BatchAck;
 use crate::config::feeds::FeedConfig;
+use crate::config::publish::AmqpConfig;
 use crate::config::store::KeySource;
 use crate::directory;
 use crate::directory::Sources;
@@ -20,6 +22,7 @@ use crate::hl7::ack::AckMode;
 use crate::ids::TriggerEvent;
 use crate::intake::answer::Feed;
 use crate::intake::answer::SenderClaim;
+use crate::outbox::amqp::AmqpOptions;
 use crate::store::StoreOptions;
 use crate::store::master_key::MasterKey;
 use crate::store::master_key::MasterKeyError;
@@ -109,6 +112,19 @@ impl Setting {
         };
         Ok(StoreOptions { url, master_key, readers: 4, daemon })
     }
+}
+
+/// How the broker is reached, with what is in the files that the configuration names.
+///
+/// # Errors
+/// When the file with the authority's certificates cannot be read.
+pub fn amqp_options(amqp: &AmqpConfig) -> anyhow::Result<AmqpOptions> {
+    let ca_pem = match &amqp.ca {
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read `{}` (`publish.amqp.ca`)", path.display()))?),
+        None => None,
+    };
+    let queue = amqp.queue.clone().unwrap_or_default();
+    Ok(AmqpOptions { exchange: amqp.exchange.clone(), queue, ca_pem, ..AmqpOptions::new(amqp.url.clone()) })
 }
 
 /// A feed as the intake sees it.

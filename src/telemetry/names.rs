@@ -41,6 +41,8 @@ const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 pub const METRICS: &[Metric] = &[
     gauge("wardroom_connections", Unit::Count, &["feed"], "MLLP connections now open"),
     counter("wardroom_connections_total", &["feed"], "MLLP connections accepted"),
+    counter("wardroom_tls_reloads_total", &["outcome"], "Certificates of listeners read again after a change: loaded or refused"),
+    gauge("wardroom_tls_certificate_seconds", Unit::Seconds, &["listener"], "Seconds until the certificate of a listener ends"),
     counter("wardroom_frames_refused_total", &["feed", "reason"], "Frames that held no message: too long, outside the block, empty"),
     counter("wardroom_messages_total", &["feed", "trigger", "disposition"], "Messages that reached a terminal state"),
     counter("wardroom_acks_total", &["code"], "Acknowledgements sent"),

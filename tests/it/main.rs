@@ -16,3 +16,4 @@ mod schemas;
 mod staff;
 mod support;
 mod tidy;
+mod tls;
