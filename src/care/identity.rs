@@ -12,13 +12,17 @@ use serde::Serialize;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
+use crate::care::fact::PersonSaid;
 use crate::care::fact::RelationKind;
 use crate::care::fact::Stamp;
+use crate::care::fact::StaySaid;
 use crate::care::runs::Register;
 use crate::care::visit::Signals;
 use crate::ids::PatientId;
 use crate::ids::StaffId;
+use crate::ids::VisitId;
 use crate::phi::Phi;
+use crate::time::Timestamp;
 
 /// One identifier became another.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -29,6 +33,16 @@ pub struct Edge<T> {
     pub into: T,
     /// The fact that said so.
     pub stamp: Stamp,
+    /// Whether an operator took it back; the same word again does not bring it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
+}
+
+impl<T: Eq> Edge<T> {
+    /// Whether it is the word that was recorded at that time.
+    fn says(&self, from: &T, into: &T, recorded: Timestamp) -> bool {
+        self.from == *from && self.into == *into && self.stamp.recorded == recorded
+    }
 }
 
 /// Edges between identifiers, resolved by union-find: newest first, and none that would close a circle.
@@ -47,17 +61,42 @@ impl<T> Default for Edges<T> {
 impl<T: Clone + Eq> Edges<T> {
     /// Records an edge, whatever the order of arrival; the same word again changes nothing.
     pub fn add(&mut self, from: T, into: T, stamp: Stamp) {
-        if from == into || self.edges.iter().any(|edge| edge.from == from && edge.into == into && edge.stamp == stamp) {
+        if from == into {
             return;
         }
-        let at = self.edges.partition_point(|edge| edge.stamp > stamp);
-        self.edges.insert(at, Edge { from, into, stamp });
+        let mut undone = false;
+        if let Some(at) = self.edges.iter().position(|edge| edge.says(&from, &into, stamp.recorded)) {
+            // Sent again: the first sending counts, whichever came first.
+            if self.edges.get(at).is_some_and(|edge| edge.stamp <= stamp) {
+                return;
+            }
+            undone = self.edges.remove(at).undone;
+        }
+        self.insert(Edge { from, into, stamp, undone });
+    }
+
+    fn insert(&mut self, edge: Edge<T>) {
+        let at = self.edges.partition_point(|other| other.stamp > edge.stamp);
+        self.edges.insert(at, edge);
+    }
+
+    /// Takes an edge back that was recorded at a time. Gives back whether it stood.
+    pub fn undo(&mut self, from: &T, into: &T, recorded: Timestamp) -> bool {
+        let mut stood = false;
+        for edge in self.edges.iter_mut().filter(|edge| edge.says(from, into, recorded)) {
+            stood |= !edge.undone;
+            edge.undone = true;
+        }
+        stood
     }
 
     /// Takes over the edges of another set.
     pub fn join(&mut self, other: &Self) {
         for edge in &other.edges {
             self.add(edge.from.clone(), edge.into.clone(), edge.stamp);
+            if edge.undone {
+                self.undo(&edge.from, &edge.into, edge.stamp.recorded);
+            }
         }
     }
 
@@ -92,7 +131,7 @@ impl<T: Clone + Eq> Edges<T> {
     /// The edges that stand: of each identifier the newest outgoing one that closes no circle with newer ones.
     fn standing(&self) -> Vec<&Edge<T>> {
         let mut standing: Vec<&Edge<T>> = Vec::with_capacity(self.edges.len());
-        for edge in &self.edges {
+        for edge in self.edges.iter().filter(|edge| !edge.undone) {
             let mut root = &edge.into;
             while let Some(next) = standing.iter().find(|other| other.from == *root) {
                 root = &next.into;
@@ -213,6 +252,9 @@ pub struct PatientRecord {
     persons: BTreeMap<PatientId, Person>,
     /// Merges and changes of patient ids.
     aliases: Edges<PatientId>,
+    /// Accounts that went over to another patient, as they were said: a visit that turns out later to be of such an account went over with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    account_moves: Vec<Fact>,
 }
 
 mod as_pairs {
@@ -239,7 +281,12 @@ impl PatientRecord {
     /// Takes what a fact says of persons and their identifiers, whatever the order of arrival.
     pub fn say(&mut self, fact: &Fact) {
         self.persons.entry(fact.patient.clone()).or_default().say(fact);
-        let Some(relation) = &fact.relation else { return };
+        // A link leaves both persons as they are.
+        let Some(relation) = fact.relation.as_ref().filter(|relation| !relation.kind.is_link()) else { return };
+        if relation.kind == RelationKind::AccountMove && self.account_moves.iter().all(|known| known.hash != fact.hash) {
+            // Nothing but the identifiers is asked for again.
+            self.account_moves.push(Fact { person: PersonSaid::default(), stay: StaySaid::default(), ..fact.clone() });
+        }
         for pair in &relation.patients {
             self.persons.entry(pair.from.clone()).or_default();
             self.persons.entry(pair.into.clone()).or_default();
@@ -256,6 +303,25 @@ impl PatientRecord {
             known.learn(person);
         }
         self.aliases.join(&other.aliases);
+        for moved in &other.account_moves {
+            if self.account_moves.iter().all(|known| known.hash != moved.hash) {
+                self.account_moves.push(moved.clone());
+            }
+        }
+    }
+
+    /// Takes back what a fact merged. Gives back whether any of it stood.
+    pub fn undo(&mut self, fact: &Fact) -> bool {
+        let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
+        pairs.fold(false, |stood, pair| self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded) || stood)
+    }
+
+    /// What moved an account from one patient to another.
+    pub fn moves_of_account<'a>(&'a self, account: &'a VisitId) -> impl Iterator<Item = &'a Fact> {
+        let names = move |fact: &Fact| {
+            fact.relation.iter().flat_map(|relation| &relation.accounts).any(|pair| pair.from == *account || pair.into == *account)
+        };
+        self.account_moves.iter().filter(move |fact| names(fact))
     }
 
     /// The patient id that counts for this one.

@@ -261,6 +261,17 @@ impl VisitState {
         self.moved_from.iter().filter(move |(_, moved)| *moved > stamp).map(|(patient, _)| patient)
     }
 
+    /// Whether an explicit move recorded at that time was folded.
+    pub fn was_moved_at(&self, recorded: Timestamp) -> bool {
+        self.moved_from.iter().any(|(_, moved)| moved.recorded == recorded)
+    }
+
+    /// Whether all that is known of whose visit it is are explicit moves after an instant: an earlier word would have been the first of all.
+    pub fn was_only_moved_after(&self, stamp: Stamp) -> bool {
+        let is_move = |since: &Stamp| self.moved_from.iter().any(|(_, moved)| moved == since);
+        !self.bindings.is_empty() && self.bindings.iter().all(|(_, since)| *since > stamp && is_move(since))
+    }
+
     /// Everybody the visit was ever bound to, with the stamp of the binding.
     pub fn bindings(&self) -> &[(PatientId, Stamp)] {
         &self.bindings
@@ -330,7 +341,7 @@ impl VisitState {
         }
         if let Some(relation) = &fact.relation {
             // A relation is folded into the visits it concerns and into no others.
-            let renames = !matches!(relation.kind, RelationKind::Visit | RelationKind::Account | RelationKind::Link | RelationKind::Unlink);
+            let renames = !matches!(relation.kind, RelationKind::Visit | RelationKind::Account) && !relation.kind.is_link();
             for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
                 self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
             }

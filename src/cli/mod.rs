@@ -9,7 +9,10 @@ pub mod console;
 pub mod demo;
 pub mod explain;
 pub mod ledger;
+pub mod merge;
 pub mod messages;
+pub(crate) mod orders;
+pub mod quarantine;
 pub mod replay;
 pub mod rooms;
 pub mod schema;
@@ -18,6 +21,7 @@ pub mod setting;
 pub mod simulate;
 pub(crate) mod story;
 pub mod verify;
+mod viewing;
 pub(crate) mod table;
 
 use std::path::PathBuf;
@@ -62,6 +66,10 @@ enum Command {
     Rooms(rooms::RoomsArgs),
     /// Whether every accepted message and every event is accounted for
     Ledger(ledger::LedgerArgs),
+    /// Look at messages in quarantine, try them again, or end them
+    Quarantine(quarantine::QuarantineArgs),
+    /// Look at what was merged from what, and take a merge back
+    Merge(merge::MergeArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -82,6 +90,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args, &console).await,
         Command::Ledger(args) => ledger::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
+        Command::Quarantine(args) => quarantine::run(args, config, &console).await,
+        Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref()),

@@ -90,6 +90,10 @@ pub(crate) struct Work {
     pub(crate) messages: Vec<Arc<Incoming>>,
     /// Visits to be planned again, and why.
     pub(crate) visits: Vec<(i64, Cause)>,
+    /// Messages whose merges are taken back.
+    pub(crate) undo: Vec<Arc<Incoming>>,
+    /// What is written into the audit trail besides the changes of rooms.
+    pub(crate) audit: Vec<AuditRow>,
 }
 
 /// What a batch did.
@@ -105,6 +109,8 @@ pub(crate) struct Done {
     pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
+    /// Whether anything that was to be taken back stood.
+    pub(crate) has_undone: bool,
 }
 
 /// Everything a batch needs besides its work.
@@ -207,6 +213,8 @@ fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
     let mut wanted: HashSet<LookUpHash> = HashSet::new();
     for message in &work.messages {
         request.dedupe.extend(message.dedupe);
+    }
+    for message in work.messages.iter().chain(&work.undo) {
         for fact in &message.facts {
             name_look_ups(fact, look_ups, &mut wanted);
         }
@@ -328,6 +336,10 @@ pub(crate) fn take_all(
         done.verdicts.push(verdict);
     }
     world.traceparent = None;
+    for fact in work.undo.iter().flat_map(|message| &message.facts) {
+        done.has_undone |= world.undo(fact, rules)?;
+        done.explained.extend(explained_by(world, fact, rules)?);
+    }
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
         world.replan_all(vec![row], cause, false, true, rules)?;
@@ -366,16 +378,22 @@ pub(crate) fn take_message(
         }
         verdict.patient = verdict.patient.or(world.find_patient(&fact.patient, rules)?);
         if fact.relation.is_some() {
-            let mut named = HashSet::new();
-            name_look_ups(fact, rules.look_ups, &mut named);
-            // A message may wait under an id that only another message tied to these.
-            let record = verdict.patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
-            named.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
-            explained.extend(named);
+            explained.extend(explained_by(world, fact, rules)?);
         }
     }
     explained.append(&mut world.explained);
     Ok(verdict)
+}
+
+/// Everything that a message may wait for which this fact relates.
+fn explained_by(world: &mut World, fact: &Fact, rules: &Rules<'_>) -> Result<HashSet<LookUpHash>, Need> {
+    let mut named = HashSet::new();
+    name_look_ups(fact, rules.look_ups, &mut named);
+    // A message may wait under an id that only another message tied to these.
+    let patient = world.find_patient(&fact.patient, rules)?;
+    let record = patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
+    named.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
+    Ok(named)
 }
 
 /// What the batch changed, as rows.
@@ -388,7 +406,7 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
     let directory = done.said.as_ref().map(staff::row);
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, ..CommitBatch::default() };
+    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, audit: work.audit.clone(), ..CommitBatch::default() };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }

@@ -29,6 +29,11 @@ use crate::intake::batch::BatchError;
 use crate::intake::batch::Done;
 use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
+use crate::intake::orders::Hands;
+use crate::intake::orders::Operator;
+use crate::intake::orders::Order;
+use crate::intake::orders::Outcome;
+use crate::intake::orders::carry_out;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
@@ -57,6 +62,7 @@ enum Job {
     Message(Box<Incoming>, oneshot::Sender<Verdict>),
     Visits(Vec<(i64, Cause)>, oneshot::Sender<()>),
     Quarantined(Vec<JournalId>, oneshot::Sender<()>),
+    Order(Box<(Order, Operator)>, oneshot::Sender<Outcome>),
 }
 
 /// The way into the intake. Cloning it is cheap.
@@ -81,6 +87,13 @@ impl Intake {
 }
 
 impl Intake {
+    /// Has an operator's order carried out. `None` when the intake has ended.
+    pub async fn order(&self, order: Order, by: Operator) -> Option<Outcome> {
+        let (done, receipt) = oneshot::channel();
+        self.jobs.send(Job::Order(Box::new((order, by)), done)).await.ok()?;
+        receipt.await.ok()
+    }
+
     /// Has messages in quarantine tried again, and waits for it.
     async fn retry(&self, messages: Vec<JournalId>) -> bool {
         let (done, receipt) = oneshot::channel();
@@ -156,6 +169,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
         let mut receipts = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
         let mut quarantined = Vec::new();
+        let mut orders = Vec::new();
         for job in jobs.drain(..) {
             match job {
                 Job::Message(message, receipt) => {
@@ -167,6 +181,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                     waiting.push(done);
                 }
                 Job::Quarantined(messages, done) => quarantined.push((messages, done)),
+                Job::Order(order, done) => orders.push((order, done)),
             }
         }
         let begun = Instant::now();
@@ -194,6 +209,13 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                 }
                 Err(error) => tracing::warn!(%error, "messages in quarantine could not be tried again"),
             }
+        }
+        for (order, done) in orders {
+            let mut hands = Hands { parts: &parts, look_ups: &look_ups, recent: &mut recent };
+            let (outcome, explained) = carry_out(&mut hands, &order.0, &order.1).await;
+            unexplained.extend(explained);
+            // Whoever asked may be gone; the order was carried out all the same.
+            done.send(outcome).ok();
         }
         // What could not be looked for now is looked for after the next batch, and at the next start.
         if let Err(error) = take_up(&parts, &look_ups, &mut recent, &mut unexplained).await {
@@ -223,7 +245,7 @@ fn tell(error: &BatchError) {
 }
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
-async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
+pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let directory = parts.directory.current();
     let now = parts.clock.now();
     let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
@@ -239,7 +261,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
     }
     let mut all = Done::default();
     for message in &work.messages {
-        let alone = Work { messages: vec![Arc::clone(message)], visits: Vec::new() };
+        let alone = Work { messages: vec![Arc::clone(message)], ..Work::default() };
         let done = match batch::run(&context, recent, &alone).await {
             Err(error) if is_about_content(&error) => {
                 tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
@@ -254,7 +276,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
         all.said = done.said.or(all.said);
     }
     for visit in &work.visits {
-        let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
+        let alone = Work { visits: vec![visit.clone()], ..Work::default() };
         match batch::run(&context, recent, &alone).await {
             Ok(done) => all.n_events += done.n_events,
             Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
@@ -274,7 +296,7 @@ const fn is_about_content(error: &BatchError) -> bool {
 }
 
 /// Counts what a batch did, and tells those who wait for it.
-fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
+pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
     if let Some(said) = done.said.take() {
         parts.directory.hear(said, parts.clock.now());
     }

@@ -35,7 +35,7 @@ use crate::intake::law::shelf::Shelf;
 use crate::random::Random;
 
 /// What nothing explains waits in any order, and arrival decides.
-const OUT_OF_REACH: &str = "something waits for ever";
+const OUT_OF_REACH: &str = "something waits for ever, or names an account of several visits";
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn roster() -> Roster {
@@ -159,7 +159,7 @@ impl Court {
         for index in &told {
             plain.take(std::slice::from_ref(&said[*index].facts));
         }
-        if plain.n_waiting() > 0 {
+        if plain.n_waiting() > 0 || told.iter().flat_map(|index| &said[*index].facts).any(|fact| plain.is_ambiguous(fact)) {
             return Err(OUT_OF_REACH.to_owned());
         }
         let mut other = Shelf::new(arrival, &self.policy, &self.roster);

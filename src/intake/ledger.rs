@@ -148,6 +148,7 @@ fn state(left: &MessagesLeft, meant: &impl Fn(&str, TriggerEvent) -> TriggerEven
         (false, Some(is_there)) => (is_there && may_have_facts).then_some(Disposition::Duplicate),
         (true, Some(_)) => None,
         (false, None) if left.has_facts == Some(true) => Some(Disposition::Applied),
+        (false, None) if left.was_discarded => Some(Disposition::Rejected),
         (false, None) if left.has_reason => Some(if left.is_known_again { Disposition::Noop } else { Disposition::Rejected }),
         (false, None) => {
             let event = left.trigger.as_deref().and_then(TriggerEvent::parse).map(|event| meant(left.feed.as_str(), event));
@@ -208,6 +209,7 @@ mod tests {
             disposition,
             trigger: Some(trigger.to_owned()),
             has_reason: false,
+            was_discarded: false,
             is_known_again: true,
             waits: false,
             repeats: None,
@@ -226,8 +228,9 @@ mod tests {
             MessagesLeft { repeats: Some(true), is_known_again: false, ..left(Disposition::Duplicate, "A01") },
             MessagesLeft { waits: true, has_reason: false, ..left(Disposition::Quarantined, "A02") },
             MessagesLeft { has_reason: true, is_known_again: false, ..left(Disposition::Rejected, "A01") },
+            MessagesLeft { has_reason: true, was_discarded: true, ..left(Disposition::Rejected, "A02") },
         ];
-        Recount { accepted: [("main".to_owned(), 7)].into(), messages, events: 3, confirmed: 1, pending: 1, parked: 1, ..Recount::default() }
+        Recount { accepted: [("main".to_owned(), 8)].into(), messages, events: 3, confirmed: 1, pending: 1, parked: 1, ..Recount::default() }
     }
 
     #[test]
@@ -235,7 +238,7 @@ mod tests {
         let ledger = draw_up(&whole(), |_, event| event);
         assert!(ledger.balanced, "{:?}", ledger.faults);
         let main = &ledger.feeds[0];
-        assert_eq!((main.accepted, main.applied, main.noop, main.duplicate, main.quarantined, main.rejected), (7, 3, 1, 1, 1, 1));
+        assert_eq!((main.accepted, main.applied, main.noop, main.duplicate, main.quarantined, main.rejected), (8, 3, 1, 1, 1, 2));
         assert_eq!(ledger.total.in_a_state(), ledger.total.accepted);
     }
 

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod daemon;
 pub mod ledger;
 pub(crate) mod look_ups;
+pub mod orders;
 pub mod pulse;
 pub mod read;
 pub(crate) mod recent;

@@ -10,8 +10,11 @@ use crate::care::fact::Fact;
 use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
 use crate::care::fact::VisitRef;
+use crate::care::identity::PatientRecord;
 use crate::care::visit::CourseRules;
 use crate::care::visit::Phase;
+use crate::care::visit::VisitState;
+use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
@@ -93,7 +96,8 @@ impl World {
             entry.record.say(fact);
             entry.is_dirty = true;
         }
-        for id in std::iter::once(&fact.patient).chain(fact.relation.iter().flat_map(|r| r.patients.iter().flat_map(|p| [&p.from, &p.into]))) {
+        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
+        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
             self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
         }
         let mut touched: Vec<i64> = Vec::new();
@@ -110,6 +114,9 @@ impl World {
             }
             _ => {}
         }
+        if let Some(row) = touched.first().copied() {
+            self.move_with_its_account(row, fact, rules)?;
+        }
         if let Some(relation) = &fact.relation {
             touched.extend(self.relate_visits(fact, relation, patient, &cause, rules)?);
         }
@@ -122,6 +129,26 @@ impl World {
         touched.dedup();
         self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
         Ok(if counts { Taken::Applied } else { Taken::History })
+    }
+
+    /// A visit that is named with an account which went over to another patient, before anybody knew that it was the visit's, went over with it.
+    fn move_with_its_account(&mut self, row: i64, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let Some(named) = &fact.visit else { return Ok(()) };
+        let Some(account) = named.account.as_ref().or_else(|| named.is_account.then_some(&named.id)) else { return Ok(()) };
+        let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
+        let record = &self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?.record;
+        let moves = record.moves_of_account(account).filter(|moved| !visit.document.state.was_moved_at(moved.stamp.recorded));
+        let moves: Vec<Fact> = moves.cloned().collect();
+        let kind = if named.is_account { LookUpKind::Visit } else { LookUpKind::Account };
+        for moved in moves {
+            self.fold(row, &moved, rules)?;
+            for pair in moved.relation.iter().flat_map(|relation| &relation.accounts) {
+                for id in [&pair.from, &pair.into] {
+                    self.lead(rules.look_ups.visit(kind, id), kind, row);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Why a fact has to wait, if it has to. Asked for every fact of a message before any of them is taken.
@@ -186,8 +213,13 @@ impl World {
         let (a, b) = (a?, b?);
         let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
         let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
-        let bound = a.document.state.patient().zip(b.document.state.patient());
-        Ok(owner == other && bound.is_none_or(|(a, b)| record.are_one(a, b)))
+        let (a, b) = (&a.document.state, &b.document.state);
+        let bound = a.patient().zip(b.patient());
+        // What was said of one before the other was moved away from that patient was said of the other.
+        let was_moved = |from: &VisitState, of: &VisitState| {
+            of.bindings().iter().any(|(patient, since)| from.moved_from_after(*since).any(|before| record.are_one(before, patient)))
+        };
+        Ok(owner == other && (bound.is_none_or(|(a, b)| record.are_one(a, b)) || was_moved(a, b) || was_moved(b, a)))
     }
 
     /// Whether a fact may be about a visit, by the patient that it names.
@@ -199,13 +231,24 @@ impl World {
         let is_one = |id| patient == Some(owner) && record.are_one(id, &fact.patient);
         let explained = moves_a_visit(fact)
             || is_one(bound)
+            || visit.document.state.was_only_moved_after(fact.stamp)
             || visit.document.state.moved_from_after(fact.stamp).any(is_one)
             || visit.document.state.bindings().iter().any(|(earlier, since)| {
                 let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
                 moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
             })
+            || Self::moved_with_its_account(record, bound, fact)
             || agrees(record, bound, fact);
         Ok(explained)
+    }
+
+    /// Whether the account that a fact names went over from the patient of the visit to the one that the fact names.
+    fn moved_with_its_account(record: &PatientRecord, bound: &PatientId, fact: &Fact) -> bool {
+        let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
+        record.moves_of_account(account).any(|moved| {
+            let from = moved.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, bound));
+            from && record.are_one(&moved.patient, &fact.patient)
+        })
     }
 
     /// What a message names by several numbers is one visit: rows under the others become one with it.
@@ -273,7 +316,7 @@ impl World {
 
     /// Merges and changes of patient ids: the records become one.
     fn relate_patients(&mut self, relation: &Relation, mut patient: i64, rules: &Rules<'_>) -> Result<i64, Need> {
-        if matches!(relation.kind, RelationKind::Link | RelationKind::Unlink) {
+        if relation.kind.is_link() {
             return Ok(patient);
         }
         for pair in &relation.patients {
@@ -368,11 +411,14 @@ impl World {
                 }
                 under_account.retain(|row| !by_number.contains(row));
                 if !under_account.is_empty() {
+                    for row in &under_account {
+                        self.lead(rules.look_ups.visit(LookUpKind::Account, &pair.into), LookUpKind::Account, *row);
+                    }
                     rows.extend(under_account);
                     rows.extend(by_number);
                 } else if pair.from == pair.into {
-                    rows.push(self.visit_or_new(by_number, &pair.into, patient, rules));
-                } else {
+                    rows.extend(by_number);
+                } else if !by_number.is_empty() {
                     // The account is the visit's own number, and goes over under another one.
                     rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }
@@ -412,7 +458,12 @@ impl World {
             return Ok(Vec::new());
         }
         if let Some(visit) = self.visits.get_mut(&loser) {
-            visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp });
+            let said = |merge: &&mut VisitMerge| merge.number == *into && merge.stamp.recorded == fact.stamp.recorded;
+            match visit.document.merges.iter_mut().find(said) {
+                // Sent again: the first sending counts, whichever came first.
+                Some(merge) => merge.stamp = merge.stamp.min(fact.stamp),
+                None => visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false }),
+            }
             visit.is_dirty = true;
         }
         if let Some(visit) = self.visits.get_mut(&winner)
@@ -422,6 +473,41 @@ impl World {
             visit.is_dirty = true;
         }
         Ok(vec![winner, loser])
+    }
+}
+
+/// Merges taken back by an operator.
+impl World {
+    /// Takes back what a fact merged, of patients and of visits, and plans everything again that it had joined. Gives back whether any of it stood.
+    pub(crate) fn undo(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
+        let Some(relation) = fact.relation.as_ref().filter(|relation| relation.kind.is_merge()) else { return Ok(false) };
+        let Some(patient) = self.find_patient(&fact.patient, rules)? else { return Ok(false) };
+        let mut stood = false;
+        let mut touched = self.open_visits(patient);
+        if let Some(entry) = self.patients.get_mut(&patient)
+            && entry.record.undo(fact)
+        {
+            entry.is_dirty = true;
+            stood = true;
+        }
+        for pair in relation.visits.iter().chain(&relation.accounts) {
+            for row in self.find_visits(LookUpKind::Visit, &pair.from, rules)? {
+                let before = self.merged_with(row)?;
+                let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+                let said = |merge: &&mut VisitMerge| !merge.undone && merge.number == pair.into && merge.stamp.recorded == fact.stamp.recorded;
+                for merge in visit.document.merges.iter_mut().filter(said) {
+                    merge.undone = true;
+                    visit.is_dirty = true;
+                    stood = true;
+                }
+                touched.extend(before);
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let cause = Cause { kind: CauseKind::Operator, ..cause_of(fact) };
+        self.replan_all(touched, &cause, true, true, rules)?;
+        Ok(stood)
     }
 }
 
@@ -460,7 +546,7 @@ fn moves_a_visit(fact: &Fact) -> bool {
 }
 
 /// Whether a fact under another patient id names the same person in everything else: name, birth date and sex all said and all equal.
-fn agrees(record: &crate::care::identity::PatientRecord, bound: &crate::ids::PatientId, fact: &Fact) -> bool {
+fn agrees(record: &PatientRecord, bound: &PatientId, fact: &Fact) -> bool {
     let person = record.person(bound);
     let said = &fact.person;
     let same_name = said.name.value().zip(person.name()).is_some_and(|(a, b)| {

@@ -25,7 +25,7 @@ pub(super) const TALLY_ADD: &str =
 const TALLY: &str = "SELECT what, CAST(SUM(n) AS BIGINT) FROM tally WHERE hour >= $1 OR what NOT LIKE 'message/%' GROUP BY what ORDER BY what";
 /// A message that was repeated by one older than the oldest that is kept cannot be looked up any more, and counts as there.
 const MESSAGES_LEFT: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
-    CASE WHEN j.reason IS NULL THEN 0 ELSE 1 END AS reasoned, \
+    CASE WHEN j.reason IS NULL THEN 0 WHEN j.reason = 'discarded' THEN 2 ELSE 1 END AS reasoned, \
     CASE WHEN j.dedupe IS NULL THEN 0 ELSE 1 END AS known_again, \
     CASE WHEN q.journal_id IS NULL THEN 0 ELSE 1 END AS waits, \
     CASE WHEN j.duplicate_of IS NULL THEN 0 WHEN o.id IS NULL AND j.duplicate_of >= (SELECT MIN(id) FROM journal) THEN 2 ELSE 1 END AS repeats, \
@@ -37,7 +37,7 @@ const MESSAGES_LEFT: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
     WHERE j.id >= $1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9";
 /// As above without the facts, which have no index by arrival: for looking often.
 const MESSAGES_LEFT_QUICKLY: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
-    CASE WHEN j.reason IS NULL THEN 0 ELSE 1 END AS reasoned, \
+    CASE WHEN j.reason IS NULL THEN 0 WHEN j.reason = 'discarded' THEN 2 ELSE 1 END AS reasoned, \
     CASE WHEN j.dedupe IS NULL THEN 0 ELSE 1 END AS known_again, \
     CASE WHEN q.journal_id IS NULL THEN 0 ELSE 1 END AS waits, \
     CASE WHEN j.duplicate_of IS NULL THEN 0 ELSE 1 END AS repeats, \
@@ -76,6 +76,8 @@ pub struct MessagesLeft {
     pub trigger: Option<String>,
     /// Whether a reason is given for how they ended.
     pub has_reason: bool,
+    /// Whether an operator ended them.
+    pub was_discarded: bool,
     /// Whether they would be known again.
     pub is_known_again: bool,
     /// Whether they wait in quarantine.
@@ -188,6 +190,7 @@ fn messages_left(row: LeftColumns) -> Option<MessagesLeft> {
         disposition: Disposition::from_number(disposition)?,
         trigger,
         has_reason: reasoned != 0,
+        was_discarded: reasoned == 2,
         is_known_again: known_again != 0,
         waits: waits != 0,
         repeats: (repeats != 0).then_some(repeats == 1),

@@ -10,6 +10,7 @@ mod docs;
 mod journeys;
 mod ledger;
 mod lifecycle;
+mod orders;
 mod privacy;
 mod rooms;
 mod schemas;

@@ -113,14 +113,14 @@ impl Shelf {
                 is_retry: false,
             })
         });
-        let mut work = Work { messages: messages.collect(), visits: Vec::new() };
+        let mut work = Work { messages: messages.collect(), ..Work::default() };
         while !work.messages.is_empty() {
             let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
             let waiting = std::mem::take(&mut self.waiting);
             let (retried, waiting): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|(_, hashes)| hashes.iter().any(|hash| explained.contains(hash)));
             self.waiting = waiting;
-            work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), visits: Vec::new() };
+            work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), ..Work::default() };
         }
     }
 
@@ -133,7 +133,7 @@ impl Shelf {
         let mut n = 0;
         while let Some((at, row)) = due(&self.visits) {
             self.now = self.now.max(at);
-            self.run(&Work { messages: Vec::new(), visits: vec![(row, Cause::of(CauseKind::Wake))] });
+            self.run(&Work { visits: vec![(row, Cause::of(CauseKind::Wake))], ..Work::default() });
             n += 1;
             assert!(n < 10_000, "a visit is woken for ever");
         }
@@ -143,7 +143,7 @@ impl Shelf {
     /// Plans every visit again.
     pub(super) fn replan_all(&mut self) {
         let visits = self.visits.keys().map(|row| (*row, Cause::of(CauseKind::Policy))).collect();
-        self.run(&Work { messages: Vec::new(), visits });
+        self.run(&Work { visits, ..Work::default() });
     }
 
     pub(super) fn rooms(&self) -> Vec<CareRoom> {
@@ -153,6 +153,14 @@ impl Shelf {
 
     pub(super) fn n_waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether a fact names nothing but an account that more than one visit has: which of them it means is decided when it arrives.
+    pub(super) fn is_ambiguous(&self, fact: &Fact) -> bool {
+        let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
+        let under_account = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Account, &named.id)).into_iter().flatten();
+        let documents = under_account.filter_map(|(row, _)| self.visits.get(row)).map(|visit| VisitDocument::read(&visit.doc).unwrap());
+        documents.filter(|document| document.absorbed_by.is_none()).count() > 1
     }
 
     fn run(&mut self, work: &Work) -> Vec<LookUpHash> {
