@@ -29,6 +29,7 @@ use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
+use crate::config::store::StoreUrl;
 use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
 use crate::ids::FeedName;
@@ -40,6 +41,7 @@ use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::gate::Gate;
 use crate::intake::ledger::EventLedger;
 use crate::intake::ledger::Fault;
 use crate::intake::ledger::draw_up;
@@ -64,8 +66,10 @@ use crate::time::SystemClock;
 use crate::wake;
 
 use certificates::Certificate;
+use pressure::Limits;
 
 mod certificates;
+mod pressure;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -173,6 +177,12 @@ impl Daemon {
         start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
+        let gate = Arc::new(Gate::default());
+        pressure::register(&readiness, &gate, &store);
+        let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
+        let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
+        workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
+
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -220,7 +230,8 @@ impl Daemon {
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
             watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
-            let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
+            let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
+            let answerer = Arc::new(answerer.behind(Arc::clone(&gate)));
             pulses.push((config.name.clone(), answerer.pulse()));
             listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");

@@ -30,6 +30,8 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
@@ -111,6 +113,8 @@ pub struct Store {
     lane: u16,
     only_audit: bool,
     tasks: TaskTracker,
+    /// Why it could not be reached or written last; none once something was written again.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// Whether there is a store at this URL already. For SQLite, whether the file is there; a PostgreSQL database always is.
@@ -183,7 +187,7 @@ impl Store {
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
         let keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
-        Ok(Self { backend, keys: Arc::new(keys), lane: options.daemon, only_audit: false, tasks: TaskTracker::new() })
+        Ok(Self { backend, keys: Arc::new(keys), lane: options.daemon, only_audit: false, tasks: TaskTracker::new(), trouble: Arc::default() })
     }
 
     /// Waits for the writes that were begun, then closes.
@@ -227,8 +231,19 @@ impl Store {
     /// When the store cannot be read.
     pub async fn find(&self, request: &FindRequest) -> Result<Found, StoreError> {
         let request = RawFind { dedupe: &request.dedupe, look_ups: &request.look_ups, visits: &request.visits, patients: &request.patients };
-        let raw = on_backend!(self.backend, backend => backend.find(&request).await?);
-        self.unseal_found(raw)
+        let raw = on_backend!(self.backend, backend => backend.find(&request).await);
+        self.unseal_found(raw.inspect_err(|error| self.note(error))?)
+    }
+
+    /// Why the store cannot be reached or written just now, in the words of the error.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, error: &StoreError) {
+        if error.is_transient() {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
     }
 
     fn unseal_found(&self, raw: RawFound) -> Result<Found, StoreError> {
@@ -351,8 +366,14 @@ impl Store {
             return Err(StoreError::ReadOnly.into());
         }
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
-        let backend = self.backend.clone();
+        let (backend, is_durable) = (self.backend.clone(), write.is_durable());
         let task = self.tasks.spawn(async move { on_backend!(backend, backend => backend.write(write).await) });
-        task.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))
+        let written = task.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)));
+        match &written {
+            Ok(()) if is_durable => *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(Trouble::Other(error)) => self.note(error),
+            Ok(()) | Err(Trouble::Conflict) => {}
+        }
+        written
     }
 }
