@@ -195,6 +195,9 @@ pub struct VisitState {
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
+    /// The accounts it was named with, its own number among them where that is an account's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) accounts: Vec<VisitId>,
     /// To whom the visit was bound, by whom: the first fact, and every explicit move to another patient.
     pub(crate) bindings: Vec<(PatientId, Stamp)>,
     /// From whom explicit moves took the visit: what they were said to say of it before is believed whenever it comes.
@@ -266,10 +269,14 @@ impl VisitState {
         self.moved_from.iter().any(|(_, moved)| moved.recorded == recorded)
     }
 
-    /// Whether all that is known of whose visit it is are explicit moves after an instant: an earlier word would have been the first of all.
-    pub fn was_only_moved_after(&self, stamp: Stamp) -> bool {
-        let is_move = |since: &Stamp| self.moved_from.iter().any(|(_, moved)| moved == since);
-        !self.bindings.is_empty() && self.bindings.iter().all(|(_, since)| *since > stamp && is_move(since))
+    /// Whether one number was said at that time to have become another.
+    pub fn was_renamed_at(&self, recorded: Timestamp) -> bool {
+        self.renames.iter().any(|edge| edge.stamp.recorded == recorded)
+    }
+
+    /// The accounts it was named with.
+    pub fn accounts(&self) -> &[VisitId] {
+        &self.accounts
     }
 
     /// Everybody the visit was ever bound to, with the stamp of the binding.
@@ -324,6 +331,11 @@ impl VisitState {
     /// Takes the numbers and the patient that the fact names.
     fn name(&mut self, fact: &Fact) {
         if let Some(visit) = &fact.visit {
+            if let Some(account) = visit.account.as_ref().or_else(|| visit.is_account.then_some(&visit.id))
+                && !self.accounts.contains(account)
+            {
+                self.accounts.push(account.clone());
+            }
             let known = self.ids.iter().position(|id| *id == visit.id);
             if !visit.is_account && known.is_none_or(|at| at >= self.n_own_ids) {
                 // What was thought to be an account's number turns out to be the visit's own.

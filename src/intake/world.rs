@@ -56,6 +56,8 @@ pub(crate) enum Need {
     Visit(i64),
     /// A patient that another one names.
     Patient(i64),
+    /// What an identifier leads to that only another message named.
+    LookUp(LookUpHash),
 }
 
 /// Where new room ids come from.
@@ -135,6 +137,8 @@ pub(crate) struct World {
     pub(crate) targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
+    /// The look-ups that were loaded, whether they lead anywhere or not; absent where everything is in memory.
+    pub(crate) asked: Option<HashSet<LookUpHash>>,
     pub(crate) changes: Vec<RoomChange>,
     /// Numbers that turned out to be of one visit: messages may have waited for that.
     pub(crate) explained: Vec<LookUpHash>,
@@ -152,6 +156,7 @@ impl World {
             targets: HashMap::new(),
             new_look_ups: Vec::new(),
             absent_look_ups: HashSet::new(),
+            asked: None,
             changes: Vec::new(),
             explained: Vec::new(),
             room_ids,
@@ -214,6 +219,23 @@ impl World {
                 found.push(row);
             }
         }
+        Ok(found)
+    }
+
+    /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
+    pub(crate) fn find_by_account(&mut self, numbers: &[VisitId], rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut found = Vec::new();
+        for number in numbers {
+            for kind in [LookUpKind::Visit, LookUpKind::Account] {
+                let hash = rules.look_ups.visit(kind, number);
+                if !self.targets.contains_key(&hash) && self.asked.as_ref().is_some_and(|asked| !asked.contains(&hash)) {
+                    return Err(Need::LookUp(hash));
+                }
+                found.extend(self.find_visits(kind, number, rules)?);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
         Ok(found)
     }
 

@@ -284,13 +284,6 @@ fn a_visit_is_moved_to_the_patient_it_was_of_already() {
 }
 
 #[test]
-fn a_word_from_before_a_move_is_taken_whoever_it_was_moved_from() {
-    let moved = relate("A45", RelationKind::VisitMove, 20, "R", &[("Q", "R")], &[("V", "V")]);
-    let rooms = in_every_order(&each(vec![admit(0, "4N", "d3"), moved]));
-    assert!(rooms.len() == 1 && rooms[0].contains("patient=R/"), "{rooms:?}");
-}
-
-#[test]
 fn what_was_said_of_an_account_before_its_visit_moved_is_said_of_the_visit() {
     let mut by_account = fact("A08", Act::Update, 10);
     by_account.patient = patient("Q");
