@@ -14,6 +14,7 @@ use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
 use crate::care::fact::RelationKind;
 use crate::care::fact::Stamp;
+use crate::care::onward::EmergencyStays;
 use crate::care::runs::Register;
 use crate::care::visit::Signals;
 use crate::ids::PatientId;
@@ -213,6 +214,9 @@ pub struct PatientRecord {
     persons: BTreeMap<PatientId, Person>,
     /// Merges and changes of patient ids.
     aliases: Edges<PatientId>,
+    /// Emergency stays that ended: an inpatient stay may go on from one.
+    #[serde(default, skip_serializing_if = "EmergencyStays::is_empty")]
+    pub(crate) emergencies: EmergencyStays,
 }
 
 mod as_pairs {
@@ -256,6 +260,7 @@ impl PatientRecord {
             known.learn(person);
         }
         self.aliases.join(&other.aliases);
+        self.emergencies.join(&other.emergencies);
     }
 
     /// The patient id that counts for this one.

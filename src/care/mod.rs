@@ -6,6 +6,7 @@ pub mod change;
 pub mod fact;
 pub mod notice;
 mod runs;
+pub mod onward;
 pub mod identity;
 pub mod visit;
 pub mod policy;

@@ -57,6 +57,8 @@ pub struct PlanInput<'a> {
     pub room: CareRoomId,
     /// The room this one was merged into, if it was.
     pub merged_into: Option<CareRoomId>,
+    /// The room of an emergency stay that this one goes on from.
+    pub continues: Option<CareRoomId>,
     /// Whether another open visit of the person is in the same bed.
     pub shares_its_bed: bool,
     /// The policy.
@@ -298,7 +300,7 @@ fn room_state(
         members: team.members,
         unresolved: team.unresolved,
         merged_into: input.merged_into,
-        continues: None,
+        continues: input.continues,
         closes_at: course.ended.filter(|_| status == RoomStatus::Grace).map(|end| closes_at(input, course, end)),
     }
 }

@@ -77,7 +77,7 @@ impl<T: Clone + PartialEq> Runs<T> {
     }
 
     /// Every value ever said and not struck.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> + Clone {
         self.0.iter().filter_map(|run| run.value.as_ref())
     }
 

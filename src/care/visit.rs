@@ -369,6 +369,21 @@ impl Stay {
         self.milestones.iter().any(|milestone| !milestone.struck && matches!(milestone.act, Act::Move | Act::CancelEnd))
     }
 
+    /// When the beginning was recorded, as far as anything that stands tells.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.milestones.iter().find(|milestone| !milestone.struck && milestone.act != Act::Expect).map(|milestone| milestone.stamp.recorded)
+    }
+
+    /// Every place the patient was in.
+    pub fn places(&self) -> impl Iterator<Item = &BedLocation> + Clone {
+        self.location.values()
+    }
+
+    /// The class that stands.
+    pub fn class(&self) -> Option<&PatientClass> {
+        self.class.standing()
+    }
+
     /// When the stay ended, as the feed says.
     pub fn discharged(&self) -> Option<Timestamp> {
         self.discharged_at.standing().copied()

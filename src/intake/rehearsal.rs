@@ -211,7 +211,7 @@ impl Rehearsal {
         let Self { world, policy, roster, ids, now, .. } = self;
         let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
         // In memory nothing can be lacking.
-        if world.replan(row, cause, false, true, &rules).is_err()
+        if world.replan_all(vec![row], cause, false, true, &rules).is_err()
             && let Some(visit) = world.visits.get_mut(&row)
         {
             visit.wake_at = None;

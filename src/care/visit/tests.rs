@@ -121,6 +121,7 @@ fn room_of(state: &VisitState, minutes: i64) -> Option<(RoomStatus, String, Stri
         room: CareRoomId::default_for_tests(),
         also: &[],
         merged_into: None,
+        continues: None,
         shares_its_bed: false,
         policy: &policy,
         roster: &roster,

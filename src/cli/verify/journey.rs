@@ -148,6 +148,9 @@ pub(super) struct ExpectedRoom {
     /// The visit of the room that this one was merged into.
     #[serde(default)]
     pub(super) merged_into: Option<String>,
+    /// The visit of the room that this one goes on from.
+    #[serde(default)]
+    pub(super) continues: Option<String>,
 }
 
 /// The JSON Schema of `journey.toml`.
