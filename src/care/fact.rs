@@ -536,6 +536,26 @@ pub enum RelationKind {
     Unlink,
 }
 
+/// A part of a visit for which one feed's word counts.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Facet {
+    /// Beginning, end, leave.
+    Lifecycle,
+    /// The place.
+    Location,
+    /// The class.
+    Class,
+    /// The service.
+    Service,
+    /// Doctors and assignments.
+    Team,
+    /// Who may know.
+    Confidentiality,
+    /// Name, birth date and sex.
+    Identity,
+}
+
 /// What one message has said about one visit of one patient.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fact {
@@ -557,6 +577,9 @@ pub struct Fact {
     pub movement: Option<Movement>,
     /// The feed it came by.
     pub feed: FeedName,
+    /// The facets that its feed owns: for these its word counts, where another feed speaks of the same visit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owns: Vec<Facet>,
     /// Whether it belongs to an initial load (MSH-11.2 `I`, `R`, `A`), of which nobody is notified.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub load: bool,

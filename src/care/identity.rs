@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
@@ -133,21 +134,23 @@ impl Person {
     pub fn say(&mut self, fact: &Fact) {
         let (said, since) = (&fact.person, fact.stamp);
         let bare = |update: &FieldUpdate<Phi<String>>| update.clone().map(Phi::into_inner);
-        Register::say(&mut self.name, &said.name, since);
-        Register::say(&mut self.birth_date, &bare(&said.birth_date), since);
-        Register::say(&mut self.sex, &bare(&said.sex), since);
+        let owns = |facet| fact.owns.contains(&facet);
+        let owns_identity = owns(Facet::Identity);
+        Register::say_as(&mut self.name, &said.name, since, owns_identity);
+        Register::say_as(&mut self.birth_date, &bare(&said.birth_date), since, owns_identity);
+        Register::say_as(&mut self.sex, &bare(&said.sex), since, owns_identity);
         Register::say(&mut self.deceased, &said.deceased, since);
         Register::say(&mut self.identity_unknown, &said.identity_unknown, since);
         if !fact.other_ids.is_empty() {
             Register::say(&mut self.other_ids, &FieldUpdate::Set(fact.other_ids.clone()), since);
         }
-        self.signals.say(&said.signals, since);
+        self.signals.say(&said.signals, since, owns(Facet::Confidentiality));
     }
 
     /// Takes over what was said under the very same id: of each facet the latest word.
     fn learn(&mut self, other: &Self) {
         fn latest<T: Clone>(known: &mut Option<Register<T>>, other: Option<&Register<T>>) {
-            if other.map(|register| register.since) > known.as_ref().map(|register| register.since) {
+            if other.map(Register::weight) > known.as_ref().map(Register::weight) {
                 *known = other.cloned();
             }
         }

@@ -7,6 +7,7 @@ pub mod fact;
 pub mod notice;
 mod runs;
 pub mod onward;
+mod owner;
 pub mod identity;
 pub mod visit;
 pub mod policy;

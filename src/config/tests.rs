@@ -246,7 +246,7 @@ fn what_a_feed_may_say_is_read() {
     );
     let config = load(&text, &[]).unwrap();
     let reading = &config.feeds[0].profile;
-    assert_eq!(config.feeds[0].source_until.unwrap().to_string(), "2026-11-21T11:00:00Z");
+    assert_eq!(config.feeds[0].profile.source_until.unwrap().to_string(), "2026-11-21T11:00:00Z");
     assert_eq!(format!("{:?}", reading.event_map), "{A08: A02}");
     assert_eq!(format!("{:?}", reading.class_map), "{\"AM ADMIT\": PatientClass(\"I\")}");
     assert_eq!(format!("{:?}", reading.role_map), "{\"RN\": Role(\"nurse\")}");
@@ -459,11 +459,4 @@ proptest! {
     fn no_variable_makes_it_panic(name in "[A-Z0-9_]{0,20}", value in any::<String>()) {
         drop(load(FEED, &[(&format!("WARDROOM_{name}"), &value), (&format!("WARDROOM_FEEDS__{name}"), &value), (&format!("WARDROOM_ROOMS__{name}"), &value)]));
     }
-}
-
-#[test]
-fn a_key_without_effect_is_warned_of() {
-    let text = format!("{FEED}source_until = 2026-11-21T06:00:00\n");
-    let config = Config::from_text(&text, Some(Path::new("wardroom.toml")), &Environment::default()).unwrap();
-    assert!(config.warnings.iter().any(|warning| warning.key == "feeds[0].source_until" && warning.rule.starts_with("has no effect yet")));
 }

@@ -44,7 +44,7 @@ use crate::store::rows::Disposition;
 use crate::store::sealing::LookUpHash;
 use crate::time::Timestamp;
 
-/// A rehearsal of one feed.
+/// A rehearsal.
 #[derive(Debug)]
 pub struct Rehearsal {
     world: World,
@@ -87,6 +87,11 @@ impl Rehearsal {
             known: HashMap::new(),
             quarantined: Vec::new(),
         }
+    }
+
+    /// Who speaks from now on: another feed of the same hospital.
+    pub fn hear(&mut self, feed: Feed) {
+        self.feed = Arc::new(feed);
     }
 
     /// The present.
@@ -141,7 +146,8 @@ impl Rehearsal {
         let decoded = charset::decode(message, self.feed.profile.charset.as_deref());
         let message = Message::of(&decoded).ok()?;
         let said = message.header().field(7).text();
-        let context = TimeContext::for_message(self.feed.profile.time_zone.clone(), &said, None);
+        let zone = self.feed.profile.zone_of(&message.header().field(4).text()).clone();
+        let context = TimeContext::for_message(zone, &said, None);
         timestamp(&said, &context).ok().flatten().map(|dtm| dtm.at)
     }
 

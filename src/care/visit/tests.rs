@@ -58,6 +58,7 @@ fn fact(trigger: &str, act: Act, minutes: i64) -> Fact {
         occurred_at: None,
         movement: None,
         feed: FeedName::from("main"),
+        owns: Vec::new(),
         load: false,
         patient: PatientId(Identifier::new("GHH", "MR", "1")),
         other_ids: Vec::new(),
