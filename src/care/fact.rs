@@ -372,6 +372,12 @@ pub struct PersonSaid {
     /// PID-31.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub identity_unknown: FieldUpdate<bool>,
+    /// PD1-4: those who treat the person outside; replaces the list.
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub primary_care: FieldUpdate<Vec<Practitioner>>,
+    /// ROL and PRT behind PID or PD1.
+    #[serde(default, skip_serializing_if = "AssignmentsSaid::is_keep")]
+    pub assignments: AssignmentsSaid,
     /// Signals that hold for the person: PD1-12, ARV behind PID or PD1, a pseudonym.
     #[serde(default, skip_serializing_if = "SignalsSaid::is_keep")]
     pub signals: SignalsSaid,
@@ -431,6 +437,9 @@ pub struct StaySaid {
     /// PV1-17.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub admitting: FieldUpdate<Practitioner>,
+    /// PV1-52: each repetition another person; replaces the list.
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub others: FieldUpdate<Vec<Practitioner>>,
     /// ROL and PRT at the visit's level.
     #[serde(default, skip_serializing_if = "AssignmentsSaid::is_keep")]
     pub assignments: AssignmentsSaid,

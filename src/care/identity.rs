@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::care::fact::Assignment;
+use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
+use crate::care::fact::Practitioner;
 use crate::care::fact::RelationKind;
 use crate::care::fact::Stamp;
 use crate::care::onward::EmergencyStays;
@@ -126,7 +129,68 @@ pub struct Person {
     deceased: Option<Register<bool>>,
     identity_unknown: Option<Register<bool>>,
     other_ids: Option<Register<Vec<PatientId>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    primary_care: Option<Register<Vec<Practitioner>>>,
+    #[serde(default, skip_serializing_if = "Assignments::is_empty")]
+    assignments: Assignments,
     pub(crate) signals: Signals,
+}
+
+/// ROL and PRT of a person; the latest word of each counts, and a list that names all ends what was said of others before it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+struct Assignments {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    said: Vec<Register<Assignment>>,
+    /// The newest list that named all, and whether it was its owner's.
+    #[serde(default)]
+    replaced: (bool, Option<Stamp>),
+}
+
+impl Assignments {
+    const fn is_empty(&self) -> bool {
+        self.said.is_empty() && self.replaced.1.is_none()
+    }
+
+    fn say(&mut self, said: &AssignmentsSaid, since: Stamp, owned: bool) {
+        let list = match said {
+            AssignmentsSaid::Keep => return,
+            AssignmentsSaid::Snapshot(list) => {
+                self.replaced = self.replaced.max((owned, Some(since)));
+                list
+            }
+            AssignmentsSaid::Delta(list) => list,
+        };
+        for assignment in list {
+            self.put(&Register { value: Some(assignment.clone()), since, owned });
+        }
+    }
+
+    /// Of the same person in the same role the word that weighs more counts. Who is the same is told by the source and the first id.
+    fn put(&mut self, new: &Register<Assignment>) {
+        let key = |register: &Register<Assignment>| {
+            register
+                .value
+                .as_ref()
+                .map(|one| (one.source.clone(), one.person.ids.first().cloned(), one.person.ids.is_empty().then(|| one.person.clone())))
+        };
+        match self.said.iter_mut().find(|known| key(known) == key(new)) {
+            Some(known) if known.weight() <= new.weight() => known.clone_from(new),
+            Some(_) => {}
+            None => self.said.push(new.clone()),
+        }
+        self.said.sort_by_cached_key(key);
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.replaced = self.replaced.max(other.replaced);
+        other.said.iter().for_each(|register| self.put(register));
+    }
+
+    fn standing(&self) -> impl Iterator<Item = (&Assignment, Stamp)> {
+        let stands = |register: &&Register<Assignment>| (register.owned, Some(register.since)) >= self.replaced;
+        let here = self.said.iter().filter(stands).filter_map(|register| Some((register.value.as_ref()?, register.since)));
+        here.filter(|(assignment, _)| !assignment.removed)
+    }
 }
 
 impl Person {
@@ -144,6 +208,9 @@ impl Person {
         if !fact.other_ids.is_empty() {
             Register::say(&mut self.other_ids, &FieldUpdate::Set(fact.other_ids.clone()), since);
         }
+        let owns_team = owns(Facet::Team);
+        Register::say_as(&mut self.primary_care, &said.primary_care, since, owns_team);
+        self.assignments.say(&said.assignments, since, owns_team);
         self.signals.say(&said.signals, since, owns(Facet::Confidentiality));
     }
 
@@ -160,6 +227,8 @@ impl Person {
         latest(&mut self.deceased, other.deceased.as_ref());
         latest(&mut self.identity_unknown, other.identity_unknown.as_ref());
         latest(&mut self.other_ids, other.other_ids.as_ref());
+        latest(&mut self.primary_care, other.primary_care.as_ref());
+        self.assignments.join(&other.assignments);
         self.signals.join(&other.signals);
     }
 
@@ -171,6 +240,8 @@ impl Person {
         self.deceased = self.deceased.or_else(|| other.deceased.clone());
         self.identity_unknown = self.identity_unknown.or_else(|| other.identity_unknown.clone());
         self.other_ids = self.other_ids.or_else(|| other.other_ids.clone());
+        self.primary_care = self.primary_care.or_else(|| other.primary_care.clone());
+        self.assignments.join(&other.assignments);
         self.signals.join(&other.signals);
         self
     }
@@ -198,6 +269,17 @@ impl Person {
     /// Whether nobody knows who the person is.
     pub fn identity_unknown(&self) -> bool {
         self.identity_unknown.as_ref().and_then(|register| register.value).unwrap_or(false)
+    }
+
+    /// Those who treat the person outside (PD1-4), and who said so.
+    pub(crate) fn primary_care(&self) -> Option<(&[Practitioner], Stamp)> {
+        let register = self.primary_care.as_ref()?;
+        Some((register.value.as_deref()?, register.since))
+    }
+
+    /// The ROL and PRT of the person that stand, and who said each last.
+    pub(crate) fn assignments(&self) -> impl Iterator<Item = (&Assignment, Stamp)> {
+        self.assignments.standing()
     }
 
     /// The person's ids as a member of staff might have them.
@@ -308,5 +390,49 @@ impl PatientRecord {
     /// What was merged or changed.
     pub const fn aliases(&self) -> &Edges<PatientId> {
         &self.aliases
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Assignments;
+    use crate::care::fact::Assignment;
+    use crate::care::fact::AssignmentsSaid;
+    use crate::care::fact::FieldRef;
+    use crate::care::fact::Practitioner;
+    use crate::care::fact::Stamp;
+    use crate::ids::JournalId;
+    use crate::ids::StaffId;
+    use crate::time::Timestamp;
+
+    fn of(doctor: &str, removed: bool) -> Assignment {
+        let person = Practitioner { ids: vec![StaffId::new("GHH", "EI", doctor)], ..Practitioner::default() };
+        let (source, from) = ("ROL:PP".to_owned(), FieldRef::new("ROL-4"));
+        Assignment { source, role: None, from, person, begins_at: None, ends_at: None, removed }
+    }
+
+    #[test]
+    fn assignments_of_a_person_stand_the_same_in_any_order() {
+        let said = [
+            (1, AssignmentsSaid::Snapshot(vec![of("d1", false), of("d2", false)])),
+            (2, AssignmentsSaid::Delta(vec![of("d2", true), of("d3", false)])),
+            (3, AssignmentsSaid::Snapshot(vec![of("d3", false), of("d4", false)])),
+            (4, AssignmentsSaid::Delta(vec![of("d4", true), of("d1", false)])),
+        ];
+        for turn in 0..said.len() {
+            for backwards in [false, true] {
+                let mut told: Vec<_> = said.iter().cycle().skip(turn).take(said.len()).collect();
+                if backwards {
+                    told.reverse();
+                }
+                let mut assignments = Assignments::default();
+                for (second, said) in told {
+                    let at = Timestamp::from_micros(second * 1_000_000);
+                    assignments.say(said, Stamp { recorded: at, sent: at, arrival: JournalId(0) }, false);
+                }
+                let standing: Vec<&str> = assignments.standing().map(|(one, _)| one.person.ids[0].value.as_str()).collect();
+                assert_eq!(standing, ["d1", "d3"], "{turn} {backwards}");
+            }
+        }
     }
 }

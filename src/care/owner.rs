@@ -51,6 +51,7 @@ fn mute(fact: &mut Fact, facet: Facet) {
             stay.referring = FieldUpdate::Keep;
             stay.consulting = FieldUpdate::Keep;
             stay.admitting = FieldUpdate::Keep;
+            stay.others = FieldUpdate::Keep;
             stay.assignments = AssignmentsSaid::Keep;
         }
         Facet::Confidentiality => stay.signals = SignalsSaid::default(),

@@ -256,7 +256,7 @@ fn room_state(
     let team = if staffed {
         // In grace the grounds that stood at the end keep their people: time stands still for them, the directory does not.
         let at = course.ended.filter(|_| status == RoomStatus::Grace).map_or(now, |end| end.recorded);
-        team(&TeamInput { stay, also: input.also, until, view, level, patient_users: &users, policy, roster, now: at })
+        team(&TeamInput { stay, also: input.also, person: input.person, until, view, level, patient_users: &users, policy, roster, now: at })
     } else {
         crate::care::team::Team::default()
     };

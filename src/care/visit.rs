@@ -60,6 +60,8 @@ pub(crate) struct Strikable {
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub(crate) admitting: FieldUpdate<Practitioner>,
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) others: FieldUpdate<Vec<Practitioner>>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub(crate) discharged_at: FieldUpdate<Timestamp>,
 }
 
@@ -168,6 +170,8 @@ pub struct Stay {
     pub(crate) consulting: Runs<Vec<Practitioner>>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) admitting: Runs<Practitioner>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) others: Runs<Vec<Practitioner>>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) admitted_at: Runs<Timestamp>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
@@ -508,6 +512,7 @@ impl Stay {
         self.attending.say(&said.attending, fact.stamp, None);
         self.referring.say(&said.referring, fact.stamp, None);
         self.admitting.say(&said.admitting, fact.stamp, None);
+        self.others.say(&said.others, fact.stamp, None);
         match (&said.consulting, self.consulting.standing()) {
             (FieldUpdate::Set(new), Some(standing)) if said.consulting_adds => {
                 let mut all = standing.clone();
@@ -595,6 +600,7 @@ fn strikable(said: &StaySaid, location: FieldUpdate<BedLocation>) -> Strikable {
         referring: said.referring.clone(),
         consulting: said.consulting.clone(),
         admitting: said.admitting.clone(),
+        others: said.others.clone(),
         discharged_at: said.discharged_at.clone(),
     }
 }

@@ -302,7 +302,7 @@ fn the_rules_of_the_team() {
     check_team(
         "role = \"a\"\nfrom = [\"PV1-5\"]\nonly_without = \"b\"",
         &[
-            "wardroom.toml:7: team[0].from[0]: must be one of `PV1-7`, `PV1-8`, `PV1-9`, `PV1-17`, `ROL:CODE`, `PRT:CODE`, `ROL:*`, `unit`, `service`",
+            "wardroom.toml:7: team[0].from[0]: must be one of `PV1-7`, `PV1-8`, `PV1-9`, `PV1-17`, `PV1-52`, `PD1-4`, `ROL:CODE`, `PRT:CODE`, `ROL:*`, `unit`, `service`",
             "wardroom.toml:8: team[0].only_without: must be the role of another rule",
         ],
     );
