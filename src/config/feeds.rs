@@ -63,6 +63,8 @@ pub(super) struct RawFeed {
     visit_id: Vec<String>,
     /// How messages are acknowledged; `auto`: as MSH-15 and MSH-16 ask.
     ack_mode: AckMode,
+    /// Whether an AA to a message that waits in quarantine carries a warning (ERR), which says that it waits and nothing of what it says.
+    warn_quarantined: bool,
     /// Several messages in one frame: `one` frame with all answers, or a frame for `each`.
     batch_ack: BatchAck,
     /// What becomes of messages that HL7 lets a receiver refuse.
@@ -133,6 +135,7 @@ impl Default for RawFeed {
             patient_id_type: "MR".to_owned(),
             visit_id: ["PV1-19", "PID-18", "PV1-50"].map(str::to_owned).to_vec(),
             ack_mode: AckMode::Auto,
+            warn_quarantined: false,
             batch_ack: BatchAck::One,
             strictness: RawStrictness::Lenient,
             unsupported: None,
@@ -305,6 +308,8 @@ pub struct FeedConfig {
     pub dedupe: Duration,
     /// How messages are acknowledged.
     pub ack_mode: AckMode,
+    /// Whether an AA to a message that waits carries a warning.
+    pub warn_quarantined: bool,
     /// Whether an A01 opens an ended stay again.
     pub reopen_on_admit: bool,
     /// Whether an update opens an ended stay again.
@@ -398,6 +403,7 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         batch_ack: raw.batch_ack,
         dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
         ack_mode: raw.ack_mode,
+        warn_quarantined: raw.warn_quarantined,
         reopen_on_admit: raw.reopen_on_admit,
         reopen_on_update: raw.reopen_on_update,
         adopt_on_update: raw.adopt_on_update,

@@ -249,7 +249,8 @@ impl Rehearsal {
         let code = if read.is_ack { None } else { ack::answers(&read.header, self.feed.ack_mode, read.outcome) };
         let ack = code.map(|code| {
             let (header, outcome, error) = (read.header.clone(), read.outcome, read.error);
-            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), id: format!("ACK{}", self.n_messages) };
+            let (warns, id) = (self.feed.warns_quarantined, format!("ACK{}", self.n_messages));
+            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), warns, id };
             answering.hear(&verdict);
             answering.build(code, self.now)
         });
@@ -331,6 +332,7 @@ mod tests {
         let feed = Feed {
             profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
             ack_mode: crate::hl7::ack::AckMode::Auto,
+            warns_quarantined: false,
             answers_each: false,
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,
