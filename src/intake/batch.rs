@@ -26,6 +26,7 @@ use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
 use crate::intake::recent::Recent;
 use crate::intake::route::Taken;
+use crate::intake::route::Waits;
 use crate::intake::staff;
 use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
@@ -371,6 +372,10 @@ pub(crate) fn take_message(
     }
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
+            if waits == Waits::NoVisit {
+                world.traceparent.clone_from(&message.traceparent);
+                world.take_person(fact, rules)?;
+            }
             let patient = world.find_patient(&fact.patient, rules)?;
             return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
         }

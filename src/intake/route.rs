@@ -71,8 +71,6 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        // What comes late is told for the record, and nobody is disturbed by it.
-        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
@@ -92,14 +90,7 @@ impl World {
             }
             self.join_other_numbers(row, fact, &cause, rules)?;
         }
-        if let Some(entry) = self.patients.get_mut(&patient) {
-            entry.record.say(fact);
-            entry.is_dirty = true;
-        }
-        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
-        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
-            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
-        }
+        self.hear_of(patient, fact, rules);
         let mut touched: Vec<i64> = Vec::new();
         let mut counts = true;
         match (visit, row) {
@@ -118,15 +109,40 @@ impl World {
             touched.extend(self.relate_visits(fact, relation, patient, &cause, rules)?);
         }
         touched.extend(self.settle_accounts(patient, &cause, rules)?);
-        // What is said of the person may change every open room of theirs.
+        self.replan_touched(touched, patient, fact, rules)?;
+        Ok(if counts { Taken::Applied } else { Taken::History })
+    }
+
+    /// Takes what a fact that waits for its visit says of the person. It may be said again when the visit is found: that changes nothing.
+    pub(crate) fn take_person(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let patient = self.patient(&fact.patient, rules)?;
+        self.hear_of(patient, fact, rules);
+        self.replan_touched(Vec::new(), patient, fact, rules)
+    }
+
+    /// Notes what a fact says of persons and their identifiers.
+    fn hear_of(&mut self, patient: i64, fact: &Fact, rules: &Rules<'_>) {
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            entry.record.say(fact);
+            entry.is_dirty = true;
+        }
+        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
+        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
+            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
+        }
+    }
+
+    /// Plans the visits that a fact touched again, and every open one of its patient: what is said of the person may change them all.
+    fn replan_touched(&mut self, mut touched: Vec<i64>, patient: i64, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
         touched.extend(self.open_visits(patient));
         for row in touched.clone() {
             touched.extend(self.merged_with(row)?);
         }
         touched.sort_unstable();
         touched.dedup();
-        self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
-        Ok(if counts { Taken::Applied } else { Taken::History })
+        // What comes late is told for the record, and nobody is disturbed by it.
+        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
+        self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
     }
 
     /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
