@@ -8,6 +8,7 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod ledger;
 pub mod merge;
 pub mod messages;
 pub(crate) mod orders;
@@ -17,6 +18,7 @@ pub mod rooms;
 pub mod schema;
 pub mod serve;
 pub mod setting;
+pub mod simulate;
 pub(crate) mod story;
 pub mod verify;
 mod viewing;
@@ -58,8 +60,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Make up a hospital and what its EMR sends, into a folder or over MLLP
+    Simulate(simulate::SimulateArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Whether every accepted message and every event is accounted for
+    Ledger(ledger::LedgerArgs),
     /// Look at messages in quarantine, try them again, or end them
     Quarantine(quarantine::QuarantineArgs),
     /// Look at what was merged from what, and take a merge back
@@ -82,6 +88,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Demo(args) => demo::run(args, &console).await,
+        Command::Ledger(args) => ledger::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,
@@ -91,5 +98,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args, config, &console),
         Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
+        Command::Simulate(args) => simulate::run(args, &console, &SystemClock).await,
     }
 }

@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod chain;
 pub mod error;
 pub mod form;
+pub mod ledger;
 pub mod master_key;
 pub mod rows;
 pub mod sealing;
