@@ -105,6 +105,7 @@ impl Bench {
             person: &person,
             room: self.room,
             merged_into: None,
+            continues: None,
             also: &[],
             shares_its_bed: false,
             policy: &self.policy,

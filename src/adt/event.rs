@@ -36,7 +36,9 @@ pub(crate) struct Times {
 impl Times {
     /// For the times of `message`: their own offset, else that of MSH-7, else the feed's zone.
     pub(crate) fn of(message: &Message<'_>, profile: &Profile, arrival: Timestamp) -> Self {
-        Self { context: TimeContext::for_message(profile.time_zone.clone(), &message.header().field(7).text(), Some(arrival.plus(SKEW))) }
+        let header = message.header();
+        let zone = profile.zone_of(&header.field(4).text()).clone();
+        Self { context: TimeContext::for_message(zone, &header.field(7).text(), Some(arrival.plus(SKEW))) }
     }
 
     /// A time of whatever precision; `None` for what is no time and for the far past and future that stand for "open".

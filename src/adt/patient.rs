@@ -4,8 +4,10 @@
 //! same number is the same patient in a PID-3 with types and in an MRG-1 without.
 
 use crate::adt::context::Context;
+use crate::adt::group::Anchor;
 use crate::adt::group::Group;
 use crate::adt::maps;
+use crate::adt::team;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
 use crate::care::fact::PersonSaid;
@@ -118,6 +120,11 @@ pub(crate) fn person(context: &mut Context<'_, '_>, group: &Group<'_>, clears: b
         keep_if_clear(&mut said.sex);
         keep_if_clear(&mut said.deceased);
         keep_if_clear(&mut said.identity_unknown);
+    } else {
+        said.assignments = team::assignments(context, group, Anchor::Person);
+        if let Some(pd1) = group.first("PD1") {
+            said.primary_care = context.update(pd1, 4, "PD1-4", |context, field| team::each(context, field, "PD1-4"));
+        }
     }
     said
 }

@@ -6,6 +6,8 @@ pub mod change;
 pub mod fact;
 pub mod notice;
 mod runs;
+pub mod onward;
+mod owner;
 pub mod identity;
 pub mod visit;
 pub mod policy;

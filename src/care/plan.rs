@@ -57,6 +57,8 @@ pub struct PlanInput<'a> {
     pub room: CareRoomId,
     /// The room this one was merged into, if it was.
     pub merged_into: Option<CareRoomId>,
+    /// The room of an emergency stay that this one goes on from.
+    pub continues: Option<CareRoomId>,
     /// Whether another open visit of the person is in the same bed.
     pub shares_its_bed: bool,
     /// The policy.
@@ -254,7 +256,7 @@ fn room_state(
     let team = if staffed {
         // In grace the grounds that stood at the end keep their people: time stands still for them, the directory does not.
         let at = course.ended.filter(|_| status == RoomStatus::Grace).map_or(now, |end| end.recorded);
-        team(&TeamInput { stay, also: input.also, until, view, level, patient_users: &users, policy, roster, now: at })
+        team(&TeamInput { stay, also: input.also, person: input.person, until, view, level, patient_users: &users, policy, roster, now: at })
     } else {
         crate::care::team::Team::default()
     };
@@ -298,7 +300,7 @@ fn room_state(
         members: team.members,
         unresolved: team.unresolved,
         merged_into: input.merged_into,
-        continues: None,
+        continues: input.continues,
         closes_at: course.ended.filter(|_| status == RoomStatus::Grace).map(|end| closes_at(input, course, end)),
     }
 }

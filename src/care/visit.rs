@@ -11,6 +11,7 @@ use crate::care::fact::Act;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::BedLocation;
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
 use crate::care::fact::FieldUpdate;
@@ -22,6 +23,7 @@ use crate::care::fact::SignalsSaid;
 use crate::care::fact::Stamp;
 use crate::care::fact::StaySaid;
 use crate::care::identity::Edges;
+use crate::care::owner;
 use crate::care::runs::Register;
 use crate::care::runs::Runs;
 use crate::ids::HospitalService;
@@ -57,6 +59,8 @@ pub(crate) struct Strikable {
     pub(crate) consulting: FieldUpdate<Vec<Practitioner>>,
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub(crate) admitting: FieldUpdate<Practitioner>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) others: FieldUpdate<Vec<Practitioner>>,
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub(crate) discharged_at: FieldUpdate<Timestamp>,
 }
@@ -99,42 +103,52 @@ pub(crate) struct Signals {
     /// The newest fact that named all access restrictions there are: what was said of others before it is over, also where it arrives later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replaced: Option<Stamp>,
+    /// Whether that was the word of the feed whose word counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    replaced_by_owner: bool,
 }
 
 impl Signals {
     /// Takes what a fact says, whatever the order of arrival.
-    pub(crate) fn say(&mut self, said: &SignalsSaid, since: Stamp) {
+    pub(crate) fn say(&mut self, said: &SignalsSaid, since: Stamp, owned: bool) {
         if said.replaces_access_restrictions {
-            self.replaced = self.replaced.max(Some(since));
+            self.replace((owned, Some(since)));
         }
         for signal in &said.said {
             let at = self.said.partition_point(|(source, _)| *source < signal.source);
             if self.said.get(at).is_none_or(|(source, _)| *source != signal.source) {
-                self.said.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default() }));
+                self.said.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default(), owned: false }));
             }
-            if let Some((_, register)) = self.said.get_mut(at).filter(|(_, register)| register.since <= since) {
-                *register = Register { value: signal.update.value().copied(), since };
+            if let Some((_, register)) = self.said.get_mut(at).filter(|(_, register)| register.weight() <= (owned, since)) {
+                *register = Register { value: signal.update.value().copied(), since, owned };
             }
         }
+    }
+
+    fn replace(&mut self, by: (bool, Option<Stamp>)) {
+        (self.replaced_by_owner, self.replaced) = by.max((self.replaced_by_owner, self.replaced));
     }
 
     /// Takes over the signals of another record of the same person: of each the latest word.
     pub(crate) fn join(&mut self, other: &Self) {
         for (source, register) in &other.said {
             match self.said.iter_mut().find(|(known, _)| known == source) {
-                Some((_, known)) if known.since < register.since => known.clone_from(register),
+                Some((_, known)) if known.weight() < register.weight() => known.clone_from(register),
                 Some(_) => {}
                 None => self.said.push((source.clone(), register.clone())),
             }
         }
         self.said.sort_by(|a, b| a.0.cmp(&b.0));
-        self.replaced = self.replaced.max(other.replaced);
+        self.replace((other.replaced_by_owner, other.replaced));
     }
 
     /// What stands.
     pub(crate) fn standing(&self) -> impl Iterator<Item = &Restriction> {
-        let over = |source: &SignalSource, since: Stamp| matches!(source, SignalSource::AccessRestriction(_)) && Some(since) < self.replaced;
-        self.said.iter().filter(move |(source, register)| !over(source, register.since)).filter_map(|(_, register)| register.value.as_ref())
+        let over = |source: &SignalSource, register: &Register<Restriction>| {
+            let is_older = (register.owned, Some(register.since)) < (self.replaced_by_owner, self.replaced);
+            matches!(source, SignalSource::AccessRestriction(_)) && self.replaced.is_some() && is_older
+        };
+        self.said.iter().filter(move |(source, register)| !over(source, register)).filter_map(|(_, register)| register.value.as_ref())
     }
 }
 
@@ -156,6 +170,8 @@ pub struct Stay {
     pub(crate) consulting: Runs<Vec<Practitioner>>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) admitting: Runs<Practitioner>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) others: Runs<Vec<Practitioner>>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) admitted_at: Runs<Timestamp>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
@@ -195,6 +211,9 @@ pub struct VisitState {
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
+    /// The accounts it was named with, its own number among them where that is an account's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) accounts: Vec<VisitId>,
     /// To whom the visit was bound, by whom: the first fact, and every explicit move to another patient.
     pub(crate) bindings: Vec<(PatientId, Stamp)>,
     /// From whom explicit moves took the visit: what they were said to say of it before is believed whenever it comes.
@@ -203,6 +222,9 @@ pub struct VisitState {
     /// The facts recorded at the very time of the newest: the same one again, sent later, is none of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) newest_hashes: Vec<FactHash>,
+    /// The facets whose owners have spoken, sorted: for these nobody else's word counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) owned: Vec<Facet>,
     /// The newest fact folded.
     pub(crate) newest: Stamp,
     /// How many facts were folded.
@@ -227,6 +249,7 @@ impl VisitState {
         sorted.sort_by_key(|fact| fact.stamp);
         let mut seen = std::collections::HashSet::new();
         let mut state = Self::default();
+        sorted.iter().for_each(|fact| state.hear_owner(fact));
         for fact in sorted {
             if seen.insert(fact.hash) {
                 state.apply(fact);
@@ -237,7 +260,9 @@ impl VisitState {
 
     /// Where a fact belongs among those already folded. `late_window` is how long before the newest a plain update still counts.
     pub fn placement(&self, fact: &Fact, late_window: std::time::Duration) -> Placement {
-        if self.n_facts == 0 || fact.stamp > self.newest {
+        // The first word of an owner makes history of what others said before.
+        let is_news = fact.owns.iter().any(|facet| !self.owned.contains(facet));
+        if self.n_facts == 0 || (fact.stamp > self.newest && !is_news) {
             Placement::Last
         } else if matches!(fact.act, Act::Update | Act::Track | Act::CancelTrack) && fact.stamp.recorded < self.newest.recorded.minus(late_window) {
             Placement::History
@@ -266,10 +291,14 @@ impl VisitState {
         self.moved_from.iter().any(|(_, moved)| moved.recorded == recorded)
     }
 
-    /// Whether all that is known of whose visit it is are explicit moves after an instant: an earlier word would have been the first of all.
-    pub fn was_only_moved_after(&self, stamp: Stamp) -> bool {
-        let is_move = |since: &Stamp| self.moved_from.iter().any(|(_, moved)| moved == since);
-        !self.bindings.is_empty() && self.bindings.iter().all(|(_, since)| *since > stamp && is_move(since))
+    /// Whether one number was said at that time to have become another.
+    pub fn was_renamed_at(&self, recorded: Timestamp) -> bool {
+        self.renames.iter().any(|edge| edge.stamp.recorded == recorded)
+    }
+
+    /// The accounts it was named with.
+    pub fn accounts(&self) -> &[VisitId] {
+        &self.accounts
     }
 
     /// Everybody the visit was ever bound to, with the stamp of the binding.
@@ -308,22 +337,39 @@ impl VisitState {
         self.newest_hashes.push(fact.hash);
         self.n_facts += 1;
         self.newest = self.newest.max(fact.stamp);
+        self.hear_owner(fact);
         self.name(fact);
         if fact.movement.as_ref().is_some_and(|movement| movement.historic) {
             return;
         }
+        let opens = owner::counts(fact, Facet::Lifecycle, &self.owned);
+        let heard = owner::heard(fact, &self.owned);
+        let fact = &*heard;
         let begins_another = fact.act == Act::Open && self.stays.last().is_some_and(|stay| stay.number_is_used_again(fact));
         if self.stays.is_empty() || begins_another {
             self.stays.push(Stay::default());
         }
         if let Some(stay) = self.stays.last_mut() {
-            stay.apply(fact);
+            stay.apply(fact, opens);
+        }
+    }
+
+    fn hear_owner(&mut self, fact: &Fact) {
+        for facet in &fact.owns {
+            if let Err(at) = self.owned.binary_search(facet) {
+                self.owned.insert(at, *facet);
+            }
         }
     }
 
     /// Takes the numbers and the patient that the fact names.
     fn name(&mut self, fact: &Fact) {
         if let Some(visit) = &fact.visit {
+            if let Some(account) = visit.account.as_ref().or_else(|| visit.is_account.then_some(&visit.id))
+                && !self.accounts.contains(account)
+            {
+                self.accounts.push(account.clone());
+            }
             let known = self.ids.iter().position(|id| *id == visit.id);
             if !visit.is_account && known.is_none_or(|at| at >= self.n_own_ids) {
                 // What was thought to be an account's number turns out to be the visit's own.
@@ -380,6 +426,21 @@ impl Stay {
         self.milestones.iter().any(|milestone| !milestone.struck && matches!(milestone.act, Act::Move | Act::CancelEnd))
     }
 
+    /// When the beginning was recorded, as far as anything that stands tells.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.milestones.iter().find(|milestone| !milestone.struck && milestone.act != Act::Expect).map(|milestone| milestone.stamp.recorded)
+    }
+
+    /// Every place the patient was in.
+    pub fn places(&self) -> impl Iterator<Item = &BedLocation> + Clone {
+        self.location.values()
+    }
+
+    /// The class that stands.
+    pub fn class(&self) -> Option<&PatientClass> {
+        self.class.standing()
+    }
+
     /// When the stay ended, as the feed says.
     pub fn discharged(&self) -> Option<Timestamp> {
         self.discharged_at.standing().copied()
@@ -392,9 +453,10 @@ impl Stay {
         differs(fact.stay.admitted_at.value(), self.admitted_at.standing()) || (class && fact.act != Act::Reclassify)
     }
 
-    fn apply(&mut self, fact: &Fact) {
+    /// `opens` is whether the fact's word counts for whether the stay has begun.
+    fn apply(&mut self, fact: &Fact, opens: bool) {
         self.newest = self.newest.max(fact.stamp);
-        self.signals.say(&fact.stay.signals, fact.stamp);
+        self.signals.say(&fact.stay.signals, fact.stamp, false);
         match fact.act {
             Act::CancelOpen
             | Act::CancelMove
@@ -414,7 +476,7 @@ impl Stay {
             Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson => {}
             Act::End if self.ends_the_emergency_part_only(fact) => {}
             Act::Open | Act::Reclassify | Act::Expect | Act::Move | Act::End | Act::Update | Act::Leave | Act::Return | Act::ChangeProviders => {
-                self.take(fact);
+                self.take(fact, opens);
             }
         }
     }
@@ -436,10 +498,10 @@ impl Stay {
     }
 
     /// Takes everything an ordinary fact says, and notes it as a milestone where a cancel could name it.
-    fn take(&mut self, fact: &Fact) {
+    fn take(&mut self, fact: &Fact, opens: bool) {
         let said = &fact.stay;
         let location = self.location_said(fact);
-        let adopts = fact.act == Act::Update && self.milestones.iter().all(|milestone| milestone.struck) && self.looks_begun(fact);
+        let adopts = opens && fact.act == Act::Update && self.milestones.iter().all(|milestone| milestone.struck) && self.looks_begun(fact);
         if fact.act != Act::Update || adopts {
             self.milestones.push(Milestone {
                 act: fact.act,
@@ -473,6 +535,7 @@ impl Stay {
         self.attending.say(&said.attending, fact.stamp, None);
         self.referring.say(&said.referring, fact.stamp, None);
         self.admitting.say(&said.admitting, fact.stamp, None);
+        self.others.say(&said.others, fact.stamp, None);
         match (&said.consulting, self.consulting.standing()) {
             (FieldUpdate::Set(new), Some(standing)) if said.consulting_adds => {
                 let mut all = standing.clone();
@@ -560,6 +623,7 @@ fn strikable(said: &StaySaid, location: FieldUpdate<BedLocation>) -> Strikable {
         referring: said.referring.clone(),
         consulting: said.consulting.clone(),
         admitting: said.admitting.clone(),
+        others: said.others.clone(),
         discharged_at: said.discharged_at.clone(),
     }
 }

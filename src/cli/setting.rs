@@ -146,6 +146,7 @@ pub fn feed(config: &FeedConfig) -> Feed {
             crate::config::feeds::AckMode::Enhanced => AckMode::Enhanced,
             crate::config::feeds::AckMode::None => AckMode::None,
         },
+        warns_quarantined: config.warn_quarantined,
         answers_each: config.batch_ack == BatchAck::Each,
         commit_timeout: config.commit_timeout,
         permits: if config.senders.is_empty() { None } else { Some(Arc::new(permits)) },

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -18,6 +17,7 @@ use crate::adt::profile::RecordedFrom;
 use crate::adt::profile::RolMode;
 use crate::adt::profile::Unsupported;
 use crate::care::fact::Confidentiality;
+use crate::care::fact::Facet;
 use crate::config::feed_values as values;
 use crate::config::feed_values::AddressRange;
 use crate::config::reader;
@@ -31,7 +31,6 @@ use crate::ids::Facility;
 use crate::ids::FeedName;
 use crate::ids::Role;
 use crate::mllp::tls::ServerTlsFiles;
-use crate::time::Timestamp;
 
 /// A feed: one listener for HL7 v2 messages over MLLP, and how its messages are read.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -64,6 +63,8 @@ pub(super) struct RawFeed {
     visit_id: Vec<String>,
     /// How messages are acknowledged; `auto`: as MSH-15 and MSH-16 ask.
     ack_mode: AckMode,
+    /// Whether an AA to a message that waits in quarantine carries a warning (ERR), which says that it waits and nothing of what it says.
+    warn_quarantined: bool,
     /// Several messages in one frame: `one` frame with all answers, or a frame for `each`.
     batch_ack: BatchAck,
     /// What becomes of messages that HL7 lets a receiver refuse.
@@ -134,6 +135,7 @@ impl Default for RawFeed {
             patient_id_type: "MR".to_owned(),
             visit_id: ["PV1-19", "PID-18", "PV1-50"].map(str::to_owned).to_vec(),
             ack_mode: AckMode::Auto,
+            warn_quarantined: false,
             batch_ack: BatchAck::One,
             strictness: RawStrictness::Lenient,
             unsupported: None,
@@ -276,26 +278,6 @@ enum RawRolMode {
     Delta,
 }
 
-/// A part of a visit for which one feed's word counts.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Facet {
-    /// Beginning, end, leave.
-    Lifecycle,
-    /// The place.
-    Location,
-    /// The class.
-    Class,
-    /// The service.
-    Service,
-    /// Doctors and assignments.
-    Team,
-    /// Who may know.
-    Confidentiality,
-    /// Name, birth date and sex.
-    Identity,
-}
-
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Confidentiality")]
@@ -326,12 +308,8 @@ pub struct FeedConfig {
     pub dedupe: Duration,
     /// How messages are acknowledged.
     pub ack_mode: AckMode,
-    /// Time zones by sending facility (MSH-4), in place of the profile's.
-    pub time_zones: BTreeMap<String, TimeZone>,
-    /// For what this feed's word counts where two feeds speak of one visit.
-    pub owner: Vec<Facet>,
-    /// Until when its word counts.
-    pub source_until: Option<Timestamp>,
+    /// Whether an AA to a message that waits carries a warning.
+    pub warn_quarantined: bool,
     /// Whether an A01 opens an ended stay again.
     pub reopen_on_admit: bool,
     /// Whether an update opens an ended stay again.
@@ -415,9 +393,6 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
     let senders = raw.senders.iter().enumerate();
     let senders = senders.map(|(index, raw)| sender(raw, requires_client_certificates, &path.key("senders").index(index), reader)).collect();
     let profile = profile(raw, path, reader);
-    let zones = raw.time_zones.iter();
-    let time_zones =
-        zones.map(|(facility, name)| (facility.clone(), values::time_zone(name, &path.key("time_zones").key(facility), reader))).collect();
     let feed = FeedConfig {
         name: FeedName::new(&raw.name),
         listen: listen.unwrap_or(reader::UNREADABLE_ADDRESS),
@@ -428,9 +403,7 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         batch_ack: raw.batch_ack,
         dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
         ack_mode: raw.ack_mode,
-        time_zones,
-        owner: raw.owner.clone(),
-        source_until: values::until(&raw.source_until, &profile.time_zone, &path.key("source_until"), reader),
+        warn_quarantined: raw.warn_quarantined,
         reopen_on_admit: raw.reopen_on_admit,
         reopen_on_update: raw.reopen_on_update,
         adopt_on_update: raw.adopt_on_update,
@@ -446,17 +419,6 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
             "is not set: times without an offset are read as UTC",
             "name the hospital's zone, such as `America/New_York`",
         );
-    }
-    // Nothing may be silent: what is understood and has no effect yet is said.
-    let says = [("owner", !raw.owner.is_empty()), ("source_until", !raw.source_until.is_empty()), ("time_zones", !raw.time_zones.is_empty())];
-    for (key, says_something) in says {
-        if says_something {
-            reader.warn(
-                &path.key(key),
-                "has no effect yet: every feed's word counts, in the time zone of the feed",
-                "do not rely on it; give the feed a listener of its own",
-            );
-        }
     }
     for (key, text) in [("facility", &raw.facility), ("authority", &raw.authority)] {
         if text.trim() != text {
@@ -481,10 +443,19 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
         RawRecordedFrom::Event => RecordedFrom::Event,
         RawRecordedFrom::Message => RecordedFrom::Message,
     });
+    let time_zone = values::time_zone(&raw.time_zone, &path.key("time_zone"), reader);
+    let zones = raw.time_zones.iter();
+    let time_zones = zones.map(|(facility, name)| (facility.clone(), values::time_zone(name, &path.key("time_zones").key(facility), reader)));
+    let mut owner = raw.owner.clone();
+    owner.sort_unstable();
+    owner.dedup();
     Profile {
         name: FeedName::new(&raw.name),
         facility: Facility::new(&raw.facility),
-        time_zone: values::time_zone(&raw.time_zone, &path.key("time_zone"), reader),
+        time_zones: time_zones.collect(),
+        owner,
+        source_until: values::until(&raw.source_until, &time_zone, &path.key("source_until"), reader),
+        time_zone,
         authority: AssigningAuthority::new(raw.authority.to_uppercase()),
         authority_map: values::authorities(&raw.authority_map, &path.key("authority_map"), reader),
         patient_id_type: raw.patient_id_type.to_uppercase(),

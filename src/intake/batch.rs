@@ -26,6 +26,7 @@ use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
 use crate::intake::recent::Recent;
 use crate::intake::route::Taken;
+use crate::intake::route::Waits;
 use crate::intake::staff;
 use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
@@ -145,7 +146,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
     let rules = context.rules();
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(work, context.look_ups);
-    let wanted = request.look_ups.clone();
+    let mut wanted = request.look_ups.clone();
     let mut world = World::new(RoomIds::Random);
     request.look_ups = recent.take(&wanted, &mut world);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
@@ -154,6 +155,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
         let found = context.store.find(&request).await?;
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         load(found, &mut world)?;
+        world.asked = Some(wanted.iter().copied().collect());
         load_facts(context.store, &mut world, &with_facts).await?;
         let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
         let mut hearing = Hearing::new(&context.directory.files, said);
@@ -183,6 +185,11 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                     Need::Facts(visit) => (with_facts.insert(visit), None),
                     Need::Visit(visit) => (!request.visits.contains(&visit), Some((visit, &mut request.visits))),
                     Need::Patient(patient) => (!request.patients.contains(&patient), Some((patient, &mut request.patients))),
+                    Need::LookUp(hash) => {
+                        let is_new = !wanted.contains(&hash);
+                        wanted.push(hash);
+                        (is_new, None)
+                    }
                 };
                 if let Some((row, rows)) = list.filter(|_| is_new) {
                     rows.push(row);
@@ -365,6 +372,10 @@ pub(crate) fn take_message(
     }
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
+            if waits == Waits::NoVisit {
+                world.traceparent.clone_from(&message.traceparent);
+                world.take_person(fact, rules)?;
+            }
             let patient = world.find_patient(&fact.patient, rules)?;
             return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
         }

@@ -137,6 +137,11 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
     if let Some(of_directory) = of_directory {
         decide_directory(&mut read, of_directory, profile);
     }
+    let recorded = read.reading.as_ref().map(|reading| reading.recorded_at);
+    if read.outcome == Outcome::Accept && profile.source_until.zip(recorded).is_some_and(|(until, recorded)| recorded >= until) {
+        read.incoming.directory = None;
+        read.incoming.decided = Some(Verdict::noop("source_ended"));
+    }
     if read.header.control_id().is_none() {
         let location = ErrLocation { segment: "MSH", occurrence: 1, field: 10 };
         refuse(&mut read, Outcome::Error, 101, Some(location), "no_control_id");

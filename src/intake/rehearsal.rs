@@ -44,7 +44,7 @@ use crate::store::rows::Disposition;
 use crate::store::sealing::LookUpHash;
 use crate::time::Timestamp;
 
-/// A rehearsal of one feed.
+/// A rehearsal.
 #[derive(Debug)]
 pub struct Rehearsal {
     world: World,
@@ -87,6 +87,11 @@ impl Rehearsal {
             known: HashMap::new(),
             quarantined: Vec::new(),
         }
+    }
+
+    /// Who speaks from now on: another feed of the same hospital.
+    pub fn hear(&mut self, feed: Feed) {
+        self.feed = Arc::new(feed);
     }
 
     /// The present.
@@ -141,7 +146,8 @@ impl Rehearsal {
         let decoded = charset::decode(message, self.feed.profile.charset.as_deref());
         let message = Message::of(&decoded).ok()?;
         let said = message.header().field(7).text();
-        let context = TimeContext::for_message(self.feed.profile.time_zone.clone(), &said, None);
+        let zone = self.feed.profile.zone_of(&message.header().field(4).text()).clone();
+        let context = TimeContext::for_message(zone, &said, None);
         timestamp(&said, &context).ok().flatten().map(|dtm| dtm.at)
     }
 
@@ -243,7 +249,8 @@ impl Rehearsal {
         let code = if read.is_ack { None } else { ack::answers(&read.header, self.feed.ack_mode, read.outcome) };
         let ack = code.map(|code| {
             let (header, outcome, error) = (read.header.clone(), read.outcome, read.error);
-            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), id: format!("ACK{}", self.n_messages) };
+            let (warns, id) = (self.feed.warns_quarantined, format!("ACK{}", self.n_messages));
+            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), warns, id };
             answering.hear(&verdict);
             answering.build(code, self.now)
         });
@@ -275,7 +282,7 @@ impl Rehearsal {
         let mut hearing = Hearing::new(files, said.clone());
         let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
-            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
+            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_) | Need::LookUp(_)) => Verdict::quarantined("internal_fault"),
         };
         if let Some(changed) = hearing.changed() {
             self.said = changed;
@@ -325,6 +332,7 @@ mod tests {
         let feed = Feed {
             profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
             ack_mode: crate::hl7::ack::AckMode::Auto,
+            warns_quarantined: false,
             answers_each: false,
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,

@@ -71,8 +71,6 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        // What comes late is told for the record, and nobody is disturbed by it.
-        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
@@ -92,14 +90,7 @@ impl World {
             }
             self.join_other_numbers(row, fact, &cause, rules)?;
         }
-        if let Some(entry) = self.patients.get_mut(&patient) {
-            entry.record.say(fact);
-            entry.is_dirty = true;
-        }
-        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
-        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
-            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
-        }
+        self.hear_of(patient, fact, rules);
         let mut touched: Vec<i64> = Vec::new();
         let mut counts = true;
         match (visit, row) {
@@ -114,41 +105,103 @@ impl World {
             }
             _ => {}
         }
-        if let Some(row) = touched.first().copied() {
-            self.move_with_its_account(row, fact, rules)?;
-        }
         if let Some(relation) = &fact.relation {
             touched.extend(self.relate_visits(fact, relation, patient, &cause, rules)?);
         }
-        // What is said of the person may change every open room of theirs.
+        touched.extend(self.settle_accounts(patient, &cause, rules)?);
+        self.replan_touched(touched, patient, fact, rules)?;
+        Ok(if counts { Taken::Applied } else { Taken::History })
+    }
+
+    /// Takes what a fact that waits for its visit says of the person. It may be said again when the visit is found: that changes nothing.
+    pub(crate) fn take_person(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let patient = self.patient(&fact.patient, rules)?;
+        self.hear_of(patient, fact, rules);
+        self.replan_touched(Vec::new(), patient, fact, rules)
+    }
+
+    /// Notes what a fact says of persons and their identifiers.
+    fn hear_of(&mut self, patient: i64, fact: &Fact, rules: &Rules<'_>) {
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            entry.record.say(fact);
+            entry.is_dirty = true;
+        }
+        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
+        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
+            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
+        }
+    }
+
+    /// Plans the visits that a fact touched again, and every open one of its patient: what is said of the person may change them all.
+    fn replan_touched(&mut self, mut touched: Vec<i64>, patient: i64, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
         touched.extend(self.open_visits(patient));
         for row in touched.clone() {
             touched.extend(self.merged_with(row)?);
         }
         touched.sort_unstable();
         touched.dedup();
-        self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
-        Ok(if counts { Taken::Applied } else { Taken::History })
+        // What comes late is told for the record, and nobody is disturbed by it.
+        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
+        self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
     }
 
-    /// A visit that is named with an account which went over to another patient, before anybody knew that it was the visit's, went over with it.
-    fn move_with_its_account(&mut self, row: i64, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
-        let Some(named) = &fact.visit else { return Ok(()) };
-        let Some(account) = named.account.as_ref().or_else(|| named.is_account.then_some(&named.id)) else { return Ok(()) };
-        let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
-        let record = &self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?.record;
-        let moves = record.moves_of_account(account).filter(|moved| !visit.document.state.was_moved_at(moved.stamp.recorded));
-        let moves: Vec<Fact> = moves.cloned().collect();
-        let kind = if named.is_account { LookUpKind::Visit } else { LookUpKind::Account };
-        for moved in moves {
-            self.fold(row, &moved, rules)?;
-            for pair in moved.relation.iter().flat_map(|relation| &relation.accounts) {
-                for id in [&pair.from, &pair.into] {
-                    self.lead(rules.look_ups.visit(kind, id), kind, row);
+    /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
+    /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
+    fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut changed = Vec::new();
+        let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts();
+        for numbers in accounts {
+            let Some(account) = numbers.first() else { continue };
+            let mut own = Vec::new();
+            let mut numbered = Vec::new();
+            for row in self.find_by_account(&numbers, rules)? {
+                let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
+                if self.surviving_patient(visit.patient)? != patient {
+                    continue;
+                }
+                let is_own = visit.document.state.ids().iter().all(|id| numbers.contains(id));
+                if is_own { &mut own } else { &mut numbered }.push(row);
+            }
+            let into = if let [only] = numbered[..] { Some(only) } else { own.first().copied() };
+            if let Some(into) = into.filter(|_| own.len() + usize::from(numbered.len() == 1) > 1) {
+                for row in own.drain(..) {
+                    self.join_visits(into, row, cause, rules)?;
+                }
+                changed.push(into);
+            }
+            for row in numbered.into_iter().chain(own).chain(into) {
+                if self.settle_account(row, patient, account, &numbers, rules)? {
+                    changed.push(row);
                 }
             }
         }
-        Ok(())
+        Ok(changed)
+    }
+
+    /// One visit of an account that has these numbers. Gives back whether anything changed.
+    fn settle_account(&mut self, row: i64, patient: i64, account: &VisitId, numbers: &[VisitId], rules: &Rules<'_>) -> Result<bool, Need> {
+        let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
+        let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
+        let is_own = state.ids().iter().all(|id| numbers.contains(id));
+        let is_new = |word: &&Fact| {
+            let moves = moves_a_visit(word) && !state.was_moved_at(word.stamp.recorded);
+            moves || (is_own && !state.was_renamed_at(word.stamp.recorded))
+        };
+        let words: Vec<Fact> = record.words_of_account(account).filter(is_new).cloned().collect();
+        for number in numbers {
+            self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
+            if is_own {
+                self.lead(rules.look_ups.visit(LookUpKind::Visit, number), LookUpKind::Visit, row);
+            }
+        }
+        for word in &words {
+            self.fold(row, word, rules)?;
+        }
+        if !words.is_empty() {
+            let ids = self.visits.get(&row).map(|visit| visit.document.state.ids().to_vec()).unwrap_or_default();
+            self.explained.extend(ids.iter().map(|id| rules.look_ups.visit(LookUpKind::Visit, id)));
+        }
+        Ok(!words.is_empty())
     }
 
     /// Why a fact has to wait, if it has to. Asked for every fact of a message before any of them is taken.
@@ -231,24 +284,36 @@ impl World {
         let is_one = |id| patient == Some(owner) && record.are_one(id, &fact.patient);
         let explained = moves_a_visit(fact)
             || is_one(bound)
-            || visit.document.state.was_only_moved_after(fact.stamp)
             || visit.document.state.moved_from_after(fact.stamp).any(is_one)
             || visit.document.state.bindings().iter().any(|(earlier, since)| {
                 let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
                 moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
             })
-            || Self::moved_with_its_account(record, bound, fact)
+            || Self::moved_with_its_account(record, &visit.document.state, fact)
             || agrees(record, bound, fact);
         Ok(explained)
     }
 
-    /// Whether the account that a fact names went over from the patient of the visit to the one that the fact names.
-    fn moved_with_its_account(record: &PatientRecord, bound: &PatientId, fact: &Fact) -> bool {
+    /// Whether the account that a fact names went over, sooner or later, from the patient of the visit to the one that the fact names, or from that one
+    /// after the fact.
+    fn moved_with_its_account(record: &PatientRecord, visit: &VisitState, fact: &Fact) -> bool {
         let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
-        record.moves_of_account(account).any(|moved| {
-            let from = moved.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, bound));
-            from && record.are_one(&moved.patient, &fact.patient)
-        })
+        let mut moves: Vec<&Fact> = record.words_of_account(account).filter(|word| moves_a_visit(word)).collect();
+        moves.sort_unstable_by_key(|word| word.stamp);
+        let from =
+            |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
+        if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
+            return true;
+        }
+        let Some((mut at, since)) = visit.bindings().iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
+            return false;
+        };
+        for word in moves.into_iter().filter(|word| word.stamp > since) {
+            if from(word, at) {
+                at = &word.patient;
+            }
+        }
+        record.are_one(at, &fact.patient)
     }
 
     /// What a message names by several numbers is one visit: rows under the others become one with it.
@@ -267,9 +332,7 @@ impl World {
         others.extend(named.alternate.as_ref().map(|id| (LookUpKind::Visit, id)));
         if let Some(relation) = &fact.relation {
             let changes = matches!(relation.kind, RelationKind::AccountChange | RelationKind::VisitChange);
-            let pairs = relation.visits.iter().chain(&relation.accounts).filter(|_| changes);
-            others.extend(pairs.clone().map(|pair| (LookUpKind::Visit, &pair.from)));
-            others.extend(pairs.map(|pair| (LookUpKind::Account, &pair.from)));
+            others.extend(relation.visits.iter().chain(&relation.accounts).filter(|_| changes).map(|pair| (LookUpKind::Visit, &pair.from)));
         }
         let mut found = Vec::new();
         for (kind, id) in others {
@@ -277,8 +340,14 @@ impl World {
         }
         if let Some(account) = &named.account {
             let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
-            let by_account_alone = |row: &&i64| self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account));
-            found.extend(under_account.iter().find(by_account_alone));
+            found.extend(under_account.into_iter().find(|row| self.is_by_account_alone(*row, account)));
+        }
+        // The account that a stay left tells of the same stay only where it had no other.
+        let left = fact.relation.iter().filter(|relation| relation.kind == RelationKind::AccountChange).flat_map(|relation| &relation.accounts);
+        for pair in left {
+            if let [only] = self.find_visits(LookUpKind::Account, &pair.from, rules)?[..] {
+                found.push(only);
+            }
         }
         let mut once = Vec::with_capacity(found.len());
         for row in found {
@@ -287,6 +356,13 @@ impl World {
             }
         }
         Ok(once)
+    }
+
+    /// Whether nothing but numbers of an account ever named a visit.
+    fn is_by_account_alone(&self, row: i64, account: &VisitId) -> bool {
+        let Some(visit) = self.visits.get(&row) else { return false };
+        let record = self.surviving_patient(visit.patient).ok().and_then(|patient| self.patients.get(&patient)).map(|entry| &entry.record);
+        record.is_some_and(|record| is_of_account_alone(&visit.document.state, account, record))
     }
 
     /// A fact that names no visit: the only open one of the patient, or for a cancelled discharge the one that ended.
@@ -334,7 +410,7 @@ impl World {
         let mut touched = Vec::new();
         match relation.kind {
             RelationKind::VisitChange | RelationKind::AccountChange => {
-                for pair in relation.visits.iter().chain(&relation.accounts) {
+                for pair in &relation.visits {
                     touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }
             }
@@ -348,9 +424,6 @@ impl World {
             }
             RelationKind::Patient | RelationKind::PatientIdChange => {
                 for pair in &relation.visits {
-                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
-                for pair in &relation.accounts {
                     touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }
             }
@@ -403,25 +476,7 @@ impl World {
         }
         if relation.visits.is_empty() {
             for pair in &relation.accounts {
-                let mut under_account = Vec::new();
-                let mut by_number = Vec::new();
-                for id in [&pair.from, &pair.into] {
-                    under_account.extend(self.find_visits(LookUpKind::Account, id, rules)?);
-                    by_number.extend(self.find_visits(LookUpKind::Visit, id, rules)?);
-                }
-                under_account.retain(|row| !by_number.contains(row));
-                if !under_account.is_empty() {
-                    for row in &under_account {
-                        self.lead(rules.look_ups.visit(LookUpKind::Account, &pair.into), LookUpKind::Account, *row);
-                    }
-                    rows.extend(under_account);
-                    rows.extend(by_number);
-                } else if pair.from == pair.into {
-                    rows.extend(by_number);
-                } else if !by_number.is_empty() {
-                    // The account is the visit's own number, and goes over under another one.
-                    rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
+                rows.extend(self.find_by_account(&[pair.from.clone(), pair.into.clone()], rules)?);
             }
         }
         rows.sort_unstable();
@@ -536,6 +591,11 @@ pub(crate) fn cause_of(fact: &Fact) -> Cause {
 
 fn speaks_of_a_visit(fact: &Fact) -> bool {
     !matches!(fact.act, Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson)
+}
+
+/// Whether nothing but numbers of an account ever named a visit.
+fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
+    !state.ids().is_empty() && state.ids().iter().all(|id| record.is_one_account(id, account))
 }
 
 /// Whether the fact itself says that visits go over to another patient.

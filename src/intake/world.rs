@@ -17,6 +17,8 @@ use crate::care::diff::diff;
 use crate::care::fact::Fact;
 use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
+use crate::care::onward::EmergencyStay;
+use crate::care::onward::EmergencyStays;
 use crate::care::plan::PlanInput;
 use crate::care::plan::plan;
 use crate::care::plan::retired;
@@ -25,6 +27,7 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::care::visit::CourseRules;
 use crate::care::visit::Placement;
 use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
@@ -56,6 +59,8 @@ pub(crate) enum Need {
     Visit(i64),
     /// A patient that another one names.
     Patient(i64),
+    /// What an identifier leads to that only another message named.
+    LookUp(LookUpHash),
 }
 
 /// Where new room ids come from.
@@ -87,6 +92,13 @@ pub(crate) struct Rules<'a> {
     pub(crate) now: Timestamp,
     pub(crate) ids: &'a IdSource,
     pub(crate) look_ups: &'a LookUps,
+}
+
+impl Rules<'_> {
+    /// What the policy says about the course of a stay.
+    const fn course(&self) -> CourseRules {
+        CourseRules { reopen_on_admit: self.policy.reopen_on_admit, adopt_on_update: self.policy.adopt_on_update }
+    }
 }
 
 /// A patient's record in the world.
@@ -135,6 +147,8 @@ pub(crate) struct World {
     pub(crate) targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
+    /// The look-ups that were loaded, whether they lead anywhere or not; absent where everything is in memory.
+    pub(crate) asked: Option<HashSet<LookUpHash>>,
     pub(crate) changes: Vec<RoomChange>,
     /// Numbers that turned out to be of one visit: messages may have waited for that.
     pub(crate) explained: Vec<LookUpHash>,
@@ -152,6 +166,7 @@ impl World {
             targets: HashMap::new(),
             new_look_ups: Vec::new(),
             absent_look_ups: HashSet::new(),
+            asked: None,
             changes: Vec::new(),
             explained: Vec::new(),
             room_ids,
@@ -214,6 +229,23 @@ impl World {
                 found.push(row);
             }
         }
+        Ok(found)
+    }
+
+    /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
+    pub(crate) fn find_by_account(&mut self, numbers: &[VisitId], rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut found = Vec::new();
+        for number in numbers {
+            for kind in [LookUpKind::Visit, LookUpKind::Account] {
+                let hash = rules.look_ups.visit(kind, number);
+                if !self.targets.contains_key(&hash) && self.asked.as_ref().is_some_and(|asked| !asked.contains(&hash)) {
+                    return Err(Need::LookUp(hash));
+                }
+                found.extend(self.find_visits(kind, number, rules)?);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
         Ok(found)
     }
 
@@ -373,6 +405,9 @@ impl World {
                 self.changes.extend(changed);
             }
         }
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            rooms.iter().for_each(|slot| entry.record.emergencies.note(slot.id, None));
+        }
         if let Some(loser) = self.visits.get_mut(&from) {
             loser.document.rooms = rooms;
             RoomStatus::Merged.as_str().clone_into(&mut loser.status);
@@ -464,9 +499,9 @@ impl World {
         for _ in 0..2 {
             let mut beside = Vec::new();
             for row in rows {
-                let before = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                let before = self.seen_beside(row);
                 self.replan(row, cause, rehomed, notify, rules)?;
-                let after = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
+                let after = self.seen_beside(row);
                 if before != after
                     && let Some(visit) = self.visits.get(&row)
                 {
@@ -478,6 +513,12 @@ impl World {
             rows = beside;
         }
         Ok(())
+    }
+
+    /// What a visit shows of itself to the other visits of its patient.
+    fn seen_beside(&self, row: i64) -> Option<(bool, String, EmergencyStays)> {
+        let visit = self.visits.get(&row)?;
+        Some((visit.is_open, visit.status.clone(), self.patients.get(&visit.patient)?.record.emergencies.clone()))
     }
 
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
@@ -506,6 +547,7 @@ impl World {
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
+        let mut emergencies: Vec<(CareRoomId, Option<EmergencyStay>)> = Vec::new();
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
@@ -515,6 +557,9 @@ impl World {
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
+            let continues = stay.began().filter(|_| stay.class().is_some_and(|class| class.as_str() == "I")).and_then(|began| {
+                patient.record.emergencies.before(slot.id, began, stay.places(), |other| patient.record.resolve(other) == person_id)
+            });
             let planned = plan(&PlanInput {
                 stay,
                 also: if index + 1 == n_stays { &also } else { &[] },
@@ -523,6 +568,7 @@ impl World {
                 person: &person,
                 room: slot.id,
                 merged_into,
+                continues,
                 shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
@@ -563,6 +609,9 @@ impl World {
                 self.changes.push(change);
             }
         }
+        for (stay, slot) in state.stays().iter().zip(rooms.iter()) {
+            emergencies.push((slot.id, emergency(stay, slot, bound, rules)));
+        }
         let status = status.map_or(NO_ROOM, RoomStatus::as_str);
         if visit.wake_at != wake_at || visit.status != status || visit.is_open != is_open {
             visit.wake_at = wake_at;
@@ -570,8 +619,25 @@ impl World {
             visit.is_open = is_open;
             visit.is_dirty = true;
         }
+        let patient = visit.patient;
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            let before = entry.record.emergencies.clone();
+            emergencies.into_iter().for_each(|(room, ended)| entry.record.emergencies.note(room, ended));
+            entry.is_dirty |= before != entry.record.emergencies;
+        }
         Ok(())
     }
+}
+
+/// An emergency stay that ended and whose room was published: another stay may go on from it.
+fn emergency(stay: &Stay, slot: &RoomSlot, patient: &PatientId, rules: &Rules<'_>) -> Option<EmergencyStay> {
+    let published = &slot.published.as_ref()?.state;
+    let is_over = matches!(published.status, RoomStatus::Grace | RoomStatus::Closed);
+    let ended = stay.course(rules.now, &rules.course()).ended?.recorded;
+    let is_one = is_over && stay.class().is_some_and(|class| class.as_str() == "E");
+    let facility = stay.place().map(|place| place.facility.clone()).unwrap_or_default();
+    let began = stay.began()?;
+    is_one.then(|| EmergencyStay { room: slot.id, patient: patient.clone(), facility, began, ended })
 }
 
 /// Whether a room of this status stands before its users.

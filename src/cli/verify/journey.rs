@@ -73,6 +73,9 @@ pub(super) struct Step {
     /// A message file, or several. The clock moves to each message's own time, if that is later.
     #[serde(default)]
     pub(super) send: Option<OneOrMany>,
+    /// The feed by which they come; without it, the first of the configuration.
+    #[serde(default)]
+    pub(super) feed: Option<String>,
     /// How far the clock moves: `61m`, `4h`, `1d`.
     #[serde(default)]
     pub(super) advance: Option<String>,
@@ -148,6 +151,9 @@ pub(super) struct ExpectedRoom {
     /// The visit of the room that this one was merged into.
     #[serde(default)]
     pub(super) merged_into: Option<String>,
+    /// The visit of the room that this one goes on from.
+    #[serde(default)]
+    pub(super) continues: Option<String>,
 }
 
 /// The JSON Schema of `journey.toml`.
@@ -241,6 +247,11 @@ impl Journey {
                     )?;
                 rehearsal.advance(span.unsigned_abs());
             }
+            let feed = self.setting.feed(step.feed.as_deref()).ok_or_else(|| JourneyError::Form {
+                path: self.folder.join(FILE),
+                message: format!("step {}: there is no feed `{}`", index + 1, step.feed.as_deref().unwrap_or_default()),
+            })?;
+            rehearsal.hear(feed);
             let files = match &step.send {
                 None => Vec::new(),
                 Some(OneOrMany::One(file)) => vec![file.clone()],

@@ -9,6 +9,7 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomStatus;
 use crate::cli::verify::journey::Expect;
 use crate::cli::verify::journey::ExpectedRoom;
+use crate::ids::CareRoomId;
 use crate::ids::VisitId;
 use crate::intake::rehearsal::Rehearsal;
 use crate::intake::rehearsal::Rehearsed;
@@ -36,6 +37,7 @@ struct Seen {
     unresolved: Vec<String>,
     flags: Vec<String>,
     merged_into: String,
+    continues: String,
 }
 
 impl Outcome<'_> {
@@ -73,6 +75,7 @@ impl Outcome<'_> {
             ("confidentiality", &expect.confidentiality, &seen.confidentiality),
             ("patient", &expect.patient, &seen.patient),
             ("merged_into", &expect.merged_into, &seen.merged_into),
+            ("continues", &expect.continues, &seen.continues),
         ] {
             if let Some(expected) = expected {
                 differs(what, expected, got);
@@ -124,6 +127,7 @@ impl Outcome<'_> {
                 unresolved: Vec::new(),
                 flags: Vec::new(),
                 merged_into: none(),
+                continues: none(),
             };
         };
         let state = &room.state;
@@ -137,7 +141,10 @@ impl Outcome<'_> {
             },
         );
         let name = state.name.as_str();
-        let into = state.merged_into.and_then(|into| self.rehearsal.rooms().into_iter().find(|room| room.id == into));
+        let visit_of = |other: Option<CareRoomId>| {
+            let room = other.and_then(|other| self.rehearsal.rooms().into_iter().find(|room| room.id == other));
+            room.map_or_else(|| "none".to_owned(), |room| room.state.visit.id.0.value.as_str().to_owned())
+        };
         Seen {
             absent: room.version == 0 || state.status == RoomStatus::Purged,
             status: state.status.as_str().to_owned(),
@@ -148,7 +155,8 @@ impl Outcome<'_> {
             members: state.members.iter().map(|member| member.user.to_string()).collect(),
             unresolved: state.unresolved.iter().map(|one| one.ids.first().map(|id| id.value.clone()).unwrap_or_default()).collect(),
             flags: state.flags.iter().filter_map(|flag| serde_json::to_value(flag).ok().and_then(|word| word.as_str().map(str::to_owned))).collect(),
-            merged_into: into.map_or_else(|| "none".to_owned(), |room| room.state.visit.id.0.value.as_str().to_owned()),
+            merged_into: visit_of(state.merged_into),
+            continues: visit_of(state.continues),
         }
     }
 
@@ -196,6 +204,7 @@ impl Outcome<'_> {
             ("confidentiality", expect.confidentiality.is_some(), seen.confidentiality),
             ("patient", expect.patient.is_some(), seen.patient),
             ("merged_into", expect.merged_into.is_some(), seen.merged_into),
+            ("continues", expect.continues.is_some(), seen.continues),
         ] {
             if is_named {
                 table.insert(key, value(text));

@@ -9,6 +9,7 @@ use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::BedLocation;
 use crate::care::fact::Confidentiality;
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
 use crate::care::fact::FieldRef;
@@ -75,6 +76,9 @@ struct Visit {
 
 struct Maker {
     rng: Random,
+    /// Which of two feeds speaks, drawn by itself; and what the second owns, where there is one.
+    feeds: Random,
+    owned: Vec<Facet>,
     minute: u64,
     n_facts: u64,
     by_account: bool,
@@ -89,7 +93,23 @@ struct Maker {
 pub(super) fn history(seed: u64) -> Vec<Said> {
     let mut rng = Random::new(seed);
     let (by_account, movements) = (rng.one_in(4), rng.one_in(3));
-    let mut maker = Maker { rng, minute: 0, n_facts: 0, by_account, movements, patients: Vec::new(), visits: Vec::new(), n_ids: 0, said: Vec::new() };
+    let mut feeds = Random::new(seed ^ 0xfeed);
+    let facets = [Facet::Lifecycle, Facet::Location, Facet::Class, Facet::Service, Facet::Team, Facet::Confidentiality, Facet::Identity];
+    let two = feeds.one_in(4);
+    let owned = facets.into_iter().filter(|_| two && feeds.one_in(3)).collect();
+    let mut maker = Maker {
+        rng,
+        feeds,
+        owned,
+        minute: 0,
+        n_facts: 0,
+        by_account,
+        movements,
+        patients: Vec::new(),
+        visits: Vec::new(),
+        n_ids: 0,
+        said: Vec::new(),
+    };
     for n in 0..=maker.rng.below(3) {
         let id = maker.patient_id();
         maker.patients.push(Patient { ids: vec![id], n });
@@ -173,6 +193,7 @@ impl Maker {
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&self.n_facts.to_be_bytes());
         let at = self.now();
+        let owns = if self.feeds.one_in(2) { self.owned.clone() } else { Vec::new() };
         Fact {
             hash: FactHash(hash),
             stamp: Stamp { recorded: at, sent: at, arrival: JournalId(0) },
@@ -182,6 +203,7 @@ impl Maker {
             occurred_at: None,
             movement: None,
             feed: FeedName::from("main"),
+            owns,
             load: false,
             patient,
             other_ids: Vec::new(),

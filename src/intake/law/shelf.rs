@@ -12,6 +12,7 @@ use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
+use crate::care::fact::RelationKind;
 use crate::care::identity::PatientRecord;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
@@ -155,6 +156,26 @@ impl Shelf {
         self.waiting.len()
     }
 
+    /// Whether a fact moves, merges or renumbers a visit of a patient whose it is not: then nothing explains what was said before.
+    pub(super) fn is_contradicted_by(&self, fact: &Fact) -> bool {
+        let Some(relation) = &fact.relation else { return false };
+        let moves = matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove);
+        let numbers = relation.visits.iter().chain(&relation.accounts).flat_map(|pair| [&pair.from, &pair.into]);
+        let hashes = numbers.flat_map(|id| [LookUpKind::Visit, LookUpKind::Account].map(|kind| LookUps::InMemory.visit(kind, id)));
+        let rows: BTreeSet<i64> = hashes.flat_map(|hash| self.look_ups.get(&hash).into_iter().flatten().map(|(row, _)| *row)).collect();
+        rows.iter().filter_map(|row| self.visits.get(row)).any(|visit| {
+            let document = VisitDocument::read(&visit.doc).unwrap();
+            let Some(bound) = document.state.patient() else { return false };
+            let mut patient = visit.patient;
+            while let Some((Some(next), _)) = self.patients.get(&patient) {
+                patient = *next;
+            }
+            let record = PatientRecord::read(&self.patients[&patient].1).unwrap();
+            let theirs = if moves { relation.patients.iter().map(|pair| &pair.from).collect() } else { vec![&fact.patient] };
+            !theirs.into_iter().any(|id| record.are_one(id, bound))
+        })
+    }
+
     /// Whether a fact names nothing but an account that more than one visit has: which of them it means is decided when it arrives.
     pub(super) fn is_ambiguous(&self, fact: &Fact) -> bool {
         let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
@@ -192,6 +213,7 @@ impl Shelf {
                 Err(Need::Facts(row)) => with_facts.insert(row),
                 Err(Need::Visit(row)) => visits.insert(row),
                 Err(Need::Patient(row)) => patients.insert(row),
+                Err(Need::LookUp(hash)) => wanted.insert(hash),
             };
             assert!(is_new, "a batch needs what it already has");
         }
@@ -200,6 +222,7 @@ impl Shelf {
 
     fn load(&mut self, wanted: &HashSet<LookUpHash>, visits: &BTreeSet<i64>, patients: &BTreeSet<i64>, with_facts: &BTreeSet<i64>) -> World {
         let mut world = World::new(RoomIds::Counted(self.n_rooms));
+        world.asked = Some(wanted.clone());
         let (mut visits, mut patients) = (visits.clone(), patients.clone());
         for hash in wanted {
             for (row, kind) in self.look_ups.get(hash).into_iter().flatten().rev() {
