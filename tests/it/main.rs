@@ -19,3 +19,4 @@ mod staff;
 mod support;
 mod tidy;
 mod tls;
+mod torture;
