@@ -551,15 +551,17 @@ impl World {
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
+        let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
-            let continues = stay.began().filter(|_| stay.class().is_some_and(|class| class.as_str() == "I")).and_then(|began| {
-                patient.record.emergencies.before(slot.id, began, stay.places(), |other| patient.record.resolve(other) == person_id)
-            });
+            let continues = stay
+                .began()
+                .filter(|_| stay.class().is_some_and(|class| class.as_str() == "I"))
+                .and_then(|began| patient.record.emergencies.before(&own, began, stay.places(), |other| patient.record.resolve(other) == person_id));
             let planned = plan(&PlanInput {
                 stay,
                 also: if index + 1 == n_stays { &also } else { &[] },
