@@ -19,9 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::admin::AdminState;
+use crate::admin::orders::Door;
 use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
 use crate::care::change::CauseKind;
+use crate::cli::orders;
 use crate::cli::setting::Setting;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
@@ -177,6 +179,18 @@ impl Daemon {
         workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
+        if let Some(path) = orders::socket(setting) {
+            match Door::open(path) {
+                Ok(door) => {
+                    workers.spawn(door.serve(intake.clone(), stop_working.clone()));
+                }
+                Err(error) => tracing::warn!(
+                    kind = ?error.kind(),
+                    "no socket for operators beside the store: commands that change something will not reach this daemon
+                hint: look at the folder's permissions, and at the length of its path"
+                ),
+            }
+        }
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
@@ -228,7 +242,7 @@ impl Daemon {
 }
 
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
-fn daemon_number() -> u16 {
+pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
 }
 

@@ -3,6 +3,7 @@
 //! These three need no login and so hold no PHI: readiness says which part is in trouble and what to do about it, metrics are counts. A peer that is
 //! slow, idle or talks too much is cut off, so that a probe always gets through.
 
+pub mod orders;
 pub mod readiness;
 
 use std::sync::Arc;

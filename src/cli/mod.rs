@@ -8,7 +8,10 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod merge;
 pub mod messages;
+pub(crate) mod orders;
+pub mod quarantine;
 pub mod replay;
 pub mod rooms;
 pub mod schema;
@@ -16,6 +19,7 @@ pub mod serve;
 pub mod setting;
 pub(crate) mod story;
 pub mod verify;
+mod viewing;
 pub(crate) mod table;
 
 use std::path::PathBuf;
@@ -56,6 +60,10 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Look at messages in quarantine, try them again, or end them
+    Quarantine(quarantine::QuarantineArgs),
+    /// Look at what was merged from what, and take a merge back
+    Merge(merge::MergeArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -75,6 +83,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Demo(args) => demo::run(args, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
+        Command::Quarantine(args) => quarantine::run(args, config, &console).await,
+        Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref()),

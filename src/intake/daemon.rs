@@ -34,6 +34,11 @@ use crate::intake::batch::Done;
 use crate::intake::batch::Planned;
 use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
+use crate::intake::orders::Hands;
+use crate::intake::orders::Operator;
+use crate::intake::orders::Order;
+use crate::intake::orders::Outcome;
+use crate::intake::orders::carry_out;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
@@ -64,6 +69,7 @@ enum Job {
     Message(Box<Incoming>, oneshot::Sender<Verdict>),
     Visits(Vec<(i64, Cause)>, oneshot::Sender<()>),
     Quarantined(Vec<JournalId>, oneshot::Sender<()>),
+    Order(Box<(Order, Operator)>, oneshot::Sender<Outcome>),
 }
 
 /// The way into the intake. Cloning it is cheap.
@@ -88,6 +94,13 @@ impl Intake {
 }
 
 impl Intake {
+    /// Has an operator's order carried out. `None` when the intake has ended.
+    pub async fn order(&self, order: Order, by: Operator) -> Option<Outcome> {
+        let (done, receipt) = oneshot::channel();
+        self.jobs.send(Job::Order(Box::new((order, by)), done)).await.ok()?;
+        receipt.await.ok()
+    }
+
     /// Has messages in quarantine tried again, and waits for it.
     async fn retry(&self, messages: Vec<JournalId>) -> bool {
         let (done, receipt) = oneshot::channel();
@@ -232,6 +245,7 @@ impl<C: Clock> Running<C> {
     async fn take(&mut self, jobs: impl Iterator<Item = Job>) {
         let mut load = Load::default();
         let mut quarantined = Vec::new();
+        let mut orders = Vec::new();
         for job in jobs {
             load.n_jobs += 1;
             match job {
@@ -244,21 +258,25 @@ impl<C: Clock> Running<C> {
                     load.waiting.push(done);
                 }
                 Job::Quarantined(messages, done) => quarantined.push((messages, done)),
+                Job::Order(order, done) => orders.push((order, done)),
             }
         }
-        let begun = Instant::now();
-        let planned = self.plan(&load.work).await;
-        let is_as_planned = self.settle().await;
-        match planned.filter(|_| is_as_planned) {
-            Some(Planned { done, sealed, ahead }) => {
-                let committed = Box::pin(self.parts.store.begin(sealed));
-                self.flight = Some(Flight { load, done, ahead, begun, committed });
+        if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
+            let begun = Instant::now();
+            let planned = self.plan(&load.work).await;
+            let is_as_planned = self.settle().await;
+            match planned.filter(|_| is_as_planned) {
+                Some(Planned { done, sealed, ahead }) => {
+                    let committed = Box::pin(self.parts.store.begin(sealed));
+                    self.flight = Some(Flight { load, done, ahead, begun, committed });
+                }
+                None => self.take_now(load).await,
             }
-            None => self.take_now(load).await,
         }
-        if !quarantined.is_empty() || !self.unexplained.is_empty() {
+        if !quarantined.is_empty() || !orders.is_empty() || !self.unexplained.is_empty() {
             self.settle().await;
             self.retake(quarantined).await;
+            self.carry_out(orders).await;
             self.take_up().await;
         }
     }
@@ -332,6 +350,16 @@ impl<C: Clock> Running<C> {
         }
     }
 
+    async fn carry_out(&mut self, orders: Vec<(Box<(Order, Operator)>, oneshot::Sender<Outcome>)>) {
+        for (order, done) in orders {
+            let mut hands = Hands { parts: &self.parts, look_ups: &self.look_ups, recent: &mut self.recent };
+            let (outcome, explained) = carry_out(&mut hands, &order.0, &order.1).await;
+            self.unexplained.extend(explained);
+            // Whoever asked may be gone; the order was carried out all the same.
+            done.send(outcome).ok();
+        }
+    }
+
     /// Takes up messages in quarantine that something explains now, with nothing on its way.
     async fn take_up(&mut self) {
         // What could not be looked for now is looked for after the next batch, and at the next start.
@@ -362,7 +390,7 @@ fn tell(error: &BatchError) {
 }
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
-async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
+pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let directory = parts.directory.current();
     let now = parts.clock.now();
     let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
@@ -378,7 +406,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
     }
     let mut all = Done::default();
     for message in &work.messages {
-        let alone = Work { messages: vec![Arc::clone(message)], visits: Vec::new() };
+        let alone = Work { messages: vec![Arc::clone(message)], ..Work::default() };
         let done = match batch::run(&context, recent, &alone).await {
             Err(error) if is_about_content(&error) => {
                 tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
@@ -393,7 +421,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
         all.said = done.said.or(all.said);
     }
     for visit in &work.visits {
-        let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
+        let alone = Work { visits: vec![visit.clone()], ..Work::default() };
         match batch::run(&context, recent, &alone).await {
             Ok(done) => all.n_events += done.n_events,
             Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
@@ -413,7 +441,7 @@ const fn is_about_content(error: &BatchError) -> bool {
 }
 
 /// Counts what a batch did, and tells those who wait for it.
-fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
+pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
     if let Some(said) = done.said.take() {
         parts.directory.hear(said, parts.clock.now());
     }

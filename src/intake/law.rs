@@ -35,7 +35,7 @@ use crate::intake::law::history::history;
 use crate::intake::law::shelf::Shelf;
 
 /// What nothing explains waits in any order, and arrival decides.
-const OUT_OF_REACH: &str = "something waits for ever";
+const OUT_OF_REACH: &str = "something waits for ever, names an account of several visits, or takes a visit from a stranger";
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn roster() -> Roster {
@@ -157,9 +157,12 @@ impl Court {
         let arrival = last.plus(MINUTE);
         let mut plain = Shelf::new(arrival, &self.policy, &self.roster);
         for index in &told {
+            if said[*index].facts.iter().any(|fact| plain.is_contradicted_by(fact)) {
+                return Err(OUT_OF_REACH.to_owned());
+            }
             plain.take(std::slice::from_ref(&said[*index].facts));
         }
-        if plain.n_waiting() > 0 {
+        if plain.n_waiting() > 0 || told.iter().flat_map(|index| &said[*index].facts).any(|fact| plain.is_ambiguous(fact)) {
             return Err(OUT_OF_REACH.to_owned());
         }
         let mut other = Shelf::new(arrival, &self.policy, &self.roster);

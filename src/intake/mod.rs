@@ -7,6 +7,7 @@ pub mod answer;
 pub mod batch;
 pub mod daemon;
 pub(crate) mod look_ups;
+pub mod orders;
 pub mod pulse;
 pub mod read;
 pub(crate) mod recent;

@@ -17,7 +17,7 @@ use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 
 /// How many patients one generation holds; there are two.
-const GENERATION: usize = 2048;
+const GENERATION: usize = 1024;
 
 /// A patient, with every open visit of theirs and perhaps some that are not.
 #[derive(Debug)]

@@ -211,7 +211,7 @@ impl Rehearsal {
         let Self { world, policy, roster, ids, now, .. } = self;
         let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
         // In memory nothing can be lacking.
-        if world.replan(row, cause, false, true, &rules).is_err()
+        if world.replan_all(vec![row], cause, false, true, &rules).is_err()
             && let Some(visit) = world.visits.get_mut(&row)
         {
             visit.wake_at = None;
@@ -275,7 +275,7 @@ impl Rehearsal {
         let mut hearing = Hearing::new(files, said.clone());
         let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
-            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
+            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_) | Need::LookUp(_)) => Verdict::quarantined("internal_fault"),
         };
         if let Some(changed) = hearing.changed() {
             self.said = changed;

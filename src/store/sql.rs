@@ -84,6 +84,13 @@ pub(super) const AUDIT_OF_ROOM: &str = concat!("SELECT ", columns!(audit), " FRO
 pub(super) const JOURNAL_COUNTS: &str =
     "SELECT feed, disposition, COUNT(*) FROM journal WHERE id >= $1 GROUP BY feed, disposition ORDER BY feed, disposition";
 pub(super) const JOURNAL_MESSAGE: &str = concat!("SELECT ", columns!(journal), " FROM journal WHERE id = $1");
+/// Without an index of its own: it is asked by people, and seldom.
+pub(super) const MERGE_MESSAGES: &str = concat!(
+    "SELECT ",
+    columns!(journal),
+    " FROM journal WHERE id > $1 AND disposition = 0 AND trigger_event IN ",
+    "('A18', 'A30', 'A34', 'A35', 'A36', 'A39', 'A40', 'A41', 'A42', 'A46', 'A47', 'A48') ORDER BY id LIMIT $2"
+);
 
 pub(super) const QUARANTINE_PAGE: &str =
     concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE journal_id > $1 ORDER BY journal_id LIMIT $2");
@@ -114,6 +121,7 @@ pub(super) const ALL: &[&str] = &[
     AUDIT_OF_ROOM,
     JOURNAL_COUNTS,
     JOURNAL_MESSAGE,
+    MERGE_MESSAGES,
     QUARANTINE_PAGE,
     QUARANTINE_COUNT,
 ];

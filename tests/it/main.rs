@@ -9,6 +9,7 @@ mod demo;
 mod docs;
 mod journeys;
 mod lifecycle;
+mod orders;
 mod privacy;
 mod rooms;
 mod schemas;

@@ -92,6 +92,8 @@ struct Visit {
     numbers: Vec<VisitId>,
     patient: usize,
     account: Option<VisitId>,
+    /// Whether another visit has the same account, so that the account alone names neither.
+    shares_account: bool,
     alternate: Option<VisitId>,
     preadmit: Option<VisitId>,
     place: BedLocation,
@@ -164,12 +166,29 @@ impl Maker {
 
     fn new_visit(&mut self, patient: usize) {
         let number = self.number();
-        let account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let mut account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let mut shares_account = false;
+        let with = self.visits.iter().position(|other| other.patient == patient && other.account.is_some());
+        if let Some(with) = with.filter(|_| self.rng.one_in(2)) {
+            account.clone_from(&self.visits[with].account);
+            self.visits[with].shares_account = true;
+            shares_account = true;
+        }
         let alternate = (!self.by_account && self.rng.one_in(6)).then(|| self.number());
         let preadmit = (!self.by_account && self.rng.one_in(4)).then(|| self.number());
         let unit = *self.rng.pick(&UNITS);
         let admitted = self.now();
-        self.visits.push(Visit { numbers: vec![number], patient, account, alternate, preadmit, place: bed(unit, "1"), admitted, done: Vec::new() });
+        self.visits.push(Visit {
+            numbers: vec![number],
+            patient,
+            account,
+            shares_account,
+            alternate,
+            preadmit,
+            place: bed(unit, "1"),
+            admitted,
+            done: Vec::new(),
+        });
     }
 
     fn place(&mut self) -> BedLocation {
@@ -295,7 +314,7 @@ impl Maker {
         // A message may name the stay by another of its numbers alone.
         if let Some(named) = &mut fact.visit {
             let visit = &self.visits[at];
-            if let Some(account) = visit.account.clone().filter(|_| self.rng.one_in(5)) {
+            if let Some(account) = visit.account.clone().filter(|_| !visit.shares_account && self.rng.one_in(5)) {
                 *named = VisitRef { id: account, from: FieldRef::new("PID-18"), is_account: true, account: None, alternate: None, preadmit: None };
             } else if let Some(alternate) = visit.alternate.clone().filter(|_| self.rng.one_in(5)) {
                 *named = VisitRef { id: alternate, from: FieldRef::new("PV1-50"), account: None, alternate: None, preadmit: None, is_account: false };
@@ -313,7 +332,7 @@ impl Maker {
 
     fn step(&mut self) {
         let at = self.rng.below(self.visits.len());
-        let facts = match self.rng.below(40) {
+        let facts = match self.rng.below(43) {
             0..=5 => vec![self.open(at)],
             6..=10 => vec![self.moved(at)],
             11..=13 => vec![self.ended(at)],
@@ -331,7 +350,11 @@ impl Maker {
             33 => vec![self.id_changed()],
             34 | 35 => vec![self.renumbered(at)],
             36 | 37 => self.visits_merged(at),
-            _ => self.visit_moved(at),
+            38 => self.visit_moved(at),
+            39 => self.account_moved(at),
+            40 => vec![self.reclassified_under_another_account(at)],
+            41 => self.linked(),
+            _ => vec![self.person_moved(at)],
         };
         if !facts.is_empty() {
             self.said.push(Said { facts });
@@ -635,5 +658,85 @@ impl Maker {
             if self.by_account { relation.accounts.push(pair) } else { relation.visits.push(pair) }
         }
         vec![fact]
+    }
+
+    /// A44 of an account that may have several visits.
+    fn account_moved(&mut self, at: usize) -> Vec<Fact> {
+        let from = self.visits[at].patient;
+        let into = self.rng.below(self.patients.len());
+        let Some(account) = self.visits[at].account.clone().filter(|_| from != into) else { return Vec::new() };
+        let (old, new) = (self.id_of(from), self.id_of(into));
+        let mut pair = Pair { from: account.clone(), into: account.clone() };
+        if self.rng.one_in(4) {
+            pair.into = self.number();
+        }
+        for visit in self.visits.iter_mut().filter(|visit| visit.account.as_ref() == Some(&account)) {
+            visit.patient = into;
+            visit.account = Some(pair.into.clone());
+        }
+        let mut fact = self.relate("A44", RelationKind::AccountMove, new.clone());
+        if let Some(relation) = &mut fact.relation {
+            relation.patients.push(Pair { from: old, into: new });
+            relation.accounts.push(pair);
+        }
+        vec![fact]
+    }
+
+    /// A06 that gives the stay another account, and says so in MRG-3; where the account is its number, another number.
+    fn reclassified_under_another_account(&mut self, at: usize) -> Fact {
+        let shares = self.visits[at].shares_account;
+        let old = if self.by_account { Some(self.visits[at].numbers[0].clone()) } else { self.visits[at].account.clone().filter(|_| !shares) };
+        let mut fact = self.reclassified(at);
+        let Some(old) = old else { return fact };
+        let new = self.number();
+        if self.by_account {
+            self.visits[at].numbers.insert(0, new.clone());
+        } else {
+            self.visits[at].account = Some(new.clone());
+        }
+        let visit = &self.visits[at];
+        fact.visit = Some(VisitRef {
+            id: visit.numbers[0].clone(),
+            from: FieldRef::new("PV1-19"),
+            is_account: self.by_account,
+            account: visit.account.clone(),
+            alternate: None,
+            preadmit: None,
+        });
+        let pair = Pair { from: old, into: new };
+        fact.relation = Some(Relation { kind: RelationKind::AccountChange, patients: Vec::new(), accounts: vec![pair], visits: Vec::new() });
+        fact
+    }
+
+    /// A24 or A37, which say something of two patients and change no room.
+    fn linked(&mut self) -> Vec<Fact> {
+        let (a, b) = (self.rng.below(self.patients.len()), self.rng.below(self.patients.len()));
+        if a == b {
+            return Vec::new();
+        }
+        let (a, b) = (self.id_of(a), self.id_of(b));
+        let (trigger, kind) = *self.rng.pick(&[("A24", RelationKind::Link), ("A37", RelationKind::Unlink)]);
+        let pairs = [(a.clone(), b.clone()), (b, a)];
+        pairs
+            .into_iter()
+            .map(|(of, other)| {
+                let mut fact = self.relate(trigger, kind, of.clone());
+                if let Some(relation) = &mut fact.relation {
+                    relation.patients.push(Pair { from: other, into: of });
+                }
+                fact
+            })
+            .collect()
+    }
+
+    /// A43: the record goes over to another person under the same medical record number.
+    fn person_moved(&mut self, at: usize) -> Fact {
+        let id = self.id_of(self.visits[at].patient);
+        let enterprise = |n: usize| PatientId(Identifier::new("HIE", "PE", &format!("E{n}")));
+        let mut fact = self.relate("A43", RelationKind::PatientMove, id);
+        if let Some(relation) = &mut fact.relation {
+            relation.patients.push(Pair { from: enterprise(1), into: enterprise(2) });
+        }
+        fact
     }
 }

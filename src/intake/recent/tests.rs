@@ -149,7 +149,7 @@ async fn what_was_planned_on_a_batch_that_was_not_committed_cannot_be_committed_
              PID|1||410003^^^GHH^MR||SMITH^JANE\rPV1|1|I|4N^{second}^A^GHH||||||||||||||||V1^^^GHH^VN\r"
         );
         let arrived = Arrived { journal: JournalId(ids.next(now)), at: now, is_retry: false };
-        Work { messages: vec![Arc::new(read(text.into(), &profile, arrived, &look_ups).incoming)], visits: Vec::new() }
+        Work { messages: vec![Arc::new(read(text.into(), &profile, arrived, &look_ups).incoming)], ..Work::default() }
     };
     let mut recent = Recent::new(true);
     let first = batch::plan_ahead(&context, &mut recent, &work("A01", 1), &Ahead::default(), false).await.unwrap().unwrap();
