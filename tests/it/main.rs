@@ -11,6 +11,7 @@ mod journeys;
 mod ledger;
 mod lifecycle;
 mod orders;
+mod pressure;
 mod privacy;
 mod rooms;
 mod schemas;
