@@ -8,6 +8,7 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod guard;
 pub mod messages;
 pub mod replay;
 pub mod rooms;
@@ -56,6 +57,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Leaves and ends that wait because many rooms would have ended at once
+    Guard(guard::GuardArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -75,6 +78,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Demo(args) => demo::run(args, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
+        Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref()),

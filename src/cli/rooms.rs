@@ -6,7 +6,7 @@
 mod list;
 mod show;
 mod timeline;
-mod viewing;
+pub(crate) mod viewing;
 mod why;
 
 use std::path::Path;
@@ -126,7 +126,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
             return console.fail(64, &anyhow::anyhow!("`{given}` may be any of these rooms\n  {ids}"));
         }
     };
-    viewing::record(store, command, vec![room.room.id]).await?;
+    viewing::record(store, viewing::VIEWED, command, vec![room.room.id]).await?;
     match &args.command {
         RoomsCommand::List(_) => {}
         RoomsCommand::Show(_) => show::run(&room, console)?,
@@ -137,7 +137,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
 }
 
 /// Opens the configured store beside whoever has it; what is wrong comes with its exit code.
-async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
+pub(crate) async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
     match store::exists(&setting.config.store.url.to_secret()) {
         Ok(true) => {}
         Ok(false) => return Err((69, anyhow::Error::new(StoreError::NotMigrated))),

@@ -28,11 +28,14 @@ use crate::intake::batch::BatchContext;
 use crate::intake::batch::BatchError;
 use crate::intake::batch::Done;
 use crate::intake::batch::Work;
+use crate::intake::guard::Guard;
+use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
 use crate::intake::staff;
+use crate::intake::world::Ends;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -107,6 +110,8 @@ pub struct IntakeParts<C> {
     pub outbox: Arc<Notify>,
     /// Told when a visit must be planned earlier than anybody waited for.
     pub wake: Arc<WakeAt>,
+    /// What says that leaves and ends wait.
+    pub guard: Arc<Guard>,
 }
 
 /// The earliest instant at which a visit must be planned again, as far as this process knows.
@@ -173,6 +178,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
         match commit(&parts, &look_ups, &mut recent, &work).await {
             Ok(mut done) => {
                 last = (n_jobs, begun.elapsed());
+                look_at_ends(&parts, done.ends).await;
                 for (receipt, verdict) in receipts.into_iter().zip(&done.verdicts) {
                     // A connection that is gone does not need its answer; its message is kept all the same.
                     drop(receipt.send(verdict.clone()));
@@ -226,7 +232,8 @@ fn tell(error: &BatchError) {
 async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let directory = parts.directory.current();
     let now = parts.clock.now();
-    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
+    let brake = parts.guard.brake(now);
+    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now, brake: &brake };
     let error = match batch::run(&context, recent, work).await {
         Ok(done) => return Ok(done),
         Err(error) if is_about_content(&error) => error,
@@ -252,11 +259,15 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
         all.wake_at = [all.wake_at, done.wake_at].into_iter().flatten().min();
         all.explained.extend(done.explained);
         all.said = done.said.or(all.said);
+        all.ends.add(done.ends);
     }
     for visit in &work.visits {
         let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
         match batch::run(&context, recent, &alone).await {
-            Ok(done) => all.n_events += done.n_events,
+            Ok(done) => {
+                all.n_events += done.n_events;
+                all.ends.add(done.ends);
+            }
             Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
             Err(error) => return Err(error),
         }
@@ -270,6 +281,21 @@ const fn is_about_content(error: &BatchError) -> bool {
         BatchError::Form(_) | BatchError::Contended | BatchError::Fault => true,
         BatchError::Store(error) => matches!(error, StoreError::Unsealed { .. } | StoreError::Form { .. }),
         BatchError::Commit(error) => matches!(error, CommitError::Conflict),
+    }
+}
+
+/// Counts the rooms that ended. Where they were too many, that is in the store before anybody is answered.
+async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, ends: Ends) {
+    metrics::counter!("wardroom_held_changes_total").increment(u64::try_from(ends.n_held).unwrap_or(0));
+    let now = parts.clock.now();
+    if !parts.guard.note(now, ends.n_ended, ends.stopped) {
+        return;
+    }
+    tracing::error!(
+        "more than a tenth of the open rooms would end within ten minutes: leaves and ends wait, joins go on; find out why, then say `wardroom guard release`"
+    );
+    if let Err(error) = Word::On(now).write(&parts.store).await {
+        tracing::error!(%error, "the store could not note that leaves and ends wait; a restart would let them go on");
     }
 }
 
@@ -348,6 +374,7 @@ async fn retake<C: Clock>(
     }
     work.messages.sort_by_key(|message| message.journal);
     let mut done = commit(parts, look_ups, recent, &work).await?;
+    look_at_ends(parts, done.ends).await;
     let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
     account(parts, &work, &mut done, Duration::ZERO);
     Ok(if freed { done.explained } else { Vec::new() })

@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod batch;
 pub mod daemon;
+pub mod guard;
 pub(crate) mod look_ups;
 pub mod pulse;
 pub mod read;

@@ -60,7 +60,7 @@ impl ListArgs {
 pub(super) async fn run(args: &ListArgs, store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
     let mut rooms: Vec<StoredRoom> = all(store).await?.into_iter().filter(|stored| args.wants(stored)).collect();
     rooms.sort_by(|one, other| one.room.state.name.cmp(&other.room.state.name));
-    viewing::record(store, "rooms list", rooms.iter().map(|stored| stored.room.id).collect()).await?;
+    viewing::record(store, viewing::VIEWED, "rooms list", rooms.iter().map(|stored| stored.room.id).collect()).await?;
     let shown: Vec<Value> = rooms.iter().map(StoredRoom::json).collect::<Result<_, _>>()?;
     if console.json {
         console.out(&serde_json::to_string_pretty(&json!({ "rooms": shown })).context("cannot write JSON")?)?;

@@ -1,4 +1,4 @@
-//! The record of who looked at what.
+//! The record of who looked at what, and who said what from beside the daemon.
 
 use std::os::unix::fs::MetadataExt as _;
 
@@ -13,8 +13,8 @@ use crate::store::sealing::Document;
 use crate::time::Clock as _;
 use crate::time::SystemClock;
 
-/// The kind of the audit row.
-const KIND: &str = "rooms.viewed";
+/// The kind of the audit row of somebody who looked at rooms.
+pub(crate) const VIEWED: &str = "rooms.viewed";
 
 #[derive(Serialize)]
 struct Viewing<'a> {
@@ -26,25 +26,25 @@ struct Viewing<'a> {
     rooms: Vec<CareRoomId>,
 }
 
-/// Writes down that somebody looks at these rooms, before they do.
+/// Writes down that somebody does something of this kind with these rooms, before they do.
 ///
 /// # Errors
-/// When it cannot be written; then nothing may be shown.
-pub(super) async fn record(store: &Store, command: &str, rooms: Vec<CareRoomId>) -> anyhow::Result<()> {
+/// When it cannot be written; then nothing may be shown or done.
+pub(crate) async fn record(store: &Store, kind: &str, command: &str, rooms: Vec<CareRoomId>) -> anyhow::Result<()> {
     let only = if let [room] = rooms.as_slice() { Some(*room) } else { None };
     let environment = Environment::of_process();
     let login = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(|name| environment.value(name)).map(str::to_owned);
     let viewing = Viewing { command, uid: uid().context("cannot say who you are")?, login, rooms };
     let row = AuditRow {
         at: SystemClock.now(),
-        kind: KIND.to_owned(),
+        kind: kind.to_owned(),
         room_id: only,
         room_version: None,
         journal_id: None,
         key: None,
         body: Document::new(1, serde_json::to_vec(&viewing).context("cannot write JSON")?),
     };
-    store.append_audit(vec![row]).await.context("cannot write down who looks at the rooms, so nothing is shown")
+    store.append_audit(vec![row]).await.context("cannot write down who asks, so nothing is shown or done")
 }
 
 /// The user this process runs as: the owner of a file it has just made.

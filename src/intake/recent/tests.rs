@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Recent;
 use crate::adt::profile::Profile;
+use crate::care::brake::Brake;
 use crate::care::policy::Policy;
 use crate::directory::Snapshot;
 use crate::ids::IdSource;
@@ -53,7 +54,8 @@ async fn walk(is_kept: bool, size: usize) -> (Vec<Ended>, u64) {
                 work.messages.push(Arc::new(read.incoming));
             }
         }
-        let context = BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now };
+        let context =
+            BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
         batch::run(&context, &mut recent, &work).await.unwrap();
     }
     let n_statements = store.n_statements();
