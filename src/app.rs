@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
@@ -19,16 +20,20 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin;
 use crate::admin::AdminState;
+use crate::admin::orders::Door;
 use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
 use crate::care::change::CauseKind;
+use crate::cli::orders;
 use crate::cli::setting::Setting;
+use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
 use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
+use crate::ids::TriggerEvent;
 use crate::intake::answer::Feed;
 use crate::intake::answer::FeedAnswerer;
 use crate::intake::daemon;
@@ -38,6 +43,9 @@ use crate::intake::daemon::WakeAt;
 use crate::intake::guard;
 use crate::intake::guard::Guard;
 use crate::intake::guard::Word;
+use crate::intake::ledger::EventLedger;
+use crate::intake::ledger::Fault;
+use crate::intake::ledger::draw_up;
 use crate::intake::pulse::Pulse;
 use crate::intake::staff;
 use crate::mllp;
@@ -45,7 +53,6 @@ use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
 use crate::mllp::tls::ServerTls;
 use crate::mllp::tls::ServerTlsFiles;
-use crate::outbox::amqp::AmqpOptions;
 use crate::outbox::amqp::AmqpPublisher;
 use crate::outbox::jsonl::JsonlPublisher;
 use crate::outbox::relay::Relay;
@@ -53,10 +60,15 @@ use crate::outbox::relay::RelayOptions;
 use crate::outbox::status::RelayStatus;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::ledger::Look;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
 use crate::wake;
+
+use certificates::Certificate;
+
+mod certificates;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -66,6 +78,9 @@ const LAST_GRACE: Duration = Duration::from_secs(8);
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 /// Every how many of these rooms are counted, and quiet feeds told of.
 const ROOMS_EVERY: u32 = 12;
+/// How often the ledger is drawn up, and over how long a time.
+const LEDGER_EVERY: Duration = Duration::from_mins(5);
+const LEDGER_SPAN: Duration = Duration::from_hours(1);
 /// The statuses of rooms that are not over.
 const OPEN_STATUSES: &[&str] = &["expected", "active", "on_leave", "grace", "held"];
 /// When an unpublished event is old enough to be a reason not to be ready.
@@ -128,8 +143,13 @@ impl Daemon {
             if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
         });
         let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
+        let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
-            Some(files) => Some(server_tls(files)?.current()),
+            Some(files) => {
+                let tls = Arc::new(server_tls(files)?);
+                watched_tls.push(Certificate { listener: "admin".to_owned(), tls: Arc::clone(&tls) });
+                Some(Arc::new(move || tls.current()) as admin::CurrentTls)
+            }
             None => None,
         };
         let state = AdminState { readiness: readiness.clone(), metrics: metrics.renderer() };
@@ -153,7 +173,7 @@ impl Daemon {
 
         let outbox = Arc::new(Notify::new());
         let status = Arc::new(RelayStatus::default());
-        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working);
+        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
         let guard = Arc::new(Guard::new(config.rooms.mass_guard));
@@ -187,6 +207,18 @@ impl Daemon {
         workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
+        if let Some(path) = orders::socket(setting) {
+            match Door::open(path) {
+                Ok(door) => {
+                    workers.spawn(door.serve(intake.clone(), stop_working.clone()));
+                }
+                Err(error) => tracing::warn!(
+                    kind = ?error.kind(),
+                    "no socket for operators beside the store: commands that change something will not reach this daemon
+                hint: look at the folder's permissions, and at the length of its path"
+                ),
+            }
+        }
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
@@ -196,6 +228,7 @@ impl Daemon {
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
+            watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
             let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
             pulses.push((config.name.clone(), answerer.pulse()));
@@ -204,6 +237,10 @@ impl Daemon {
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
+        workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
+        let balance = Arc::new(Balance::default());
+        watch_ledger(&readiness, &balance);
+        workers.spawn(ledger_gauges(store.clone(), setting.meant_events(), balance, Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
         watch_feeds(&readiness, pulses.clone(), &guard, &clock);
         let watched = Watched { listeners: all_stats, pulses, guard, oldest_seconds: Arc::clone(&oldest) };
@@ -239,7 +276,7 @@ impl Daemon {
 }
 
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
-fn daemon_number() -> u16 {
+pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
 }
 
@@ -264,7 +301,7 @@ fn start_relay(
     clock: &Arc<SystemClock>,
     workers: &TaskTracker,
     stop: &CancellationToken,
-) {
+) -> Result<(), NotStarted> {
     let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let (store, outbox, stop) = (store.clone(), Arc::clone(outbox), stop.clone());
     let own_status = Arc::clone(status);
@@ -277,13 +314,13 @@ fn start_relay(
             workers.spawn(Relay::new(store, jsonl(path), outbox, own_status, clock, RelayOptions::default()).run(stop));
         }
         PublishConfig::Amqp(amqp) => {
-            let options =
-                AmqpOptions { exchange: amqp.exchange.clone(), queue: amqp.queue.clone().unwrap_or_default(), ..AmqpOptions::new(amqp.url.clone()) };
+            let options = amqp_options(amqp).map_err(NotStarted::usage)?;
             let publisher = AmqpPublisher::new(options, Arc::clone(status), workers.clone());
             let options = RelayOptions { window: amqp.window, ..RelayOptions::default() };
             workers.spawn(Relay::new(store, publisher, outbox, own_status, clock, options).run(stop));
         }
     }
+    Ok(())
 }
 
 /// Publishing that does not work is a reason not to be ready; the feed is taken all the same.
@@ -430,6 +467,61 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
         }
         tokio::select! {
             () = tokio::time::sleep(GAUGES_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// What the ledger lacked when it was looked at last.
+type Balance = std::sync::Mutex<Vec<Fault>>;
+
+fn watch_ledger(readiness: &Readiness, balance: &Arc<Balance>) {
+    let balance = Arc::clone(balance);
+    readiness.register(move || {
+        let faults = balance.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = |fault: &Fault| {
+            let feed = fault.feed.as_ref().map(|feed| format!("feed {feed}, ")).unwrap_or_default();
+            Reason::new(
+                "ledger",
+                format!("{feed}{}: {}", fault.state, fault.what),
+                "run `wardroom ledger`; the store may have been changed from outside",
+            )
+        };
+        faults.iter().map(reason).collect()
+    });
+}
+
+/// Draws up the ledger of the last hours now and then, without what would take reading whole tables.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
+async fn ledger_gauges(
+    store: Store,
+    meant: impl Fn(&str, TriggerEvent) -> TriggerEvent + Send,
+    balance: Arc<Balance>,
+    clock: Arc<SystemClock>,
+    stop: CancellationToken,
+) {
+    loop {
+        match store.recount(Some(clock.now().minus(LEDGER_SPAN)), Look::Quick).await {
+            Ok(recount) => {
+                let ledger = draw_up(&recount, &meant);
+                metrics::gauge!("wardroom_ledger_balanced").set(if ledger.balanced { 1.0 } else { 0.0 });
+                for feed in &ledger.feeds {
+                    metrics::gauge!("wardroom_ledger_accepted_messages", "feed" => feed.feed.clone()).set(feed.accepted as f64);
+                    metrics::gauge!("wardroom_ledger_accounted_messages", "feed" => feed.feed.clone()).set(feed.in_a_state() as f64);
+                }
+                let EventLedger { made, confirmed, pending, parked, .. } = ledger.events;
+                for (state, n) in [("made", made), ("confirmed", confirmed), ("pending", pending), ("parked", parked)] {
+                    metrics::gauge!("wardroom_ledger_events", "state" => state).set(n as f64);
+                }
+                if !ledger.balanced {
+                    tracing::error!(n_faults = ledger.faults.len(), "the ledger does not balance; `wardroom ledger` says where");
+                }
+                *balance.lock().unwrap_or_else(PoisonError::into_inner) = ledger.faults;
+            }
+            Err(error) => tracing::warn!(%error, "the ledger could not be drawn up"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LEDGER_EVERY) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -545,6 +545,18 @@ pub enum RelationKind {
     Unlink,
 }
 
+impl RelationKind {
+    /// Whether it joins what was apart, so that an operator can take it back. Numbers that changed are changed back by the feed, not here.
+    pub const fn is_merge(self) -> bool {
+        matches!(self, Self::Patient | Self::Account | Self::Visit | Self::PatientIdChange)
+    }
+
+    /// Whether it only says that two records may be of one person, and leaves both as they are.
+    pub const fn is_link(self) -> bool {
+        matches!(self, Self::Link | Self::Unlink)
+    }
+}
+
 /// A part of a visit for which one feed's word counts.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -9,21 +9,26 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::care::fact::Act;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
+use crate::care::fact::PersonSaid;
 use crate::care::fact::Practitioner;
 use crate::care::fact::RelationKind;
 use crate::care::fact::Stamp;
+use crate::care::fact::StaySaid;
 use crate::care::onward::EmergencyStays;
 use crate::care::runs::Register;
 use crate::care::visit::Signals;
 use crate::ids::PatientId;
 use crate::ids::StaffId;
+use crate::ids::VisitId;
 use crate::phi::Phi;
+use crate::time::Timestamp;
 
 /// One identifier became another.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -34,6 +39,16 @@ pub struct Edge<T> {
     pub into: T,
     /// The fact that said so.
     pub stamp: Stamp,
+    /// Whether an operator took it back; the same word again does not bring it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
+}
+
+impl<T: Eq> Edge<T> {
+    /// Whether it is the word that was recorded at that time.
+    fn says(&self, from: &T, into: &T, recorded: Timestamp) -> bool {
+        self.from == *from && self.into == *into && self.stamp.recorded == recorded
+    }
 }
 
 /// Edges between identifiers, resolved by union-find: newest first, and none that would close a circle.
@@ -52,17 +67,42 @@ impl<T> Default for Edges<T> {
 impl<T: Clone + Eq> Edges<T> {
     /// Records an edge, whatever the order of arrival; the same word again changes nothing.
     pub fn add(&mut self, from: T, into: T, stamp: Stamp) {
-        if from == into || self.edges.iter().any(|edge| edge.from == from && edge.into == into && edge.stamp == stamp) {
+        if from == into {
             return;
         }
-        let at = self.edges.partition_point(|edge| edge.stamp > stamp);
-        self.edges.insert(at, Edge { from, into, stamp });
+        let mut undone = false;
+        if let Some(at) = self.edges.iter().position(|edge| edge.says(&from, &into, stamp.recorded)) {
+            // Sent again: the first sending counts, whichever came first.
+            if self.edges.get(at).is_some_and(|edge| edge.stamp <= stamp) {
+                return;
+            }
+            undone = self.edges.remove(at).undone;
+        }
+        self.insert(Edge { from, into, stamp, undone });
+    }
+
+    fn insert(&mut self, edge: Edge<T>) {
+        let at = self.edges.partition_point(|other| other.stamp > edge.stamp);
+        self.edges.insert(at, edge);
+    }
+
+    /// Takes an edge back that was recorded at a time. Gives back whether it stood.
+    pub fn undo(&mut self, from: &T, into: &T, recorded: Timestamp) -> bool {
+        let mut stood = false;
+        for edge in self.edges.iter_mut().filter(|edge| edge.says(from, into, recorded)) {
+            stood |= !edge.undone;
+            edge.undone = true;
+        }
+        stood
     }
 
     /// Takes over the edges of another set.
     pub fn join(&mut self, other: &Self) {
         for edge in &other.edges {
             self.add(edge.from.clone(), edge.into.clone(), edge.stamp);
+            if edge.undone {
+                self.undo(&edge.from, &edge.into, edge.stamp.recorded);
+            }
         }
     }
 
@@ -97,7 +137,7 @@ impl<T: Clone + Eq> Edges<T> {
     /// The edges that stand: of each identifier the newest outgoing one that closes no circle with newer ones.
     fn standing(&self) -> Vec<&Edge<T>> {
         let mut standing: Vec<&Edge<T>> = Vec::with_capacity(self.edges.len());
-        for edge in &self.edges {
+        for edge in self.edges.iter().filter(|edge| !edge.undone) {
             let mut root = &edge.into;
             while let Some(next) = standing.iter().find(|other| other.from == *root) {
                 root = &next.into;
@@ -299,6 +339,12 @@ pub struct PatientRecord {
     persons: BTreeMap<PatientId, Person>,
     /// Merges and changes of patient ids.
     aliases: Edges<PatientId>,
+    /// Which account became which.
+    #[serde(default, skip_serializing_if = "Edges::is_empty")]
+    accounts: Edges<VisitId>,
+    /// What was said of accounts: a visit that turns out later to be of such an account had part in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    account_words: Vec<Fact>,
     /// Emergency stays that ended: an inpatient stay may go on from one.
     #[serde(default, skip_serializing_if = "EmergencyStays::is_empty")]
     pub(crate) emergencies: EmergencyStays,
@@ -328,7 +374,11 @@ impl PatientRecord {
     /// Takes what a fact says of persons and their identifiers, whatever the order of arrival.
     pub fn say(&mut self, fact: &Fact) {
         self.persons.entry(fact.patient.clone()).or_default().say(fact);
-        let Some(relation) = &fact.relation else { return };
+        // A link leaves both persons as they are.
+        let Some(relation) = fact.relation.as_ref().filter(|relation| !relation.kind.is_link()) else { return };
+        if relation.kind != RelationKind::Account && !relation.accounts.is_empty() {
+            self.hear_of_accounts(account_word(fact));
+        }
         for pair in &relation.patients {
             self.persons.entry(pair.from.clone()).or_default();
             self.persons.entry(pair.into.clone()).or_default();
@@ -346,6 +396,65 @@ impl PatientRecord {
         }
         self.aliases.join(&other.aliases);
         self.emergencies.join(&other.emergencies);
+        for word in &other.account_words {
+            self.hear_of_accounts(word.clone());
+        }
+    }
+
+    fn hear_of_accounts(&mut self, word: Fact) {
+        for pair in word.relation.iter().flat_map(|relation| &relation.accounts) {
+            self.accounts.add(pair.from.clone(), pair.into.clone(), word.stamp);
+        }
+        match self.account_words.iter_mut().find(|known| known.hash == word.hash) {
+            // Sent again: the first sending counts, whichever came first.
+            Some(known) if known.stamp <= word.stamp => {}
+            Some(known) => *known = word,
+            None => self.account_words.push(word),
+        }
+    }
+
+    /// Takes back what a fact merged. Gives back whether any of it stood.
+    pub fn undo(&mut self, fact: &Fact) -> bool {
+        let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
+        pairs.fold(false, |stood, pair| self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded) || stood)
+    }
+
+    /// Whether two numbers are of one account.
+    pub fn is_one_account(&self, a: &VisitId, b: &VisitId) -> bool {
+        a == b || self.accounts.are_one(a, b)
+    }
+
+    /// Every number of an account, this one among them.
+    pub fn numbers_of_account(&self, account: &VisitId) -> Vec<VisitId> {
+        let mut numbers = vec![account.clone()];
+        for edge in self.accounts.iter() {
+            for id in [&edge.from, &edge.into] {
+                if !numbers.contains(id) && self.is_one_account(id, account) {
+                    numbers.push(id.clone());
+                }
+            }
+        }
+        numbers
+    }
+
+    /// What was said of an account.
+    pub fn words_of_account<'a>(&'a self, account: &'a VisitId) -> impl Iterator<Item = &'a Fact> {
+        let names = move |fact: &Fact| {
+            let mut pairs = fact.relation.iter().flat_map(|relation| &relation.accounts);
+            pairs.any(|pair| self.is_one_account(&pair.from, account) || self.is_one_account(&pair.into, account))
+        };
+        self.account_words.iter().filter(move |fact| names(fact))
+    }
+
+    /// The accounts of which anything was said, each with all its numbers.
+    pub fn accounts(&self) -> Vec<Vec<VisitId>> {
+        let mut accounts: Vec<Vec<VisitId>> = Vec::new();
+        for pair in self.account_words.iter().flat_map(|word| &word.relation).flat_map(|relation| &relation.accounts) {
+            if !accounts.iter().any(|numbers| numbers.contains(&pair.into)) {
+                accounts.push(self.numbers_of_account(&pair.into));
+            }
+        }
+        accounts
     }
 
     /// The patient id that counts for this one.
@@ -390,6 +499,25 @@ impl PatientRecord {
     /// What was merged or changed.
     pub const fn aliases(&self) -> &Edges<PatientId> {
         &self.aliases
+    }
+}
+
+/// What a fact says of an account, and nothing else: it can be folded into any visit of the account, also into one that has the fact itself.
+fn account_word(fact: &Fact) -> Fact {
+    let mut hash = fact.hash;
+    for byte in &mut hash.0 {
+        *byte = !*byte;
+    }
+    Fact {
+        hash,
+        act: Act::Relate,
+        visit: None,
+        movement: None,
+        occurred_at: None,
+        other_ids: Vec::new(),
+        person: PersonSaid::default(),
+        stay: StaySaid::default(),
+        ..fact.clone()
     }
 }
 

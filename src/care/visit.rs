@@ -212,6 +212,9 @@ pub struct VisitState {
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
+    /// The accounts it was named with, its own number among them where that is an account's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) accounts: Vec<VisitId>,
     /// To whom the visit was bound, by whom: the first fact, and every explicit move to another patient.
     pub(crate) bindings: Vec<(PatientId, Stamp)>,
     /// From whom explicit moves took the visit: what they were said to say of it before is believed whenever it comes.
@@ -289,6 +292,21 @@ impl VisitState {
         self.moved_from.iter().filter(move |(_, moved)| *moved > stamp).map(|(patient, _)| patient)
     }
 
+    /// Whether an explicit move recorded at that time was folded.
+    pub fn was_moved_at(&self, recorded: Timestamp) -> bool {
+        self.moved_from.iter().any(|(_, moved)| moved.recorded == recorded)
+    }
+
+    /// Whether one number was said at that time to have become another.
+    pub fn was_renamed_at(&self, recorded: Timestamp) -> bool {
+        self.renames.iter().any(|edge| edge.stamp.recorded == recorded)
+    }
+
+    /// The accounts it was named with.
+    pub fn accounts(&self) -> &[VisitId] {
+        &self.accounts
+    }
+
     /// Everybody the visit was ever bound to, with the stamp of the binding.
     pub fn bindings(&self) -> &[(PatientId, Stamp)] {
         &self.bindings
@@ -361,6 +379,11 @@ impl VisitState {
     /// Takes the numbers and the patient that the fact names.
     fn name(&mut self, fact: &Fact) {
         if let Some(visit) = &fact.visit {
+            if let Some(account) = visit.account.as_ref().or_else(|| visit.is_account.then_some(&visit.id))
+                && !self.accounts.contains(account)
+            {
+                self.accounts.push(account.clone());
+            }
             let known = self.ids.iter().position(|id| *id == visit.id);
             if !visit.is_account && known.is_none_or(|at| at >= self.n_own_ids) {
                 // What was thought to be an account's number turns out to be the visit's own.
@@ -378,7 +401,7 @@ impl VisitState {
         }
         if let Some(relation) = &fact.relation {
             // A relation is folded into the visits it concerns and into no others.
-            let renames = !matches!(relation.kind, RelationKind::Visit | RelationKind::Account | RelationKind::Link | RelationKind::Unlink);
+            let renames = !matches!(relation.kind, RelationKind::Visit | RelationKind::Account) && !relation.kind.is_link();
             for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
                 self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
             }

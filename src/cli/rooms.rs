@@ -6,7 +6,6 @@
 mod list;
 mod show;
 mod timeline;
-pub(crate) mod viewing;
 mod why;
 
 use std::path::Path;
@@ -21,6 +20,8 @@ use crate::care::room::CareRoom;
 use crate::cli::console::Console;
 use crate::cli::setting::Setting;
 use crate::cli::story;
+use crate::cli::viewing;
+use crate::cli::viewing::Seen;
 use crate::ids::CareRoomId;
 use crate::outbox::envelope::room_json;
 use crate::store;
@@ -126,7 +127,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
             return console.fail(64, &anyhow::anyhow!("`{given}` may be any of these rooms\n  {ids}"));
         }
     };
-    viewing::record(store, viewing::VIEWED, command, vec![room.room.id]).await?;
+    viewing::record(store, command, Seen::Rooms(vec![room.room.id])).await?;
     match &args.command {
         RoomsCommand::List(_) => {}
         RoomsCommand::Show(_) => show::run(&room, console)?,
@@ -137,7 +138,7 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
 }
 
 /// Opens the configured store beside whoever has it; what is wrong comes with its exit code.
-pub(crate) async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
+pub(super) async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
     match store::exists(&setting.config.store.url.to_secret()) {
         Ok(true) => {}
         Ok(false) => return Err((69, anyhow::Error::new(StoreError::NotMigrated))),
@@ -205,7 +206,7 @@ fn fits(id: CareRoomId, given: &str) -> bool {
 }
 
 /// A time for people, in the zone of this machine.
-fn moment(at: &str) -> String {
+pub(super) fn moment(at: &str) -> String {
     if at.is_empty() { "—".to_owned() } else { story::moment(at, "", &TimeZone::system()) }
 }
 

@@ -93,6 +93,10 @@ pub(crate) struct Work {
     pub(crate) messages: Vec<Arc<Incoming>>,
     /// Visits to be planned again, and why.
     pub(crate) visits: Vec<(i64, Cause)>,
+    /// Messages whose merges are taken back.
+    pub(crate) undo: Vec<Arc<Incoming>>,
+    /// What is written into the audit trail besides the changes of rooms.
+    pub(crate) audit: Vec<AuditRow>,
 }
 
 /// What a batch did.
@@ -110,6 +114,8 @@ pub(crate) struct Done {
     pub(crate) explained: Vec<LookUpHash>,
     /// Which rooms ended, and which did not because of the brake.
     pub(crate) ends: Ends,
+    /// Whether anything that was to be taken back stood.
+    pub(crate) has_undone: bool,
 }
 
 /// Everything a batch needs besides its work.
@@ -145,7 +151,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
     let rules = context.rules();
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(work, context.look_ups);
-    let wanted = request.look_ups.clone();
+    let mut wanted = request.look_ups.clone();
     let mut world = World::new(RoomIds::Random);
     request.look_ups = recent.take(&wanted, &mut world);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
@@ -154,6 +160,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
         let found = context.store.find(&request).await?;
         let duplicates: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, known)| (*hash, known.journal_id)).collect();
         load(found, &mut world)?;
+        world.asked = Some(wanted.iter().copied().collect());
         load_facts(context.store, &mut world, &with_facts).await?;
         let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
         let mut hearing = Hearing::new(&context.directory.files, said);
@@ -183,6 +190,11 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                     Need::Facts(visit) => (with_facts.insert(visit), None),
                     Need::Visit(visit) => (!request.visits.contains(&visit), Some((visit, &mut request.visits))),
                     Need::Patient(patient) => (!request.patients.contains(&patient), Some((patient, &mut request.patients))),
+                    Need::LookUp(hash) => {
+                        let is_new = !wanted.contains(&hash);
+                        wanted.push(hash);
+                        (is_new, None)
+                    }
                 };
                 if let Some((row, rows)) = list.filter(|_| is_new) {
                     rows.push(row);
@@ -213,6 +225,8 @@ fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
     let mut wanted: HashSet<LookUpHash> = HashSet::new();
     for message in &work.messages {
         request.dedupe.extend(message.dedupe);
+    }
+    for message in work.messages.iter().chain(&work.undo) {
         for fact in &message.facts {
             name_look_ups(fact, look_ups, &mut wanted);
         }
@@ -334,6 +348,10 @@ pub(crate) fn take_all(
         done.verdicts.push(verdict);
     }
     world.traceparent = None;
+    for fact in work.undo.iter().flat_map(|message| &message.facts) {
+        done.has_undone |= world.undo(fact, rules)?;
+        done.explained.extend(explained_by(world, fact, rules)?);
+    }
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
         world.replan_all(vec![row], cause, false, true, rules)?;
@@ -377,16 +395,22 @@ pub(crate) fn take_message(
         }
         verdict.patient = verdict.patient.or(world.find_patient(&fact.patient, rules)?);
         if fact.relation.is_some() {
-            let mut named = HashSet::new();
-            name_look_ups(fact, rules.look_ups, &mut named);
-            // A message may wait under an id that only another message tied to these.
-            let record = verdict.patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
-            named.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
-            explained.extend(named);
+            explained.extend(explained_by(world, fact, rules)?);
         }
     }
     explained.append(&mut world.explained);
     Ok(verdict)
+}
+
+/// Everything that a message may wait for which this fact relates.
+fn explained_by(world: &mut World, fact: &Fact, rules: &Rules<'_>) -> Result<HashSet<LookUpHash>, Need> {
+    let mut named = HashSet::new();
+    name_look_ups(fact, rules.look_ups, &mut named);
+    // A message may wait under an id that only another message tied to these.
+    let patient = world.find_patient(&fact.patient, rules)?;
+    let record = patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);
+    named.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
+    Ok(named)
 }
 
 /// What the batch changed, as rows.
@@ -399,7 +423,7 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
     let directory = done.said.as_ref().map(staff::row);
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, ..CommitBatch::default() };
+    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, audit: work.audit.clone(), ..CommitBatch::default() };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }

@@ -31,6 +31,11 @@ use crate::intake::batch::Work;
 use crate::intake::guard::Guard;
 use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
+use crate::intake::orders::Hands;
+use crate::intake::orders::Operator;
+use crate::intake::orders::Order;
+use crate::intake::orders::Outcome;
+use crate::intake::orders::carry_out;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
@@ -60,6 +65,7 @@ enum Job {
     Message(Box<Incoming>, oneshot::Sender<Verdict>),
     Visits(Vec<(i64, Cause)>, oneshot::Sender<()>),
     Quarantined(Vec<JournalId>, oneshot::Sender<()>),
+    Order(Box<(Order, Operator)>, oneshot::Sender<Outcome>),
 }
 
 /// The way into the intake. Cloning it is cheap.
@@ -84,6 +90,13 @@ impl Intake {
 }
 
 impl Intake {
+    /// Has an operator's order carried out. `None` when the intake has ended.
+    pub async fn order(&self, order: Order, by: Operator) -> Option<Outcome> {
+        let (done, receipt) = oneshot::channel();
+        self.jobs.send(Job::Order(Box::new((order, by)), done)).await.ok()?;
+        receipt.await.ok()
+    }
+
     /// Has messages in quarantine tried again, and waits for it.
     async fn retry(&self, messages: Vec<JournalId>) -> bool {
         let (done, receipt) = oneshot::channel();
@@ -161,6 +174,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
         let mut receipts = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
         let mut quarantined = Vec::new();
+        let mut orders = Vec::new();
         for job in jobs.drain(..) {
             match job {
                 Job::Message(message, receipt) => {
@@ -172,13 +186,13 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                     waiting.push(done);
                 }
                 Job::Quarantined(messages, done) => quarantined.push((messages, done)),
+                Job::Order(order, done) => orders.push((order, done)),
             }
         }
         let begun = Instant::now();
         match commit(&parts, &look_ups, &mut recent, &work).await {
             Ok(mut done) => {
                 last = (n_jobs, begun.elapsed());
-                look_at_ends(&parts, done.ends).await;
                 for (receipt, verdict) in receipts.into_iter().zip(&done.verdicts) {
                     // A connection that is gone does not need its answer; its message is kept all the same.
                     drop(receipt.send(verdict.clone()));
@@ -200,6 +214,13 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                 }
                 Err(error) => tracing::warn!(%error, "messages in quarantine could not be tried again"),
             }
+        }
+        for (order, done) in orders {
+            let mut hands = Hands { parts: &parts, look_ups: &look_ups, recent: &mut recent };
+            let (outcome, explained) = carry_out(&mut hands, &order.0, &order.1).await;
+            unexplained.extend(explained);
+            // Whoever asked may be gone; the order was carried out all the same.
+            done.send(outcome).ok();
         }
         // What could not be looked for now is looked for after the next batch, and at the next start.
         if let Err(error) = take_up(&parts, &look_ups, &mut recent, &mut unexplained).await {
@@ -229,7 +250,13 @@ fn tell(error: &BatchError) {
 }
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
-async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
+pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
+    let done = commit_what_can_be(parts, look_ups, recent, work).await?;
+    look_at_ends(parts, done.ends).await;
+    Ok(done)
+}
+
+async fn commit_what_can_be<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let directory = parts.directory.current();
     let now = parts.clock.now();
     let brake = parts.guard.brake(now);
@@ -246,7 +273,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
     }
     let mut all = Done::default();
     for message in &work.messages {
-        let alone = Work { messages: vec![Arc::clone(message)], visits: Vec::new() };
+        let alone = Work { messages: vec![Arc::clone(message)], ..Work::default() };
         let done = match batch::run(&context, recent, &alone).await {
             Err(error) if is_about_content(&error) => {
                 tracing::error!(%error, journal = %message.journal, "this message cannot be taken and waits in quarantine");
@@ -262,7 +289,7 @@ async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &m
         all.ends.add(done.ends);
     }
     for visit in &work.visits {
-        let alone = Work { messages: Vec::new(), visits: vec![visit.clone()] };
+        let alone = Work { visits: vec![visit.clone()], ..Work::default() };
         match batch::run(&context, recent, &alone).await {
             Ok(done) => {
                 all.n_events += done.n_events;
@@ -300,7 +327,7 @@ async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, ends: Ends) {
 }
 
 /// Counts what a batch did, and tells those who wait for it.
-fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
+pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
     if let Some(said) = done.said.take() {
         parts.directory.hear(said, parts.clock.now());
     }
@@ -374,7 +401,6 @@ async fn retake<C: Clock>(
     }
     work.messages.sort_by_key(|message| message.journal);
     let mut done = commit(parts, look_ups, recent, &work).await?;
-    look_at_ends(parts, done.ends).await;
     let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
     account(parts, &work, &mut done, Duration::ZERO);
     Ok(if freed { done.explained } else { Vec::new() })

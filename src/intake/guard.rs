@@ -18,7 +18,6 @@ use crate::ids::FeedName;
 use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::pulse::Pulse;
-use crate::store::OPERATORS_WORD;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::time::Timestamp;
@@ -31,6 +30,8 @@ const AT_LEAST: usize = 10;
 const PART: usize = 10;
 /// How long leaves wait for a silent feed at the most.
 const SILENCE: Duration = Duration::from_hours(2);
+/// Under this name the store remembers whether leaves and ends wait.
+const SETTING: &str = "guard";
 /// How often the store is asked whether somebody said go on.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -52,7 +53,7 @@ impl Word {
     /// # Errors
     /// When the store cannot be read.
     pub async fn read(store: &Store) -> Result<Self, StoreError> {
-        let bytes = store.setting(OPERATORS_WORD).await?.unwrap_or_default();
+        let bytes = store.setting(SETTING).await?.unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let since = text.strip_prefix("on ").and_then(|since| since.parse().ok());
         Ok(match (since, &*text) {
@@ -72,7 +73,7 @@ impl Word {
             Self::On(since) => format!("on {}", since.as_micros()),
             Self::GoOn => "go on".to_owned(),
         };
-        store.put_setting(OPERATORS_WORD, text.into_bytes()).await
+        store.put_setting(SETTING, text.into_bytes()).await
     }
 }
 

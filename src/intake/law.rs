@@ -28,14 +28,14 @@ use crate::ids::GroupId;
 use crate::ids::PointOfCare;
 use crate::ids::Role;
 use crate::ids::UserId;
-use crate::intake::law::history::Rng;
 use crate::intake::law::history::Said;
 use crate::intake::law::history::UNITS;
 use crate::intake::law::history::history;
 use crate::intake::law::shelf::Shelf;
+use crate::random::Random;
 
 /// What nothing explains waits in any order, and arrival decides.
-const OUT_OF_REACH: &str = "something waits for ever";
+const OUT_OF_REACH: &str = "something waits for ever, names an account of several visits, or takes a visit from a stranger";
 const MINUTE: Duration = Duration::from_mins(1);
 
 fn roster() -> Roster {
@@ -118,7 +118,7 @@ struct Telling {
 
 impl Telling {
     fn any(seed: u64, n: usize) -> Self {
-        let mut rng = Rng::new(seed ^ 0x5eed);
+        let mut rng = Random::new(seed ^ 0x5eed);
         let mut deliveries = Vec::new();
         let nearly_sorted = rng.one_in(3);
         for message in 0..n {
@@ -157,9 +157,12 @@ impl Court {
         let arrival = last.plus(MINUTE);
         let mut plain = Shelf::new(arrival, &self.policy, &self.roster);
         for index in &told {
+            if said[*index].facts.iter().any(|fact| plain.is_contradicted_by(fact)) {
+                return Err(OUT_OF_REACH.to_owned());
+            }
             plain.take(std::slice::from_ref(&said[*index].facts));
         }
-        if plain.n_waiting() > 0 {
+        if plain.n_waiting() > 0 || told.iter().flat_map(|index| &said[*index].facts).any(|fact| plain.is_ambiguous(fact)) {
             return Err(OUT_OF_REACH.to_owned());
         }
         let mut other = Shelf::new(arrival, &self.policy, &self.roster);

@@ -322,7 +322,7 @@ impl Rehearsal {
         let mut hearing = Hearing::new(files, said.clone());
         let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
-            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_)) => Verdict::quarantined("internal_fault"),
+            Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_) | Need::LookUp(_)) => Verdict::quarantined("internal_fault"),
         };
         let changed = hearing.changed();
         self.note_ends();

@@ -10,8 +10,11 @@ use crate::care::fact::Fact;
 use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
 use crate::care::fact::VisitRef;
+use crate::care::identity::PatientRecord;
 use crate::care::visit::CourseRules;
 use crate::care::visit::Phase;
+use crate::care::visit::VisitState;
+use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
@@ -105,6 +108,7 @@ impl World {
         if let Some(relation) = &fact.relation {
             touched.extend(self.relate_visits(fact, relation, patient, &cause, rules)?);
         }
+        touched.extend(self.settle_accounts(patient, &cause, rules)?);
         self.replan_touched(touched, patient, fact, rules)?;
         Ok(if counts { Taken::Applied } else { Taken::History })
     }
@@ -122,7 +126,8 @@ impl World {
             entry.record.say(fact);
             entry.is_dirty = true;
         }
-        for id in std::iter::once(&fact.patient).chain(fact.relation.iter().flat_map(|r| r.patients.iter().flat_map(|p| [&p.from, &p.into]))) {
+        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
+        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
             self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
         }
     }
@@ -138,6 +143,65 @@ impl World {
         // What comes late is told for the record, and nobody is disturbed by it.
         let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
+    }
+
+    /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
+    /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
+    fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut changed = Vec::new();
+        let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts();
+        for numbers in accounts {
+            let Some(account) = numbers.first() else { continue };
+            let mut own = Vec::new();
+            let mut numbered = Vec::new();
+            for row in self.find_by_account(&numbers, rules)? {
+                let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
+                if self.surviving_patient(visit.patient)? != patient {
+                    continue;
+                }
+                let is_own = visit.document.state.ids().iter().all(|id| numbers.contains(id));
+                if is_own { &mut own } else { &mut numbered }.push(row);
+            }
+            let into = if let [only] = numbered[..] { Some(only) } else { own.first().copied() };
+            if let Some(into) = into.filter(|_| own.len() + usize::from(numbered.len() == 1) > 1) {
+                for row in own.drain(..) {
+                    self.join_visits(into, row, cause, rules)?;
+                }
+                changed.push(into);
+            }
+            for row in numbered.into_iter().chain(own).chain(into) {
+                if self.settle_account(row, patient, account, &numbers, rules)? {
+                    changed.push(row);
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    /// One visit of an account that has these numbers. Gives back whether anything changed.
+    fn settle_account(&mut self, row: i64, patient: i64, account: &VisitId, numbers: &[VisitId], rules: &Rules<'_>) -> Result<bool, Need> {
+        let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
+        let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
+        let is_own = state.ids().iter().all(|id| numbers.contains(id));
+        let is_new = |word: &&Fact| {
+            let moves = moves_a_visit(word) && !state.was_moved_at(word.stamp.recorded);
+            moves || (is_own && !state.was_renamed_at(word.stamp.recorded))
+        };
+        let words: Vec<Fact> = record.words_of_account(account).filter(is_new).cloned().collect();
+        for number in numbers {
+            self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
+            if is_own {
+                self.lead(rules.look_ups.visit(LookUpKind::Visit, number), LookUpKind::Visit, row);
+            }
+        }
+        for word in &words {
+            self.fold(row, word, rules)?;
+        }
+        if !words.is_empty() {
+            let ids = self.visits.get(&row).map(|visit| visit.document.state.ids().to_vec()).unwrap_or_default();
+            self.explained.extend(ids.iter().map(|id| rules.look_ups.visit(LookUpKind::Visit, id)));
+        }
+        Ok(!words.is_empty())
     }
 
     /// Why a fact has to wait, if it has to. Asked for every fact of a message before any of them is taken.
@@ -202,8 +266,13 @@ impl World {
         let (a, b) = (a?, b?);
         let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
         let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
-        let bound = a.document.state.patient().zip(b.document.state.patient());
-        Ok(owner == other && bound.is_none_or(|(a, b)| record.are_one(a, b)))
+        let (a, b) = (&a.document.state, &b.document.state);
+        let bound = a.patient().zip(b.patient());
+        // What was said of one before the other was moved away from that patient was said of the other.
+        let was_moved = |from: &VisitState, of: &VisitState| {
+            of.bindings().iter().any(|(patient, since)| from.moved_from_after(*since).any(|before| record.are_one(before, patient)))
+        };
+        Ok(owner == other && (bound.is_none_or(|(a, b)| record.are_one(a, b)) || was_moved(a, b) || was_moved(b, a)))
     }
 
     /// Whether a fact may be about a visit, by the patient that it names.
@@ -220,8 +289,31 @@ impl World {
                 let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
                 moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
             })
+            || Self::moved_with_its_account(record, &visit.document.state, fact)
             || agrees(record, bound, fact);
         Ok(explained)
+    }
+
+    /// Whether the account that a fact names went over, sooner or later, from the patient of the visit to the one that the fact names, or from that one
+    /// after the fact.
+    fn moved_with_its_account(record: &PatientRecord, visit: &VisitState, fact: &Fact) -> bool {
+        let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
+        let mut moves: Vec<&Fact> = record.words_of_account(account).filter(|word| moves_a_visit(word)).collect();
+        moves.sort_unstable_by_key(|word| word.stamp);
+        let from =
+            |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
+        if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
+            return true;
+        }
+        let Some((mut at, since)) = visit.bindings().iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
+            return false;
+        };
+        for word in moves.into_iter().filter(|word| word.stamp > since) {
+            if from(word, at) {
+                at = &word.patient;
+            }
+        }
+        record.are_one(at, &fact.patient)
     }
 
     /// What a message names by several numbers is one visit: rows under the others become one with it.
@@ -240,9 +332,7 @@ impl World {
         others.extend(named.alternate.as_ref().map(|id| (LookUpKind::Visit, id)));
         if let Some(relation) = &fact.relation {
             let changes = matches!(relation.kind, RelationKind::AccountChange | RelationKind::VisitChange);
-            let pairs = relation.visits.iter().chain(&relation.accounts).filter(|_| changes);
-            others.extend(pairs.clone().map(|pair| (LookUpKind::Visit, &pair.from)));
-            others.extend(pairs.map(|pair| (LookUpKind::Account, &pair.from)));
+            others.extend(relation.visits.iter().chain(&relation.accounts).filter(|_| changes).map(|pair| (LookUpKind::Visit, &pair.from)));
         }
         let mut found = Vec::new();
         for (kind, id) in others {
@@ -250,8 +340,14 @@ impl World {
         }
         if let Some(account) = &named.account {
             let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
-            let by_account_alone = |row: &&i64| self.visits.get(*row).is_some_and(|visit| visit.document.state.ids().iter().all(|id| id == account));
-            found.extend(under_account.iter().find(by_account_alone));
+            found.extend(under_account.into_iter().find(|row| self.is_by_account_alone(*row, account)));
+        }
+        // The account that a stay left tells of the same stay only where it had no other.
+        let left = fact.relation.iter().filter(|relation| relation.kind == RelationKind::AccountChange).flat_map(|relation| &relation.accounts);
+        for pair in left {
+            if let [only] = self.find_visits(LookUpKind::Account, &pair.from, rules)?[..] {
+                found.push(only);
+            }
         }
         let mut once = Vec::with_capacity(found.len());
         for row in found {
@@ -260,6 +356,13 @@ impl World {
             }
         }
         Ok(once)
+    }
+
+    /// Whether nothing but numbers of an account ever named a visit.
+    fn is_by_account_alone(&self, row: i64, account: &VisitId) -> bool {
+        let Some(visit) = self.visits.get(&row) else { return false };
+        let record = self.surviving_patient(visit.patient).ok().and_then(|patient| self.patients.get(&patient)).map(|entry| &entry.record);
+        record.is_some_and(|record| is_of_account_alone(&visit.document.state, account, record))
     }
 
     /// A fact that names no visit: the only open one of the patient, or for a cancelled discharge the one that ended.
@@ -289,7 +392,7 @@ impl World {
 
     /// Merges and changes of patient ids: the records become one.
     fn relate_patients(&mut self, relation: &Relation, mut patient: i64, rules: &Rules<'_>) -> Result<i64, Need> {
-        if matches!(relation.kind, RelationKind::Link | RelationKind::Unlink) {
+        if relation.kind.is_link() {
             return Ok(patient);
         }
         for pair in &relation.patients {
@@ -307,7 +410,7 @@ impl World {
         let mut touched = Vec::new();
         match relation.kind {
             RelationKind::VisitChange | RelationKind::AccountChange => {
-                for pair in relation.visits.iter().chain(&relation.accounts) {
+                for pair in &relation.visits {
                     touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }
             }
@@ -321,9 +424,6 @@ impl World {
             }
             RelationKind::Patient | RelationKind::PatientIdChange => {
                 for pair in &relation.visits {
-                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
-                for pair in &relation.accounts {
                     touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }
             }
@@ -376,22 +476,7 @@ impl World {
         }
         if relation.visits.is_empty() {
             for pair in &relation.accounts {
-                let mut under_account = Vec::new();
-                let mut by_number = Vec::new();
-                for id in [&pair.from, &pair.into] {
-                    under_account.extend(self.find_visits(LookUpKind::Account, id, rules)?);
-                    by_number.extend(self.find_visits(LookUpKind::Visit, id, rules)?);
-                }
-                under_account.retain(|row| !by_number.contains(row));
-                if !under_account.is_empty() {
-                    rows.extend(under_account);
-                    rows.extend(by_number);
-                } else if pair.from == pair.into {
-                    rows.push(self.visit_or_new(by_number, &pair.into, patient, rules));
-                } else {
-                    // The account is the visit's own number, and goes over under another one.
-                    rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
+                rows.extend(self.find_by_account(&[pair.from.clone(), pair.into.clone()], rules)?);
             }
         }
         rows.sort_unstable();
@@ -428,7 +513,12 @@ impl World {
             return Ok(Vec::new());
         }
         if let Some(visit) = self.visits.get_mut(&loser) {
-            visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp });
+            let said = |merge: &&mut VisitMerge| merge.number == *into && merge.stamp.recorded == fact.stamp.recorded;
+            match visit.document.merges.iter_mut().find(said) {
+                // Sent again: the first sending counts, whichever came first.
+                Some(merge) => merge.stamp = merge.stamp.min(fact.stamp),
+                None => visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false }),
+            }
             visit.is_dirty = true;
         }
         if let Some(visit) = self.visits.get_mut(&winner)
@@ -438,6 +528,41 @@ impl World {
             visit.is_dirty = true;
         }
         Ok(vec![winner, loser])
+    }
+}
+
+/// Merges taken back by an operator.
+impl World {
+    /// Takes back what a fact merged, of patients and of visits, and plans everything again that it had joined. Gives back whether any of it stood.
+    pub(crate) fn undo(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
+        let Some(relation) = fact.relation.as_ref().filter(|relation| relation.kind.is_merge()) else { return Ok(false) };
+        let Some(patient) = self.find_patient(&fact.patient, rules)? else { return Ok(false) };
+        let mut stood = false;
+        let mut touched = self.open_visits(patient);
+        if let Some(entry) = self.patients.get_mut(&patient)
+            && entry.record.undo(fact)
+        {
+            entry.is_dirty = true;
+            stood = true;
+        }
+        for pair in relation.visits.iter().chain(&relation.accounts) {
+            for row in self.find_visits(LookUpKind::Visit, &pair.from, rules)? {
+                let before = self.merged_with(row)?;
+                let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+                let said = |merge: &&mut VisitMerge| !merge.undone && merge.number == pair.into && merge.stamp.recorded == fact.stamp.recorded;
+                for merge in visit.document.merges.iter_mut().filter(said) {
+                    merge.undone = true;
+                    visit.is_dirty = true;
+                    stood = true;
+                }
+                touched.extend(before);
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let cause = Cause { kind: CauseKind::Operator, ..cause_of(fact) };
+        self.replan_all(touched, &cause, true, true, rules)?;
+        Ok(stood)
     }
 }
 
@@ -468,6 +593,11 @@ fn speaks_of_a_visit(fact: &Fact) -> bool {
     !matches!(fact.act, Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson)
 }
 
+/// Whether nothing but numbers of an account ever named a visit.
+fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
+    !state.ids().is_empty() && state.ids().iter().all(|id| record.is_one_account(id, account))
+}
+
 /// Whether the fact itself says that visits go over to another patient.
 fn moves_a_visit(fact: &Fact) -> bool {
     fact.relation
@@ -476,7 +606,7 @@ fn moves_a_visit(fact: &Fact) -> bool {
 }
 
 /// Whether a fact under another patient id names the same person in everything else: name, birth date and sex all said and all equal.
-fn agrees(record: &crate::care::identity::PatientRecord, bound: &crate::ids::PatientId, fact: &Fact) -> bool {
+fn agrees(record: &PatientRecord, bound: &PatientId, fact: &Fact) -> bool {
     let person = record.person(bound);
     let said = &fact.person;
     let same_name = said.name.value().zip(person.name()).is_some_and(|(a, b)| {

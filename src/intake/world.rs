@@ -31,7 +31,6 @@ use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
 use crate::care::visit::CourseRules;
-use crate::care::visit::Phase;
 use crate::care::visit::Placement;
 use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
@@ -65,6 +64,8 @@ pub(crate) enum Need {
     Visit(i64),
     /// A patient that another one names.
     Patient(i64),
+    /// What an identifier leads to that only another message named.
+    LookUp(LookUpHash),
 }
 
 /// Where new room ids come from.
@@ -173,6 +174,8 @@ pub(crate) struct World {
     pub(crate) targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
+    /// The look-ups that were loaded, whether they lead anywhere or not; absent where everything is in memory.
+    pub(crate) asked: Option<HashSet<LookUpHash>>,
     pub(crate) changes: Vec<RoomChange>,
     /// Numbers that turned out to be of one visit: messages may have waited for that.
     pub(crate) explained: Vec<LookUpHash>,
@@ -192,6 +195,7 @@ impl World {
             targets: HashMap::new(),
             new_look_ups: Vec::new(),
             absent_look_ups: HashSet::new(),
+            asked: None,
             changes: Vec::new(),
             explained: Vec::new(),
             room_ids,
@@ -255,6 +259,23 @@ impl World {
                 found.push(row);
             }
         }
+        Ok(found)
+    }
+
+    /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
+    pub(crate) fn find_by_account(&mut self, numbers: &[VisitId], rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut found = Vec::new();
+        for number in numbers {
+            for kind in [LookUpKind::Visit, LookUpKind::Account] {
+                let hash = rules.look_ups.visit(kind, number);
+                if !self.targets.contains_key(&hash) && self.asked.as_ref().is_some_and(|asked| !asked.contains(&hash)) {
+                    return Err(Need::LookUp(hash));
+                }
+                found.extend(self.find_visits(kind, number, rules)?);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
         Ok(found)
     }
 
@@ -435,20 +456,20 @@ impl World {
     }
 
     /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
-    fn shares_its_bed(&self, row: i64, rules: &Rules<'_>) -> bool {
-        let course_rules = rules.course();
+    fn shares_its_bed(&self, row: i64) -> bool {
         let bed_of = |visit: &VisitEntry| {
             let stay = visit.document.state.stays().last()?;
             let patient = self.patients.get(&visit.patient)?;
             let person = patient.record.resolve(visit.document.state.patient()?).clone();
             let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
-            let is_there = matches!(stay.course(rules.now, &course_rules).phase, Phase::Active | Phase::OnLeave) && visit.document.merges.is_empty();
-            is_there.then_some((person, place))
+            Some((person, place))
         };
+        // Only a room that stands is a duplicate; whether one does is known from when it was planned last, and who is beside it is planned again after.
+        let is_there = |visit: &VisitEntry| visit.status == RoomStatus::Active.as_str() || visit.status == RoomStatus::OnLeave.as_str();
         // Ids of one person are all in one record, so that only its visits need to be looked at.
         let Some(patient) = self.visits.get(&row).map(|visit| visit.patient) else { return false };
         let beside =
-            |(other, visit): (&i64, &VisitEntry)| (*other != row && visit.is_open && visit.patient == patient).then(|| bed_of(visit)).flatten();
+            |(other, visit): (&i64, &VisitEntry)| (*other != row && is_there(visit) && visit.patient == patient).then(|| bed_of(visit)).flatten();
         let mut beside = self.visits.iter().filter_map(beside).peekable();
         if beside.peek().is_none() {
             return false;
@@ -466,7 +487,7 @@ impl World {
         let mut edges = Edges::default();
         let mut numbers: Vec<(i64, &VisitMerge)> = Vec::new();
         for from in &group {
-            for merge in &self.visits.get(from).ok_or(Need::Visit(*from))?.document.merges {
+            for merge in self.visits.get(from).ok_or(Need::Visit(*from))?.document.merges.iter().filter(|merge| !merge.undone) {
                 let into = self.surviving_visit(merge.into)?;
                 edges.add(*from, into, merge.stamp);
                 numbers.push((into, merge));
@@ -547,7 +568,7 @@ impl World {
         };
         let also: Vec<Stay> = merge.losers.iter().filter_map(|loser| self.visits.get(loser)?.document.state.stays().last().cloned()).collect();
         let also: Vec<&Stay> = also.iter().collect();
-        let shares_its_bed = self.shares_its_bed(row, rules);
+        let shares_its_bed = self.shares_its_bed(row);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         if visit.document.absorbed_by.is_some() {
             return Ok(());

@@ -71,6 +71,9 @@ pub struct VisitMerge {
     pub number: VisitId,
     /// The fact that said so.
     pub stamp: Stamp,
+    /// Whether an operator took it back; the same word again does not bring it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undone: bool,
 }
 
 /// Something that is stored as a document.

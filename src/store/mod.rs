@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod chain;
 pub mod error;
 pub mod form;
+pub mod ledger;
 pub mod master_key;
 pub mod rows;
 pub mod sealing;
@@ -60,9 +61,6 @@ use crate::store::write::Write;
 
 /// The audit chain of whoever writes beside the daemons; no daemon has this number.
 pub const BESIDE_LANE: u16 = 1023;
-
-/// The setting by which an operator speaks to the daemons from beside them.
-pub const OPERATORS_WORD: &str = "guard";
 
 const APPEND_TRIES: usize = 4;
 const META_OWN_KEY: &str = "key/own";
@@ -150,8 +148,8 @@ impl Store {
         Self::with_keys(backend, &options).await
     }
 
-    /// Opens the store beside a daemon that may be running, for whoever has to leave a record of what they read: [`Store::append_audit`] writes, and
-    /// [`Store::put_setting`] of [`OPERATORS_WORD`]; every other write is refused. The rows go into a chain of their own, [`BESIDE_LANE`], whatever the options say.
+    /// Opens the store beside a daemon that may be running, for whoever has to leave a record of what they read: [`Store::append_audit`] writes, every
+    /// other write is refused. The rows go into a chain of their own, [`BESIDE_LANE`], whatever the options say.
     ///
     /// # Errors
     /// [`StoreError::NotMigrated`], [`StoreError::WrongKey`], or the store cannot be reached.
@@ -349,8 +347,7 @@ impl Store {
 
     /// One write, in a task of its own: whoever stops waiting for it does not stop it.
     async fn write(&self, write: Write) -> Result<(), Trouble> {
-        let is_word = matches!(&write, Write::Put { key, .. } if key.strip_prefix("setting/") == Some(OPERATORS_WORD));
-        if self.only_audit && !is_word && !matches!(write, Write::Audit(_)) {
+        if self.only_audit && !matches!(write, Write::Audit(_)) {
             return Err(StoreError::ReadOnly.into());
         }
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };

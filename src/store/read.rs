@@ -266,6 +266,18 @@ impl Store {
         Ok(Some(sealed::message(key, row)?))
     }
 
+    /// The next messages after this one that merged patients, accounts or visits.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a message's patient was deleted.
+    pub async fn merge_messages(&self, after: JournalId, limit: i64) -> Result<Vec<StoredMessage>, StoreError> {
+        let query = sql::MERGE_MESSAGES;
+        let rows: Vec<JournalColumns> =
+            on_backend!(self.backend, backend => sqlx::query_as(query).bind(after.0).bind(limit).fetch_all(&backend.readers).await?);
+        let keys = self.keys_of(Table::Journal, rows.iter().map(|row| row.11.as_slice())).await?;
+        rows.into_iter().map(|row| sealed::message(key_for(&self.keys, &keys, Table::Journal, &row.11)?, row)).collect()
+    }
+
     /// The next quarantined messages after this one.
     ///
     /// # Errors

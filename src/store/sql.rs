@@ -8,8 +8,10 @@ use sqlx::migrate::MigrationType;
 use sqlx::migrate::Migrator;
 
 /// The migrations of one database, in order. Written ones are never edited; both databases have the same versions.
-pub(super) fn migrator(initial: &'static str) -> Migrator {
-    let mut migrator = Migrator::with_migrations(vec![Migration::new(1, "initial".into(), MigrationType::Simple, initial.into_sql_str(), false)]);
+pub(super) fn migrator(initial: &'static str, tally: &'static str) -> Migrator {
+    let simple =
+        |version, name: &'static str, sql: &'static str| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![simple(1, "initial", initial), simple(2, "tally", tally)]);
     // While replicas are replaced one by one, an older program meets a newer scheme; migrations only ever add.
     migrator.set_ignore_missing(true);
     migrator
@@ -84,6 +86,13 @@ pub(super) const AUDIT_OF_ROOM: &str = concat!("SELECT ", columns!(audit), " FRO
 pub(super) const JOURNAL_COUNTS: &str =
     "SELECT feed, disposition, COUNT(*) FROM journal WHERE id >= $1 GROUP BY feed, disposition ORDER BY feed, disposition";
 pub(super) const JOURNAL_MESSAGE: &str = concat!("SELECT ", columns!(journal), " FROM journal WHERE id = $1");
+/// Without an index of its own: it is asked by people, and seldom.
+pub(super) const MERGE_MESSAGES: &str = concat!(
+    "SELECT ",
+    columns!(journal),
+    " FROM journal WHERE id > $1 AND disposition = 0 AND trigger_event IN ",
+    "('A18', 'A30', 'A34', 'A35', 'A36', 'A39', 'A40', 'A41', 'A42', 'A46', 'A47', 'A48') ORDER BY id LIMIT $2"
+);
 
 pub(super) const QUARANTINE_PAGE: &str =
     concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE journal_id > $1 ORDER BY journal_id LIMIT $2");
@@ -114,6 +123,7 @@ pub(super) const ALL: &[&str] = &[
     AUDIT_OF_ROOM,
     JOURNAL_COUNTS,
     JOURNAL_MESSAGE,
+    MERGE_MESSAGES,
     QUARANTINE_PAGE,
     QUARANTINE_COUNT,
 ];

@@ -16,8 +16,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
+use sqlx::Sqlite;
 use sqlx::SqliteConnection;
 use sqlx::SqlitePool;
+use sqlx::Transaction;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
@@ -29,6 +31,7 @@ use tokio::sync::Mutex;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
+use crate::store::ledger;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
@@ -53,7 +56,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 128;
 const ROWS_BUFFERED: usize = 256;
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// One SQLite file.
 #[derive(Clone, Debug)]
@@ -94,7 +97,8 @@ impl SqliteBackend {
             .pragma("journal_size_limit", "67108864")
             .pragma("cache_size", "-131072");
         let mut connection = writing.connect().await?;
-        sql::migrator(include_str!("migrations/sqlite/0001_initial.sql")).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        let (initial, tally) = (include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_tally.sql"));
+        sql::migrator(initial, tally).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
         let writer = Writer { options: writing, connection, durable: true };
         Ok(Self {
             readers: pool(options, readers),
@@ -164,6 +168,11 @@ impl SqliteBackend {
         let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
         let mut writer = writer.lock().await;
         writer.run(write, &self.n_statements).await
+    }
+
+    /// A transaction in which every statement sees the same state.
+    pub(super) async fn one_moment(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.readers.begin_with("BEGIN").await?)
     }
 
     pub(super) async fn find(&self, request: &RawFind<'_>) -> Result<RawFound, StoreError> {
@@ -316,14 +325,17 @@ impl Session<'_> {
         match write.write {
             Write::Commit(mut batch) => {
                 let audit = std::mem::take(&mut batch.audit);
+                let counted = ledger::counted(&batch.journal, batch.outbox.len());
                 self.commit(*batch).await?;
+                self.count(write.lane, counted).await?;
                 if !audit.is_empty() {
                     self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => {
-                self.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(&seqs))).await?;
+                let n_settled = self.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(&seqs))).await?;
+                self.count(write.lane, ledger::confirmed(n_settled)).await?;
             }
             Write::Park { seq, reason } => {
                 self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
@@ -336,6 +348,13 @@ impl Session<'_> {
                     self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn count(&mut self, lane: u16, counted: impl IntoIterator<Item = (String, i64, i64)>) -> Result<(), sqlx::Error> {
+        for (what, hour, n) in counted {
+            self.run(sqlx::query(ledger::TALLY_ADD).bind(what).bind(i64::from(lane)).bind(hour).bind(n)).await?;
         }
         Ok(())
     }

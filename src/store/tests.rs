@@ -626,6 +626,11 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
     let store = house.open().await;
     store.close().await;
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).connect().await.unwrap();
+    for statement in super::ledger::ALL.iter().copied() {
+        use sqlx::Executor;
+        use sqlx::SqlSafeStr;
+        connection.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
     for statement in sql::ALL.iter().copied().chain(sqlite_sql::all()) {
         let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan = sqlx::query(explained).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
@@ -648,7 +653,7 @@ async fn postgres_tells_a_wrong_key_prepares_every_statement_and_is_shared_by_tw
     let wrong = StoreOptions { master_key: MasterKey::from_base64(OTHER_KEY).unwrap(), ..options.clone() };
     assert!(matches!(Store::open(wrong).await, Err(StoreError::WrongKey)));
     let super::Backend::Postgres(backend) = &one.backend else { panic!("a PostgreSQL store") };
-    for statement in sql::ALL.iter().chain(postgres_sql::ALL) {
+    for statement in sql::ALL.iter().chain(postgres_sql::ALL).chain(super::ledger::ALL) {
         backend.readers.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
     // Both meet the same new patient at the same time: one of them makes it known, the other plans again.

@@ -11,11 +11,12 @@ use crate::cli::console::Console;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::all;
 use crate::cli::rooms::moment;
-use crate::cli::rooms::viewing;
 use crate::cli::story::list;
 use crate::cli::story::place;
 use crate::cli::story::text;
 use crate::cli::table::table;
+use crate::cli::viewing;
+use crate::cli::viewing::Seen;
 use crate::store::Store;
 
 const STATUSES: [RoomStatus; 9] = [
@@ -60,7 +61,7 @@ impl ListArgs {
 pub(super) async fn run(args: &ListArgs, store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
     let mut rooms: Vec<StoredRoom> = all(store).await?.into_iter().filter(|stored| args.wants(stored)).collect();
     rooms.sort_by(|one, other| one.room.state.name.cmp(&other.room.state.name));
-    viewing::record(store, viewing::VIEWED, "rooms list", rooms.iter().map(|stored| stored.room.id).collect()).await?;
+    viewing::record(store, "rooms list", Seen::Rooms(rooms.iter().map(|stored| stored.room.id).collect())).await?;
     let shown: Vec<Value> = rooms.iter().map(StoredRoom::json).collect::<Result<_, _>>()?;
     if console.json {
         console.out(&serde_json::to_string_pretty(&json!({ "rooms": shown })).context("cannot write JSON")?)?;

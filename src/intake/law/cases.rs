@@ -275,3 +275,24 @@ fn a_change_of_providers_leaves_the_roles_that_it_does_not_name() {
     let rooms = in_every_order(&each(vec![opened, changed]));
     assert!(rooms[0].contains("d0:") && rooms[0].contains("d2:") && !rooms[0].contains("d1:"), "{rooms:?}");
 }
+
+#[test]
+fn a_visit_is_moved_to_the_patient_it_was_of_already() {
+    let other = of("W", "Q", fact("A16", Act::PlanEnd, 15));
+    let moved = relate("A45", RelationKind::VisitMove, 20, "P", &[("Q", "P")], &[("V", "V")]);
+    let rooms = in_every_order(&each(vec![admit(0, "4N", "d3"), other, moved]));
+    assert!(rooms.len() == 1 && rooms[0].contains("patient=P/"), "{rooms:?}");
+}
+
+#[test]
+fn what_was_said_of_an_account_before_its_visit_moved_is_said_of_the_visit() {
+    let mut by_account = fact("A08", Act::Update, 10);
+    by_account.patient = patient("Q");
+    by_account.visit = Some(VisitRef { is_account: true, ..named("ACC") });
+    by_account.stay.attending = FieldUpdate::Set(doctor("d4"));
+    let mut opened = admit(0, "4N", "d3");
+    opened.visit = Some(VisitRef { account: Some(number("ACC")), ..named("V") });
+    let moved = relate("A45", RelationKind::VisitMove, 20, "P", &[("Q", "P")], &[("V", "V")]);
+    let rooms = in_every_order(&each(vec![opened, by_account, moved]));
+    assert!(rooms.len() == 1 && rooms[0].contains("d4:") && rooms[0].contains("patient=P/"), "{rooms:?}");
+}

@@ -41,37 +41,8 @@ use crate::ids::StaffId;
 use crate::ids::TriggerEvent;
 use crate::ids::VisitId;
 use crate::phi::Phi;
+use crate::random::Random;
 use crate::time::Timestamp;
-
-/// A small generator of numbers: the same seed gives the same history on every machine.
-#[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(n.max(1)).unwrap()).unwrap()
-    }
-
-    pub(super) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-}
 
 /// One message of a history.
 #[derive(Clone, Debug)]
@@ -93,6 +64,8 @@ struct Visit {
     numbers: Vec<VisitId>,
     patient: usize,
     account: Option<VisitId>,
+    /// Whether another visit has the same account, so that the account alone names neither.
+    shares_account: bool,
     alternate: Option<VisitId>,
     preadmit: Option<VisitId>,
     place: BedLocation,
@@ -102,9 +75,9 @@ struct Visit {
 }
 
 struct Maker {
-    rng: Rng,
+    rng: Random,
     /// Which of two feeds speaks, drawn by itself; and what the second owns, where there is one.
-    feeds: Rng,
+    feeds: Random,
     owned: Vec<Facet>,
     minute: u64,
     n_facts: u64,
@@ -118,9 +91,9 @@ struct Maker {
 
 /// A history, in the order in which it was recorded.
 pub(super) fn history(seed: u64) -> Vec<Said> {
-    let mut rng = Rng::new(seed);
+    let mut rng = Random::new(seed);
     let (by_account, movements) = (rng.one_in(4), rng.one_in(3));
-    let mut feeds = Rng::new(seed ^ 0xfeed);
+    let mut feeds = Random::new(seed ^ 0xfeed);
     let facets = [Facet::Lifecycle, Facet::Location, Facet::Class, Facet::Service, Facet::Team, Facet::Confidentiality, Facet::Identity];
     let two = feeds.one_in(4);
     let owned = facets.into_iter().filter(|_| two && feeds.one_in(3)).collect();
@@ -184,17 +157,34 @@ impl Maker {
 
     fn new_visit(&mut self, patient: usize) {
         let number = self.number();
-        let account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let mut account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let mut shares_account = false;
+        let with = self.visits.iter().position(|other| other.patient == patient && other.account.is_some());
+        if let Some(with) = with.filter(|_| self.rng.one_in(2)) {
+            account.clone_from(&self.visits[with].account);
+            self.visits[with].shares_account = true;
+            shares_account = true;
+        }
         let alternate = (!self.by_account && self.rng.one_in(6)).then(|| self.number());
         let preadmit = (!self.by_account && self.rng.one_in(4)).then(|| self.number());
-        let unit = *self.rng.pick(&UNITS);
+        let unit = *self.rng.pick(&UNITS).unwrap();
         let admitted = self.now();
-        self.visits.push(Visit { numbers: vec![number], patient, account, alternate, preadmit, place: bed(unit, "1"), admitted, done: Vec::new() });
+        self.visits.push(Visit {
+            numbers: vec![number],
+            patient,
+            account,
+            shares_account,
+            alternate,
+            preadmit,
+            place: bed(unit, "1"),
+            admitted,
+            done: Vec::new(),
+        });
     }
 
     fn place(&mut self) -> BedLocation {
-        let unit = *self.rng.pick(&UNITS);
-        let b = *self.rng.pick(&["1", "2", "3", ""]);
+        let unit = *self.rng.pick(&UNITS).unwrap();
+        let b = *self.rng.pick(&["1", "2", "3", ""]).unwrap();
         bed(unit, b)
     }
 
@@ -227,14 +217,14 @@ impl Maker {
     /// Any id of a patient that is theirs by now.
     fn id_of(&mut self, patient: usize) -> PatientId {
         let ids = &self.patients[patient].ids;
-        if self.rng.one_in(3) { self.rng.pick(ids).clone() } else { ids[0].clone() }
+        if self.rng.one_in(3) { self.rng.pick(ids).unwrap().clone() } else { ids[0].clone() }
     }
 
     fn person(&mut self, patient: usize) -> PersonSaid {
         let n = self.patients[patient].n;
         let mut said = PersonSaid::default();
         if self.rng.one_in(2) {
-            let given = *self.rng.pick(&["Ann", "Bea", "Eve"]);
+            let given = *self.rng.pick(&["Ann", "Bea", "Eve"]).unwrap();
             said.name =
                 FieldUpdate::Set(PersonName { family: Phi::from(format!("Fam{n}").as_str()), given: Phi::from(given), middle: Phi::from("") });
             said.birth_date = FieldUpdate::Set(Phi::from(format!("19{}0-01-01", 5 + n).as_str()));
@@ -247,15 +237,17 @@ impl Maker {
             said.deceased = FieldUpdate::Set(self.rng.one_in(2));
         }
         if self.rng.one_in(6) {
-            let source = self.rng.pick(&[SignalSource::PatientProtection, SignalSource::AccessRestriction("x".to_owned())]).clone();
+            let source = self.rng.pick(&[SignalSource::PatientProtection, SignalSource::AccessRestriction("x".to_owned())]).unwrap().clone();
             said.signals = self.signal(source);
         }
         said
     }
 
     fn signal(&mut self, source: SignalSource) -> SignalsSaid {
-        let level =
-            *self.rng.pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted]);
+        let level = *self
+            .rng
+            .pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted])
+            .unwrap();
         let ends_at = self.rng.one_in(3).then(|| self.now().plus(Duration::from_hours(1)));
         let update = if self.rng.one_in(2) { FieldUpdate::Clear } else { FieldUpdate::Set(Restriction { level, ends_at, ..Restriction::default() }) };
         SignalsSaid { replaces_access_restrictions: self.rng.one_in(6), said: vec![SignalSaid { source, update }] }
@@ -284,7 +276,8 @@ impl Maker {
         let n = self.rng.below(3);
         let mut list = Vec::new();
         for _ in 0..n {
-            let (source, role) = *self.rng.pick(&[("ROL:RN", "nurse"), ("ROL:PT", "therapist"), ("ROL:AT", "attending"), ("PRT:CM", "case manager")]);
+            let (source, role) =
+                *self.rng.pick(&[("ROL:RN", "nurse"), ("ROL:PT", "therapist"), ("ROL:AT", "attending"), ("PRT:CM", "case manager")]).unwrap();
             list.push(Assignment {
                 source: source.to_owned(),
                 role: Some(Role::from(role)),
@@ -304,7 +297,7 @@ impl Maker {
         let mut fact = self.fact(trigger, act, id);
         fact.person = self.person(patient);
         let visit = &self.visits[at];
-        let number = if self.rng.one_in(4) { self.rng.pick(&visit.numbers).clone() } else { visit.numbers[0].clone() };
+        let number = if self.rng.one_in(4) { self.rng.pick(&visit.numbers).unwrap().clone() } else { visit.numbers[0].clone() };
         let visit = &self.visits[at];
         fact.visit = Some(VisitRef {
             id: number,
@@ -317,7 +310,7 @@ impl Maker {
         // A message may name the stay by another of its numbers alone.
         if let Some(named) = &mut fact.visit {
             let visit = &self.visits[at];
-            if let Some(account) = visit.account.clone().filter(|_| self.rng.one_in(5)) {
+            if let Some(account) = visit.account.clone().filter(|_| !visit.shares_account && self.rng.one_in(5)) {
                 *named = VisitRef { id: account, from: FieldRef::new("PID-18"), is_account: true, account: None, alternate: None, preadmit: None };
             } else if let Some(alternate) = visit.alternate.clone().filter(|_| self.rng.one_in(5)) {
                 *named = VisitRef { id: alternate, from: FieldRef::new("PV1-50"), account: None, alternate: None, preadmit: None, is_account: false };
@@ -335,7 +328,7 @@ impl Maker {
 
     fn step(&mut self) {
         let at = self.rng.below(self.visits.len());
-        let facts = match self.rng.below(40) {
+        let facts = match self.rng.below(43) {
             0..=5 => vec![self.open(at)],
             6..=10 => vec![self.moved(at)],
             11..=13 => vec![self.ended(at)],
@@ -353,7 +346,11 @@ impl Maker {
             33 => vec![self.id_changed()],
             34 | 35 => vec![self.renumbered(at)],
             36 | 37 => self.visits_merged(at),
-            _ => self.visit_moved(at),
+            38 => self.visit_moved(at),
+            39 => self.account_moved(at),
+            40 => vec![self.reclassified_under_another_account(at)],
+            41 => self.linked(),
+            _ => vec![self.person_moved(at)],
         };
         if !facts.is_empty() {
             self.said.push(Said { facts });
@@ -366,13 +363,13 @@ impl Maker {
             // The number is used again.
             self.visits[at].admitted = self.now();
         }
-        fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "I", "I", "E", "O"])));
+        fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "I", "I", "E", "O"]).unwrap()));
         fact.stay.location = FieldUpdate::Set(self.visits[at].place.clone());
         if !self.rng.one_in(4) {
             fact.stay.admitted_at = FieldUpdate::Set(self.visits[at].admitted);
         }
         if self.rng.one_in(4) {
-            fact.stay.service = FieldUpdate::Set(HospitalService::from(*self.rng.pick(&["CAR", "MED"])));
+            fact.stay.service = FieldUpdate::Set(HospitalService::from(*self.rng.pick(&["CAR", "MED"]).unwrap()));
         }
         self.doctors(&mut fact.stay);
         self.done(at, Act::Open);
@@ -409,7 +406,7 @@ impl Maker {
             fact.stay.location = FieldUpdate::Set(self.visits[at].place.clone());
         }
         if self.rng.one_in(4) {
-            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E"])));
+            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E"]).unwrap()));
         }
         self.doctors(&mut fact.stay);
         self.done(at, Act::End);
@@ -430,7 +427,7 @@ impl Maker {
         let meant = done.last().filter(|_| !self.rng.one_in(4)).cloned();
         let (_, trigger, act) = match &meant {
             Some((of, ..)) => *kinds.iter().find(|(kind, ..)| kind == of).unwrap_or(&kinds[0]),
-            None => *self.rng.pick(&kinds),
+            None => *self.rng.pick(&kinds).unwrap(),
         };
         let mut fact = self.of_visit(trigger, act, at);
         fact.movement = fact.movement.filter(|_| false);
@@ -453,7 +450,7 @@ impl Maker {
             fact.stay.location = FieldUpdate::Set(place);
         }
         if self.rng.one_in(4) {
-            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E", "O"])));
+            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E", "O"]).unwrap()));
         }
         if self.rng.one_in(4) {
             fact.stay.admitted_at = FieldUpdate::Set(self.visits[at].admitted);
@@ -468,7 +465,7 @@ impl Maker {
     }
 
     fn left(&mut self, at: usize) -> Fact {
-        let (trigger, act) = *self.rng.pick(&[("A21", Act::Leave), ("A22", Act::Return)]);
+        let (trigger, act) = *self.rng.pick(&[("A21", Act::Leave), ("A22", Act::Return)]).unwrap();
         self.done(at, act);
         self.of_visit(trigger, act, at)
     }
@@ -489,7 +486,7 @@ impl Maker {
     }
 
     fn reclassified(&mut self, at: usize) -> Fact {
-        let (trigger, class) = *self.rng.pick(&[("A06", "I"), ("A07", "O"), ("A07", "E")]);
+        let (trigger, class) = *self.rng.pick(&[("A06", "I"), ("A07", "O"), ("A07", "E")]).unwrap();
         let mut fact = self.of_visit(trigger, Act::Reclassify, at);
         fact.stay.class = FieldUpdate::Set(PatientClass::from(class));
         if self.rng.one_in(2) {
@@ -508,7 +505,7 @@ impl Maker {
     }
 
     fn tracked(&mut self, at: usize) -> Fact {
-        let (trigger, act) = *self.rng.pick(&[("A09", Act::Track), ("A10", Act::Track), ("A33", Act::CancelTrack)]);
+        let (trigger, act) = *self.rng.pick(&[("A09", Act::Track), ("A10", Act::Track), ("A33", Act::CancelTrack)]).unwrap();
         let mut fact = self.of_visit(trigger, act, at);
         if self.rng.one_in(2) {
             fact.stay.whereabouts = FieldUpdate::Set(self.place());
@@ -518,7 +515,7 @@ impl Maker {
 
     fn planned(&mut self, at: usize) -> Fact {
         let kinds = [("A15", Act::PlanMove), ("A26", Act::CancelPlanMove), ("A16", Act::PlanEnd), ("A25", Act::CancelPlanEnd)];
-        let (trigger, act) = *self.rng.pick(&kinds);
+        let (trigger, act) = *self.rng.pick(&kinds).unwrap();
         self.of_visit(trigger, act, at)
     }
 
@@ -624,7 +621,7 @@ impl Maker {
         if others.is_empty() {
             return Vec::new();
         }
-        let into = *self.rng.pick(&others);
+        let into = *self.rng.pick(&others).unwrap();
         let id = self.id_of(patient);
         let (trigger, kind) = if self.by_account { ("A41", RelationKind::Account) } else { ("A42", RelationKind::Visit) };
         let mut fact = self.relate(trigger, kind, id);
@@ -657,5 +654,85 @@ impl Maker {
             if self.by_account { relation.accounts.push(pair) } else { relation.visits.push(pair) }
         }
         vec![fact]
+    }
+
+    /// A44 of an account that may have several visits.
+    fn account_moved(&mut self, at: usize) -> Vec<Fact> {
+        let from = self.visits[at].patient;
+        let into = self.rng.below(self.patients.len());
+        let Some(account) = self.visits[at].account.clone().filter(|_| from != into) else { return Vec::new() };
+        let (old, new) = (self.id_of(from), self.id_of(into));
+        let mut pair = Pair { from: account.clone(), into: account.clone() };
+        if self.rng.one_in(4) {
+            pair.into = self.number();
+        }
+        for visit in self.visits.iter_mut().filter(|visit| visit.account.as_ref() == Some(&account)) {
+            visit.patient = into;
+            visit.account = Some(pair.into.clone());
+        }
+        let mut fact = self.relate("A44", RelationKind::AccountMove, new.clone());
+        if let Some(relation) = &mut fact.relation {
+            relation.patients.push(Pair { from: old, into: new });
+            relation.accounts.push(pair);
+        }
+        vec![fact]
+    }
+
+    /// A06 that gives the stay another account, and says so in MRG-3; where the account is its number, another number.
+    fn reclassified_under_another_account(&mut self, at: usize) -> Fact {
+        let shares = self.visits[at].shares_account;
+        let old = if self.by_account { Some(self.visits[at].numbers[0].clone()) } else { self.visits[at].account.clone().filter(|_| !shares) };
+        let mut fact = self.reclassified(at);
+        let Some(old) = old else { return fact };
+        let new = self.number();
+        if self.by_account {
+            self.visits[at].numbers.insert(0, new.clone());
+        } else {
+            self.visits[at].account = Some(new.clone());
+        }
+        let visit = &self.visits[at];
+        fact.visit = Some(VisitRef {
+            id: visit.numbers[0].clone(),
+            from: FieldRef::new("PV1-19"),
+            is_account: self.by_account,
+            account: visit.account.clone(),
+            alternate: None,
+            preadmit: None,
+        });
+        let pair = Pair { from: old, into: new };
+        fact.relation = Some(Relation { kind: RelationKind::AccountChange, patients: Vec::new(), accounts: vec![pair], visits: Vec::new() });
+        fact
+    }
+
+    /// A24 or A37, which say something of two patients and change no room.
+    fn linked(&mut self) -> Vec<Fact> {
+        let (a, b) = (self.rng.below(self.patients.len()), self.rng.below(self.patients.len()));
+        if a == b {
+            return Vec::new();
+        }
+        let (a, b) = (self.id_of(a), self.id_of(b));
+        let (trigger, kind) = *self.rng.pick(&[("A24", RelationKind::Link), ("A37", RelationKind::Unlink)]).unwrap();
+        let pairs = [(a.clone(), b.clone()), (b, a)];
+        pairs
+            .into_iter()
+            .map(|(of, other)| {
+                let mut fact = self.relate(trigger, kind, of.clone());
+                if let Some(relation) = &mut fact.relation {
+                    relation.patients.push(Pair { from: other, into: of });
+                }
+                fact
+            })
+            .collect()
+    }
+
+    /// A43: the record goes over to another person under the same medical record number.
+    fn person_moved(&mut self, at: usize) -> Fact {
+        let id = self.id_of(self.visits[at].patient);
+        let enterprise = |n: usize| PatientId(Identifier::new("HIE", "PE", &format!("E{n}")));
+        let mut fact = self.relate("A43", RelationKind::PatientMove, id);
+        if let Some(relation) = &mut fact.relation {
+            relation.patients.push(Pair { from: enterprise(1), into: enterprise(2) });
+        }
+        fact
     }
 }

@@ -13,6 +13,7 @@ use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
+use crate::care::fact::RelationKind;
 use crate::care::identity::PatientRecord;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
@@ -114,14 +115,14 @@ impl Shelf {
                 is_retry: false,
             })
         });
-        let mut work = Work { messages: messages.collect(), visits: Vec::new() };
+        let mut work = Work { messages: messages.collect(), ..Work::default() };
         while !work.messages.is_empty() {
             let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
             let waiting = std::mem::take(&mut self.waiting);
             let (retried, waiting): (Vec<_>, Vec<_>) =
                 waiting.into_iter().partition(|(_, hashes)| hashes.iter().any(|hash| explained.contains(hash)));
             self.waiting = waiting;
-            work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), visits: Vec::new() };
+            work = Work { messages: retried.into_iter().map(|(message, _)| message).collect(), ..Work::default() };
         }
     }
 
@@ -134,7 +135,7 @@ impl Shelf {
         let mut n = 0;
         while let Some((at, row)) = due(&self.visits) {
             self.now = self.now.max(at);
-            self.run(&Work { messages: Vec::new(), visits: vec![(row, Cause::of(CauseKind::Wake))] });
+            self.run(&Work { visits: vec![(row, Cause::of(CauseKind::Wake))], ..Work::default() });
             n += 1;
             assert!(n < 10_000, "a visit is woken for ever");
         }
@@ -144,7 +145,7 @@ impl Shelf {
     /// Plans every visit again.
     pub(super) fn replan_all(&mut self) {
         let visits = self.visits.keys().map(|row| (*row, Cause::of(CauseKind::Policy))).collect();
-        self.run(&Work { messages: Vec::new(), visits });
+        self.run(&Work { visits, ..Work::default() });
     }
 
     pub(super) fn rooms(&self) -> Vec<CareRoom> {
@@ -154,6 +155,34 @@ impl Shelf {
 
     pub(super) fn n_waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether a fact moves, merges or renumbers a visit of a patient whose it is not: then nothing explains what was said before.
+    pub(super) fn is_contradicted_by(&self, fact: &Fact) -> bool {
+        let Some(relation) = &fact.relation else { return false };
+        let moves = matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove);
+        let numbers = relation.visits.iter().chain(&relation.accounts).flat_map(|pair| [&pair.from, &pair.into]);
+        let hashes = numbers.flat_map(|id| [LookUpKind::Visit, LookUpKind::Account].map(|kind| LookUps::InMemory.visit(kind, id)));
+        let rows: BTreeSet<i64> = hashes.flat_map(|hash| self.look_ups.get(&hash).into_iter().flatten().map(|(row, _)| *row)).collect();
+        rows.iter().filter_map(|row| self.visits.get(row)).any(|visit| {
+            let document = VisitDocument::read(&visit.doc).unwrap();
+            let Some(bound) = document.state.patient() else { return false };
+            let mut patient = visit.patient;
+            while let Some((Some(next), _)) = self.patients.get(&patient) {
+                patient = *next;
+            }
+            let record = PatientRecord::read(&self.patients[&patient].1).unwrap();
+            let theirs = if moves { relation.patients.iter().map(|pair| &pair.from).collect() } else { vec![&fact.patient] };
+            !theirs.into_iter().any(|id| record.are_one(id, bound))
+        })
+    }
+
+    /// Whether a fact names nothing but an account that more than one visit has: which of them it means is decided when it arrives.
+    pub(super) fn is_ambiguous(&self, fact: &Fact) -> bool {
+        let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
+        let under_account = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Account, &named.id)).into_iter().flatten();
+        let documents = under_account.filter_map(|(row, _)| self.visits.get(row)).map(|visit| VisitDocument::read(&visit.doc).unwrap());
+        documents.filter(|document| document.absorbed_by.is_none()).count() > 1
     }
 
     fn run(&mut self, work: &Work) -> Vec<LookUpHash> {
@@ -185,6 +214,7 @@ impl Shelf {
                 Err(Need::Facts(row)) => with_facts.insert(row),
                 Err(Need::Visit(row)) => visits.insert(row),
                 Err(Need::Patient(row)) => patients.insert(row),
+                Err(Need::LookUp(hash)) => wanted.insert(hash),
             };
             assert!(is_new, "a batch needs what it already has");
         }
@@ -193,6 +223,7 @@ impl Shelf {
 
     fn load(&mut self, wanted: &HashSet<LookUpHash>, visits: &BTreeSet<i64>, patients: &BTreeSet<i64>, with_facts: &BTreeSet<i64>) -> World {
         let mut world = World::new(RoomIds::Counted(self.n_rooms));
+        world.asked = Some(wanted.clone());
         let (mut visits, mut patients) = (visits.clone(), patients.clone());
         for hash in wanted {
             for (row, kind) in self.look_ups.get(hash).into_iter().flatten().rev() {

@@ -1,0 +1,197 @@
+//! Orders: what an operator asks of the intake, carried out between two batches like anything else.
+//!
+//! An order changes nothing by itself: a merge that is taken back plans the rooms again that it had joined, a message in quarantine is taken as if it had
+//! just come. Whoever gave the order is written into the audit trail in the same commit. Nothing here parses arguments or opens a door.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::ids::FeedName;
+use crate::ids::JournalId;
+use crate::intake::Incoming;
+use crate::intake::batch::BatchError;
+use crate::intake::batch::Work;
+use crate::intake::daemon::IntakeParts;
+use crate::intake::daemon::account;
+use crate::intake::daemon::commit;
+use crate::intake::guard::Word;
+use crate::intake::look_ups::LookUps;
+use crate::intake::read::Arrived;
+use crate::intake::read::read;
+use crate::intake::recent::Recent;
+use crate::store::rows::AuditRow;
+use crate::store::rows::CommitBatch;
+use crate::store::rows::Disposition;
+use crate::store::rows::JournalSettled;
+use crate::store::sealing::Document;
+use crate::store::sealing::LookUpHash;
+use crate::time::Clock;
+use crate::time::Timestamp;
+
+/// Who gives an order.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Operator {
+    /// The user of the operating system, which nobody can make up.
+    pub uid: u32,
+    /// The name that the session goes by; a claim.
+    pub login: Option<String>,
+}
+
+/// What an operator asks for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(tag = "order", rename_all = "snake_case")]
+pub enum Order {
+    /// Take back what a message merged.
+    UndoMerge {
+        /// The message that said so.
+        message: JournalId,
+    },
+    /// Try messages in quarantine again.
+    Retry {
+        /// Which.
+        messages: Vec<JournalId>,
+    },
+    /// End a message in quarantine: it is never applied.
+    Discard {
+        /// Which.
+        message: JournalId,
+        /// Why, in the operator's words.
+        reason: String,
+    },
+    /// Let leaves and ends go on that wait because many rooms would have ended at once.
+    ReleaseGuard,
+}
+
+/// What became of an order.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was carried out, on this many messages.
+    Done {
+        /// How many; fewer than were named when some still wait.
+        messages: usize,
+    },
+    /// There is no such message.
+    NoSuchMessage,
+    /// The message merged nothing, or it was taken back before.
+    NothingMerged,
+    /// The message is not in quarantine.
+    NotWaiting,
+    /// No leave and no end waits.
+    NothingHeld,
+    /// The store could not do it; nothing was changed.
+    Failed,
+}
+
+/// What the audit row tells of an order.
+#[derive(Serialize)]
+struct Record<'a> {
+    by: &'a Operator,
+    order: &'a Order,
+}
+
+/// The audit row of an order.
+fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
+    let (kind, journal_id) = match order {
+        Order::UndoMerge { message } => ("merge.undone", Some(*message)),
+        Order::Retry { .. } => ("quarantine.retried", None),
+        Order::Discard { message, .. } => ("quarantine.discarded", Some(*message)),
+        Order::ReleaseGuard => ("guard.released", None),
+    };
+    AuditRow {
+        at,
+        kind: kind.to_owned(),
+        room_id: None,
+        room_version: None,
+        journal_id,
+        key: None,
+        body: Document::new(1, serde_json::to_vec(&Record { by, order }).unwrap_or_default()),
+    }
+}
+
+/// Carries an order out. Gives back, too, what messages in quarantine may have waited for.
+pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order, by: &Operator) -> (Outcome, Vec<LookUpHash>) {
+    let audit = record(order, by, hands.parts.clock.now());
+    let outcome = match order {
+        Order::UndoMerge { message } => hands.undo(*message, audit).await,
+        Order::Retry { messages } => hands.retry(messages, audit).await,
+        Order::Discard { message, .. } => hands.discard(*message, audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::ReleaseGuard => hands.release(audit).await.map(|outcome| (outcome, Vec::new())),
+    };
+    outcome.unwrap_or_else(|error| {
+        tracing::error!(%error, "an operator's order could not be carried out; nothing was changed");
+        (Outcome::Failed, Vec::new())
+    })
+}
+
+/// What carrying out takes.
+pub(super) struct Hands<'a, C> {
+    pub(super) parts: &'a IntakeParts<C>,
+    pub(super) look_ups: &'a LookUps,
+    pub(super) recent: &'a mut Recent,
+}
+
+impl<C: Clock> Hands<'_, C> {
+    async fn undo(&mut self, message: JournalId, audit: AuditRow) -> Result<(Outcome, Vec<LookUpHash>), BatchError> {
+        let Some(message) = self.stored(message).await? else { return Ok((Outcome::NoSuchMessage, Vec::new())) };
+        let work = Work { undo: vec![Arc::new(message)], audit: vec![audit], ..Work::default() };
+        let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
+        account(self.parts, &work, &mut done, Duration::ZERO);
+        Ok((if done.has_undone { Outcome::Done { messages: 1 } } else { Outcome::NothingMerged }, done.explained))
+    }
+
+    async fn retry(&mut self, ids: &[JournalId], audit: AuditRow) -> Result<(Outcome, Vec<LookUpHash>), BatchError> {
+        let mut work = Work { audit: vec![audit], ..Work::default() };
+        for id in ids {
+            if self.waits(*id).await?
+                && let Some(message) = self.stored(*id).await?
+            {
+                work.messages.push(Arc::new(message));
+            }
+        }
+        if work.messages.is_empty() {
+            return Ok((Outcome::NotWaiting, Vec::new()));
+        }
+        work.messages.sort_by_key(|message| message.journal);
+        let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
+        account(self.parts, &work, &mut done, Duration::ZERO);
+        let messages = done.verdicts.iter().filter(|verdict| verdict.disposition != Disposition::Quarantined).count();
+        Ok((Outcome::Done { messages }, done.explained))
+    }
+
+    async fn discard(&self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
+        if !self.waits(id).await? {
+            return Ok(Outcome::NotWaiting);
+        }
+        let settled = JournalSettled { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) };
+        let batch = CommitBatch { journal_settled: vec![settled], quarantine_left: vec![id], audit: vec![audit], ..CommitBatch::default() };
+        self.parts.store.commit(&batch).await?;
+        Ok(Outcome::Done { messages: 1 })
+    }
+
+    /// Says go on, in the store: whoever follows it there plans what waited.
+    async fn release(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
+        if !matches!(Word::read(&self.parts.store).await?, Word::On(_)) {
+            return Ok(Outcome::NothingHeld);
+        }
+        self.parts.store.commit(&CommitBatch { audit: vec![audit], ..CommitBatch::default() }).await?;
+        Word::GoOn.write(&self.parts.store).await?;
+        Ok(Outcome::Done { messages: 0 })
+    }
+
+    async fn waits(&self, id: JournalId) -> Result<bool, BatchError> {
+        let next = self.parts.store.quarantine_page(JournalId(id.0.saturating_sub(1)), 1).await?;
+        Ok(next.iter().any(|row| row.journal_id == id))
+    }
+
+    /// A message of the journal, read again under the profile of its feed as it is now.
+    async fn stored(&self, id: JournalId) -> Result<Option<Incoming>, BatchError> {
+        let Some(message) = self.parts.store.journal_message(id).await? else { return Ok(None) };
+        let Some(feed) = self.parts.feeds.get(&FeedName::new(message.feed)) else { return Ok(None) };
+        let arrived = Arrived { journal: message.id, at: message.received_at, is_retry: true };
+        Ok(Some(read(message.raw.bytes.into(), &feed.profile, arrived, self.look_ups).incoming))
+    }
+}
