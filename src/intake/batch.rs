@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
@@ -29,6 +30,7 @@ use crate::intake::route::Taken;
 use crate::intake::route::Waits;
 use crate::intake::staff;
 use crate::intake::staff::Hearing;
+use crate::intake::world::Ends;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
 use crate::intake::world::RoomChange;
@@ -111,6 +113,8 @@ pub(crate) struct Done {
     pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
+    /// Which rooms ended, and which did not because of the brake.
+    pub(crate) ends: Ends,
     /// Whether anything that was to be taken back stood.
     pub(crate) has_undone: bool,
 }
@@ -124,11 +128,12 @@ pub(crate) struct BatchContext<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) directory: &'a Snapshot,
     pub(crate) now: Timestamp,
+    pub(crate) brake: &'a Brake,
 }
 
 impl<'a> BatchContext<'a> {
     fn rules(&self) -> Rules<'a> {
-        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups }
+        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups, brake: self.brake }
     }
 }
 
@@ -419,6 +424,7 @@ pub(crate) fn take_all(
         world.replan_all(vec![row], cause, false, true, rules)?;
     }
     done.n_events = world.changes.len();
+    done.ends = world.ends;
     done.wake_at = world.visits.values().filter(|visit| visit.is_dirty).filter_map(|visit| visit.wake_at).min();
     Ok(done)
 }
