@@ -162,12 +162,7 @@ impl Daemon {
             let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
             NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
         })?;
-        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
-        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
-        for line in bad_lines {
-            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
-        }
-        let directory = Arc::new(directory);
+        let directory = open_directory(setting, &store, &clock).await?;
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -176,10 +171,7 @@ impl Daemon {
         start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
-        let guard = Arc::new(Guard::new(config.rooms.mass_guard));
-        guard.hear(Word::read(&store).await.map_err(NotStarted::unavailable)?);
-        guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
-        watch_guard(&readiness, &guard);
+        let guard = open_guard(setting, &store, &readiness).await?;
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -207,18 +199,7 @@ impl Daemon {
         workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
-        if let Some(path) = orders::socket(setting) {
-            match Door::open(path) {
-                Ok(door) => {
-                    workers.spawn(door.serve(intake.clone(), stop_working.clone()));
-                }
-                Err(error) => tracing::warn!(
-                    kind = ?error.kind(),
-                    "no socket for operators beside the store: commands that change something will not reach this daemon
-                hint: look at the folder's permissions, and at the length of its path"
-                ),
-            }
-        }
+        open_door(setting, &intake, &workers, &stop_working);
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
@@ -272,6 +253,39 @@ impl Daemon {
         self.stop_admin.cancel();
         self.admin_task.close();
         drop(tokio::time::timeout(Duration::from_secs(1), self.admin_task.wait()).await);
+    }
+}
+
+async fn open_directory(setting: &Setting, store: &Store, clock: &SystemClock) -> Result<Arc<Directory>, NotStarted> {
+    let said = staff::stored(store).await.map_err(NotStarted::unavailable)?;
+    let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
+    for line in bad_lines {
+        tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+    }
+    Ok(Arc::new(directory))
+}
+
+/// The guard, with what the store remembers of it.
+async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> Result<Arc<Guard>, NotStarted> {
+    let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
+    guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
+    guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
+    watch_guard(readiness, &guard);
+    Ok(guard)
+}
+
+/// The door for operators; without one the daemon does its work all the same.
+fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
+    let Some(path) = orders::socket(setting) else { return };
+    match Door::open(path) {
+        Ok(door) => {
+            workers.spawn(door.serve(intake.clone(), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            kind = ?error.kind(),
+            "no socket for operators beside the store: commands that change something will not reach this daemon\n\
+             hint: look at the folder's permissions, and at the length of its path"
+        ),
     }
 }
 

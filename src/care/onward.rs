@@ -67,10 +67,11 @@ impl EmergencyStays {
         }
     }
 
-    /// The room from which a stay in these places, whose beginning was recorded then, goes on.
+    /// The room from which a stay in these places, whose beginning was recorded then, goes on. Never one of `own`, those of the very number: a number that
+    /// is used again is another stay.
     pub fn before<'a>(
         &self,
-        own: CareRoomId,
+        own: &[CareRoomId],
         began: Timestamp,
         places: &(impl Iterator<Item = &'a BedLocation> + Clone),
         is_theirs: impl Fn(&PatientId) -> bool,
@@ -78,7 +79,7 @@ impl EmergencyStays {
         let goes_on = |stay: &&EmergencyStay| {
             let near = began.since(stay.ended).max(stay.ended.since(began)) <= APART;
             let here = places.clone().any(|place| place.facility == stay.facility);
-            stay.room != own && near && here && stay.began <= began && is_theirs(&stay.patient)
+            !own.contains(&stay.room) && near && here && stay.began <= began && is_theirs(&stay.patient)
         };
         self.0.iter().rev().find(goes_on).map(|stay| stay.room)
     }
@@ -116,7 +117,7 @@ mod tests {
 
     fn before(stays: &EmergencyStays, hour: u64, facility: &str) -> Option<CareRoomId> {
         let place = BedLocation { facility: Facility::from(facility), ..BedLocation::default() };
-        stays.before(room(99), at(hour), &[&place].into_iter(), |_| true)
+        stays.before(&[room(99)], at(hour), &[&place].into_iter(), |_| true)
     }
 
     #[test]
