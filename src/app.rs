@@ -149,12 +149,7 @@ impl Daemon {
 
         let number = daemon_number();
         let store = open_store(setting, number).await?;
-        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
-        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
-        for line in bad_lines {
-            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
-        }
-        let directory = Arc::new(directory);
+        let directory = open_directory(setting, &store, &clock).await?;
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -169,10 +164,7 @@ impl Daemon {
         let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
         workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
 
-        let guard = Arc::new(Guard::new(config.rooms.mass_guard));
-        guard.hear(Word::read(&store).await.map_err(NotStarted::unavailable)?);
-        guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
-        watch_guard(&readiness, &guard);
+        let guard = open_guard(setting, &store, &readiness).await?;
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -256,6 +248,39 @@ impl Daemon {
     }
 }
 
+async fn open_directory(setting: &Setting, store: &Store, clock: &SystemClock) -> Result<Arc<Directory>, NotStarted> {
+    let said = staff::stored(store).await.map_err(NotStarted::unavailable)?;
+    let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
+    for line in bad_lines {
+        tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+    }
+    Ok(Arc::new(directory))
+}
+
+/// The guard, with what the store remembers of it.
+async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> Result<Arc<Guard>, NotStarted> {
+    let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
+    guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
+    guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
+    watch_guard(readiness, &guard);
+    Ok(guard)
+}
+
+/// The door for operators; without one the daemon does its work all the same.
+fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
+    let Some(path) = orders::socket(setting) else { return };
+    match Door::open(path) {
+        Ok(door) => {
+            workers.spawn(door.serve(intake.clone(), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            kind = ?error.kind(),
+            "no socket for operators beside the store: commands that change something will not reach this daemon\n\
+             hint: look at the folder's permissions, and at the length of its path"
+        ),
+    }
+}
+
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
@@ -278,21 +303,6 @@ async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted>
         let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
         NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
     })
-}
-
-/// The socket for operators, where the store is a file.
-fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
-    let Some(path) = orders::socket(setting) else { return };
-    match Door::open(path) {
-        Ok(door) => {
-            workers.spawn(door.serve(intake.clone(), stop.clone()));
-        }
-        Err(error) => tracing::warn!(
-            kind = ?error.kind(),
-            "no socket for operators beside the store: commands that change something will not reach this daemon\nhint: look at the folder's \
-             permissions, and at the length of its path"
-        ),
-    }
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
