@@ -40,6 +40,9 @@ use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
 use crate::intake::gate::Gate;
+use crate::intake::guard;
+use crate::intake::guard::Guard;
+use crate::intake::guard::Word;
 use crate::intake::pulse::Pulse;
 use crate::intake::staff;
 use crate::mllp;
@@ -146,12 +149,7 @@ impl Daemon {
 
         let number = daemon_number();
         let store = open_store(setting, number).await?;
-        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
-        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
-        for line in bad_lines {
-            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
-        }
-        let directory = Arc::new(directory);
+        let directory = open_directory(setting, &store, &clock).await?;
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -166,6 +164,7 @@ impl Daemon {
         let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
         workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
 
+        let guard = open_guard(setting, &store, &readiness).await?;
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -178,6 +177,7 @@ impl Daemon {
             feeds: feeds.iter().map(|feed| (feed.profile.name.clone(), Arc::clone(feed))).collect::<HashMap<FeedName, _>>(),
             outbox: Arc::clone(&outbox),
             wake: Arc::clone(&wake_at),
+            guard: Arc::clone(&guard),
         };
         let (intake, look_ups, task) = daemon::start(parts);
         let died = failed.clone();
@@ -187,6 +187,8 @@ impl Daemon {
         });
         let (retry_store, retry_intake, stop_retrying) = (store.clone(), intake.clone(), stop_working.clone());
         workers.spawn(async move { daemon::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });
+        let (follow_store, follow_intake, follow_guard, stop_following) = (store.clone(), intake.clone(), Arc::clone(&guard), stop_working.clone());
+        workers.spawn(async move { guard::follow(&follow_store, &follow_intake, &follow_guard, &stop_following).await });
         workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
@@ -205,6 +207,7 @@ impl Daemon {
             let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
             let answerer = Arc::new(answerer.behind(Arc::clone(&gate)));
             pulses.push((config.name.clone(), answerer.pulse()));
+            guard.listen(config.name.clone(), answerer.pulse());
             listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
@@ -212,8 +215,8 @@ impl Daemon {
         workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         workers.spawn(ledger::watch(store.clone(), setting.meant_events(), readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
-        watch_feeds(&readiness, pulses.clone(), &clock);
-        let watched = Watched { listeners: all_stats, pulses, oldest_seconds: Arc::clone(&oldest) };
+        watch_feeds(&readiness, pulses.clone(), &guard, &clock);
+        let watched = Watched { listeners: all_stats, pulses, guard, oldest_seconds: Arc::clone(&oldest) };
         workers.spawn(gauges(store.clone(), watched, Arc::clone(&clock), stop_working.clone()));
         watch_outbox(&readiness, oldest);
         started.store(true, Ordering::SeqCst);
@@ -245,6 +248,39 @@ impl Daemon {
     }
 }
 
+async fn open_directory(setting: &Setting, store: &Store, clock: &SystemClock) -> Result<Arc<Directory>, NotStarted> {
+    let said = staff::stored(store).await.map_err(NotStarted::unavailable)?;
+    let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
+    for line in bad_lines {
+        tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+    }
+    Ok(Arc::new(directory))
+}
+
+/// The guard, with what the store remembers of it.
+async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> Result<Arc<Guard>, NotStarted> {
+    let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
+    guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
+    guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
+    watch_guard(readiness, &guard);
+    Ok(guard)
+}
+
+/// The door for operators; without one the daemon does its work all the same.
+fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
+    let Some(path) = orders::socket(setting) else { return };
+    match Door::open(path) {
+        Ok(door) => {
+            workers.spawn(door.serve(intake.clone(), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            kind = %error.kind(),
+            "no socket for operators beside the store: commands that change something will not reach this daemon\n\
+             hint: look at the folder's permissions, and at the length of its path"
+        ),
+    }
+}
+
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
@@ -267,21 +303,6 @@ async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted>
         let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
         NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
     })
-}
-
-/// The socket for operators, where the store is a file.
-fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
-    let Some(path) = orders::socket(setting) else { return };
-    match Door::open(path) {
-        Ok(door) => {
-            workers.spawn(door.serve(intake.clone(), stop.clone()));
-        }
-        Err(error) => tracing::warn!(
-            kind = ?error.kind(),
-            "no socket for operators beside the store: commands that change something will not reach this daemon\nhint: look at the folder's \
-             permissions, and at the length of its path"
-        ),
-    }
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
@@ -384,46 +405,77 @@ async fn replan_on_change(policy: String, directory: Arc<Directory>, store: Stor
 }
 
 /// A feed that has gone quiet is a reason to look, for whoever asks.
-fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, clock: &Arc<SystemClock>) {
-    let clock = Arc::clone(clock);
+fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard: &Arc<Guard>, clock: &Arc<SystemClock>) {
+    let (clock, guard) = (Arc::clone(clock), Arc::clone(guard));
     readiness.register(move || {
         let quiet = pulses.iter().filter_map(|(feed, pulse)| Some((feed, pulse.quiet(clock.now())?)));
+        let waits = guard.waits(clock.now());
         let reason = |(feed, quiet): (&FeedName, Duration)| {
-            let what = format!("feed {feed} has said nothing for {} minutes, much longer than usual", quiet.as_secs() / 60);
+            let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| format!("; leaves wait until {until} at the latest"));
+            let minutes = quiet.as_secs() / 60;
+            let what = format!("feed {feed} has said nothing for {minutes} minutes, much longer than usual{}", until.unwrap_or_default());
             Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
         };
         quiet.map(reason).collect()
     });
 }
 
+/// Leaves and ends that wait for an operator are a reason to come.
+fn watch_guard(readiness: &Readiness, guard: &Arc<Guard>) {
+    let guard = Arc::clone(guard);
+    readiness.register(move || {
+        let reason = |since| {
+            let what = format!("too many rooms would have ended at once: since {since} leaves and ends wait, joins go on");
+            Reason::new("guard", what, "find out what the feed did; then say `wardroom guard release`, and they happen")
+        };
+        guard.since().map(reason).into_iter().collect()
+    });
+}
+
+/// How many rooms have people in them.
+fn n_open(counts: &[(String, i64)]) -> usize {
+    let open = counts.iter().filter(|(status, _)| matches!(status.as_str(), "active" | "on_leave" | "grace"));
+    usize::try_from(open.map(|(_, count)| count).sum::<i64>()).unwrap_or(0)
+}
+
 /// What is read into gauges.
 struct Watched {
     listeners: Vec<(FeedName, Arc<ListenerStats>)>,
     pulses: Vec<(FeedName, Arc<Pulse>)>,
+    guard: Arc<Guard>,
     oldest_seconds: Arc<AtomicI64>,
 }
 
 /// Reads what the store and the listeners know into gauges.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
 async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: CancellationToken) {
-    let Watched { listeners, pulses, oldest_seconds } = watched;
+    let Watched { listeners, pulses, guard, oldest_seconds } = watched;
     let mut turn: u32 = 0;
     loop {
         if turn.is_multiple_of(ROOMS_EVERY)
             && let Ok(counts) = store.open_visits_by_status().await
         {
+            guard.open_rooms(n_open(&counts));
             for status in OPEN_STATUSES {
                 let count = counts.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
                 metrics::gauge!("wardroom_rooms", "status" => *status).set(count as f64);
             }
         }
         turn = turn.wrapping_add(1);
+        metrics::gauge!("wardroom_guard_on").set(if guard.since().is_some() { 1.0 } else { 0.0 });
+        let waits = guard.waits(clock.now());
         for (feed, pulse) in &pulses {
             let Some(idle) = pulse.idle(clock.now()) else { continue };
             metrics::gauge!("wardroom_feed_idle_seconds", "feed" => feed.as_str().to_owned()).set(idle.as_secs_f64());
             metrics::gauge!("wardroom_feed_clock_skew_seconds", "feed" => feed.as_str().to_owned()).set(pulse.skew_seconds());
+            let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| until);
+            metrics::gauge!("wardroom_feed_silent", "feed" => feed.as_str().to_owned()).set(if until.is_some() { 1.0 } else { 0.0 });
             if let Some(quiet) = pulse.quiet(clock.now()).filter(|_| turn.is_multiple_of(ROOMS_EVERY)) {
-                tracing::warn!(%feed, seconds = quiet.as_secs(), "this feed has gone quiet; ask the interface team whether its sender runs");
+                let leaves_wait_until = until.map(tracing::field::display);
+                tracing::warn!(
+                    %feed, seconds = quiet.as_secs(), leaves_wait_until,
+                    "this feed has gone quiet; ask the interface team whether its sender runs"
+                );
             }
         }
         if let Ok(depth) = store.outbox_depth().await {

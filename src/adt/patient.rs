@@ -114,17 +114,17 @@ pub(crate) fn person(context: &mut Context<'_, '_>, group: &Group<'_>, clears: b
         identity_unknown: context.update(pid, 31, "PID-31", |_, field| maps::yes_or_no(&field.text())),
         ..PersonSaid::default()
     };
-    if !clears {
+    if clears {
+        said.assignments = team::assignments(context, group, Anchor::Person);
+        if let Some(pd1) = group.first("PD1") {
+            said.primary_care = context.update(pd1, 4, "PD1-4", |context, field| team::each(context, field, "PD1-4"));
+        }
+    } else {
         keep_if_clear(&mut said.name);
         keep_if_clear(&mut said.birth_date);
         keep_if_clear(&mut said.sex);
         keep_if_clear(&mut said.deceased);
         keep_if_clear(&mut said.identity_unknown);
-    } else {
-        said.assignments = team::assignments(context, group, Anchor::Person);
-        if let Some(pd1) = group.first("PD1") {
-            said.primary_care = context.update(pd1, 4, "PD1-4", |context, field| team::each(context, field, "PD1-4"));
-        }
     }
     said
 }

@@ -15,4 +15,5 @@ pub mod roster;
 mod team;
 pub mod plan;
 pub mod room;
+pub mod brake;
 pub mod diff;

@@ -45,16 +45,19 @@ impl EmergencyStays {
         self.0.is_empty()
     }
 
-    /// Notes what became of the stay of a room: that it ended, or that it is none of these (any more).
-    pub fn note(&mut self, room: CareRoomId, ended: Option<EmergencyStay>) {
-        if ended.is_none() && self.0.iter().all(|known| known.room != room) {
-            return;
+    /// Notes what became of the stay of a room: that it ended, or that it is none of these (any more). Gives back whether that is news.
+    pub fn note(&mut self, room: CareRoomId, ended: Option<EmergencyStay>) -> bool {
+        let known = self.0.iter().position(|known| known.room == room);
+        if known.and_then(|at| self.0.get(at)) == ended.as_ref() {
+            return false;
         }
+        let before = self.0.clone();
         self.0.retain(|known| known.room != room);
         self.0.extend(ended);
         self.0.sort_by_key(|stay| (stay.ended, stay.room));
         let n_over = self.0.len().saturating_sub(KEPT);
         self.0.drain(..n_over);
+        self.0 != before
     }
 
     /// Takes over those of another record of the same person.
@@ -64,18 +67,19 @@ impl EmergencyStays {
         }
     }
 
-    /// The room from which a stay in these places, whose beginning was recorded then, goes on.
+    /// The room from which a stay in these places, whose beginning was recorded then, goes on. Never one of `own`, those of the very number: a number that
+    /// is used again is another stay.
     pub fn before<'a>(
         &self,
-        own: CareRoomId,
+        own: &[CareRoomId],
         began: Timestamp,
-        places: impl Iterator<Item = &'a BedLocation> + Clone,
+        places: &(impl Iterator<Item = &'a BedLocation> + Clone),
         is_theirs: impl Fn(&PatientId) -> bool,
     ) -> Option<CareRoomId> {
         let goes_on = |stay: &&EmergencyStay| {
             let near = began.since(stay.ended).max(stay.ended.since(began)) <= APART;
             let here = places.clone().any(|place| place.facility == stay.facility);
-            stay.room != own && near && here && stay.began <= began && is_theirs(&stay.patient)
+            !own.contains(&stay.room) && near && here && stay.began <= began && is_theirs(&stay.patient)
         };
         self.0.iter().rev().find(goes_on).map(|stay| stay.room)
     }
@@ -113,7 +117,7 @@ mod tests {
 
     fn before(stays: &EmergencyStays, hour: u64, facility: &str) -> Option<CareRoomId> {
         let place = BedLocation { facility: Facility::from(facility), ..BedLocation::default() };
-        stays.before(room(99), at(hour), [&place].into_iter(), |_| true)
+        stays.before(&[room(99)], at(hour), &[&place].into_iter(), |_| true)
     }
 
     #[test]

@@ -211,7 +211,15 @@ impl Gathering<'_> {
                     }
                 }
             }
-            _ => {}
+            TeamSource::Attending
+            | TeamSource::Referring
+            | TeamSource::Consulting
+            | TeamSource::Admitting
+            | TeamSource::Others
+            | TeamSource::Assignment(_)
+            | TeamSource::OtherAssignments
+            | TeamSource::Unit
+            | TeamSource::Service => {}
         }
     }
 

@@ -26,6 +26,7 @@ use crate::care::identity::Edges;
 use crate::care::owner;
 use crate::care::runs::Register;
 use crate::care::runs::Runs;
+use crate::ids::FeedName;
 use crate::ids::HospitalService;
 use crate::ids::PatientClass;
 use crate::ids::PatientId;
@@ -225,6 +226,9 @@ pub struct VisitState {
     /// The facets whose owners have spoken, sorted: for these nobody else's word counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) owned: Vec<Facet>,
+    /// The feeds that spoke of it, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) feeds: Vec<FeedName>,
     /// The newest fact folded.
     pub(crate) newest: Stamp,
     /// How many facts were folded.
@@ -249,7 +253,9 @@ impl VisitState {
         sorted.sort_by_key(|fact| fact.stamp);
         let mut seen = std::collections::HashSet::new();
         let mut state = Self::default();
-        sorted.iter().for_each(|fact| state.hear_owner(fact));
+        for fact in &sorted {
+            state.hear_owner(fact);
+        }
         for fact in sorted {
             if seen.insert(fact.hash) {
                 state.apply(fact);
@@ -311,6 +317,11 @@ impl VisitState {
         &self.ids
     }
 
+    /// The feeds that spoke of it.
+    pub fn feeds(&self) -> &[FeedName] {
+        &self.feeds
+    }
+
     /// How many facts were folded.
     pub const fn n_facts(&self) -> u64 {
         self.n_facts
@@ -337,6 +348,9 @@ impl VisitState {
         self.newest_hashes.push(fact.hash);
         self.n_facts += 1;
         self.newest = self.newest.max(fact.stamp);
+        if let Err(at) = self.feeds.binary_search(&fact.feed) {
+            self.feeds.insert(at, fact.feed.clone());
+        }
         self.hear_owner(fact);
         self.name(fact);
         if fact.movement.as_ref().is_some_and(|movement| movement.historic) {

@@ -8,6 +8,7 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod guard;
 pub mod ledger;
 pub mod merge;
 pub mod messages;
@@ -65,6 +66,8 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Leaves and ends that wait because many rooms would have ended at once
+    Guard(guard::GuardArgs),
     /// Whether every accepted message and every event is accounted for
     Ledger(ledger::LedgerArgs),
     /// Look at messages in quarantine, try them again, or end them
@@ -94,6 +97,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args, &console).await,
         Command::Ledger(args) => ledger::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
+        Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),

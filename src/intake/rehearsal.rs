@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
@@ -30,6 +31,8 @@ use crate::intake::answer::Answering;
 use crate::intake::answer::Feed;
 use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_message;
+use crate::intake::guard::Guard;
+use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
@@ -58,6 +61,7 @@ pub struct Rehearsal {
     n_messages: i64,
     known: HashMap<LookUpHash, JournalId>,
     quarantined: Vec<(Arc<ReadMessage>, Bytes)>,
+    guard: Guard,
 }
 
 /// What became of one message.
@@ -86,6 +90,7 @@ impl Rehearsal {
             n_messages: 0,
             known: HashMap::new(),
             quarantined: Vec::new(),
+            guard: Guard::default(),
         }
     }
 
@@ -214,13 +219,47 @@ impl Rehearsal {
     }
 
     fn replan(&mut self, row: i64, cause: &Cause) {
+        let brake = self.brake();
         let Self { world, policy, roster, ids, now, .. } = self;
-        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake };
         // In memory nothing can be lacking.
         if world.replan_all(vec![row], cause, false, true, &rules).is_err()
             && let Some(visit) = world.visits.get_mut(&row)
         {
             visit.wake_at = None;
+        }
+        self.note_ends();
+    }
+
+    /// What is held back now, and by how many open rooms that is judged.
+    fn brake(&self) -> Brake {
+        let n_open = self.world.visits.values().filter(|visit| visit.is_open && visit.status != "none" && visit.status != "expected").count();
+        self.guard.open_rooms(n_open);
+        self.guard.brake(self.now)
+    }
+
+    /// Has the pulse of the feed listened to: while it is silent, leaves wait.
+    #[cfg(test)]
+    pub(crate) fn listen(&mut self, pulse: Arc<crate::intake::pulse::Pulse>) {
+        self.guard.listen(self.feed.profile.name.clone(), pulse);
+    }
+
+    fn note_ends(&mut self) {
+        let ends = std::mem::take(&mut self.world.ends);
+        self.guard.note(self.now, ends.n_ended, ends.stopped);
+    }
+
+    /// Stops leaves and ends when many rooms end at once, as the daemon does.
+    pub fn guard(&mut self) {
+        self.guard = Guard::new(true);
+    }
+
+    /// Says, as an operator, that leaves and ends may go on.
+    pub fn go_on(&mut self) {
+        self.guard.hear(Word::GoOn);
+        let rows: Vec<i64> = self.world.visits.keys().copied().collect();
+        for row in rows {
+            self.replan(row, &Cause::of(CauseKind::Operator));
         }
     }
 
@@ -277,14 +316,17 @@ impl Rehearsal {
     }
 
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
+        let brake = self.brake();
         let Self { world, policy, files, said, roster, ids, now, .. } = self;
-        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake };
         let mut hearing = Hearing::new(files, said.clone());
         let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
             Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_) | Need::LookUp(_)) => Verdict::quarantined("internal_fault"),
         };
-        if let Some(changed) = hearing.changed() {
+        let changed = hearing.changed();
+        self.note_ends();
+        if let Some(changed) = changed {
             self.said = changed;
             self.renew_roster();
         }
@@ -314,13 +356,14 @@ mod tests {
     use crate::care::policy::Policy;
     use crate::care::roster::Roster;
     use crate::intake::answer::Feed;
+    use crate::intake::pulse::Pulse;
     use crate::store::form::Stored;
     use crate::store::form::VisitDocument;
     use crate::store::sealing::Document;
     use crate::time::Timestamp;
 
-    /// Documents as version 1 wrote them once. They are never written again: a change that cannot read them needs a new version of the form.
-    const V1: &str = "fixtures/stored/v1";
+    /// Documents as each version wrote them once. They are never written again: a change that cannot read them needs a new version of the form.
+    const VERSIONS: [(u8, &str, &str); 2] = [(1, "fixtures/stored/v1", "json"), (2, "fixtures/stored/v2", "msgpack")];
 
     fn messages() -> Vec<Bytes> {
         let mut files: Vec<_> = std::fs::read_dir("fixtures/journeys/w03-epic-shaped-stay").unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -328,7 +371,7 @@ mod tests {
         files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "hl7")).map(|path| std::fs::read(path).unwrap().into()).collect()
     }
 
-    fn stay() -> Rehearsal {
+    fn rehearsal() -> Rehearsal {
         let feed = Feed {
             profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
             ack_mode: crate::hl7::ack::AckMode::Auto,
@@ -337,7 +380,11 @@ mod tests {
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,
         };
-        let mut rehearsal = Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(0));
+        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(0))
+    }
+
+    fn stay() -> Rehearsal {
+        let mut rehearsal = rehearsal();
         for message in messages() {
             if let Some(at) = rehearsal.own_time(&message) {
                 rehearsal.move_to(at);
@@ -347,18 +394,57 @@ mod tests {
         rehearsal
     }
 
-    fn read<T: Stored>(name: &str) -> T {
-        T::read(&Document::new(1, std::fs::read(Path::new(V1).join(name)).unwrap())).unwrap()
+    /// The members of the one room, at minutes after ten o'clock.
+    fn members(rehearsal: &mut Rehearsal, minutes: u64) -> Vec<String> {
+        let ten: jiff::Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        rehearsal.move_to(Timestamp::from(ten).plus(std::time::Duration::from_mins(minutes)));
+        rehearsal.rooms()[0].state.members.iter().map(|member| member.user.to_string()).collect()
     }
 
     #[test]
-    fn documents_that_version_1_wrote_are_read() {
+    fn while_a_feed_is_silent_a_leave_waits_for_two_hours_at_the_most() {
+        for speaks_again in [false, true] {
+            let mut rehearsal = rehearsal();
+            let pulse = Arc::new(Pulse::default());
+            rehearsal.listen(Arc::clone(&pulse));
+            for file in ["01_a01.hl7", "02_a02.hl7"] {
+                let message: Bytes = std::fs::read(format!("fixtures/journeys/s04-transfer-hands-over/{file}")).unwrap().into();
+                rehearsal.move_to(rehearsal.own_time(&message).unwrap());
+                rehearsal.send(&message);
+            }
+            // A message each minute until the transfer at ten, and none since: half an hour later that is silence.
+            let ten = rehearsal.now();
+            for minute in (0..100).rev() {
+                pulse.beat(ten.minus(std::time::Duration::from_mins(minute)), None);
+            }
+            assert_eq!(members(&mut rehearsal, 59), ["D100", "D200"].map(|id| format!("GHH:{id}")));
+            assert_eq!(members(&mut rehearsal, 61).len(), 2, "the handover is over, and the leave waits");
+            if speaks_again {
+                pulse.beat(ten.plus(std::time::Duration::from_mins(80)), None);
+                assert_eq!(members(&mut rehearsal, 82), ["GHH:D200"], "what waited happens within a minute");
+            } else {
+                assert_eq!(members(&mut rehearsal, 148).len(), 2);
+                assert_eq!(members(&mut rehearsal, 152), ["GHH:D200"], "two hours are the most");
+            }
+        }
+    }
+
+    fn read<T: Stored>((format, folder, kind): (u8, &str, &str), name: &str) -> T {
+        T::read(&Document::new(format, std::fs::read(Path::new(folder).join(name).with_extension(kind)).unwrap())).unwrap()
+    }
+
+    #[test]
+    fn documents_that_any_version_wrote_are_read() {
+        VERSIONS.into_iter().for_each(is_read);
+    }
+
+    fn is_read(version: (u8, &str, &str)) {
         let rehearsal = stay();
         let patient = rehearsal.world.patients.values().next().unwrap();
         let visit = rehearsal.world.visits.values().next().unwrap();
-        let record: PatientRecord = read("patient.json");
-        let document: VisitDocument = read("visit.json");
-        let fact: Fact = read("fact.json");
+        let record: PatientRecord = read(version, "patient");
+        let document: VisitDocument = read(version, "visit");
+        let fact: Fact = read(version, "fact");
         assert_eq!(record.ids().collect::<Vec<_>>(), patient.record.ids().collect::<Vec<_>>());
         assert_eq!(document.state.id(), visit.document.state.id());
         assert_eq!(document.state.stays().len(), visit.document.state.stays().len());

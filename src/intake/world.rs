@@ -6,9 +6,12 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::care::brake;
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::change::EventType;
@@ -47,6 +50,8 @@ use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::time::Timestamp;
 
+/// How soon what waits for a silent feed is looked at again.
+const HELD: Duration = Duration::from_mins(1);
 /// The status of a visit without a room.
 const NO_ROOM: &str = "none";
 
@@ -92,6 +97,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) now: Timestamp,
     pub(crate) ids: &'a IdSource,
     pub(crate) look_ups: &'a LookUps,
+    /// What is held back now.
+    pub(crate) brake: &'a Brake,
 }
 
 impl Rules<'_> {
@@ -139,6 +146,26 @@ pub(crate) struct RoomChange {
     pub(crate) room: CareRoom,
 }
 
+/// Which rooms ended in a batch, and which did not because of the brake.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ends {
+    /// How many ended.
+    pub(crate) n_ended: usize,
+    /// How many changes were held back.
+    pub(crate) n_held: usize,
+    /// Whether so many ended that the rest waits for an operator.
+    pub(crate) stopped: bool,
+}
+
+impl Ends {
+    /// Together with those of another batch.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.n_ended += other.n_ended;
+        self.n_held += other.n_held;
+        self.stopped |= other.stopped;
+    }
+}
+
 /// The patients and visits of a batch.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -153,6 +180,8 @@ pub(crate) struct World {
     /// Numbers that turned out to be of one visit: messages may have waited for that.
     pub(crate) explained: Vec<LookUpHash>,
     pub(crate) room_ids: RoomIds,
+    /// What ended, and what was held back.
+    pub(crate) ends: Ends,
     /// The trace of the message that is being taken.
     pub(crate) traceparent: Option<String>,
 }
@@ -170,6 +199,7 @@ impl World {
             changes: Vec::new(),
             explained: Vec::new(),
             room_ids,
+            ends: Ends::default(),
             traceparent: None,
         }
     }
@@ -406,7 +436,9 @@ impl World {
             }
         }
         if let Some(entry) = self.patients.get_mut(&patient) {
-            rooms.iter().for_each(|slot| entry.record.emergencies.note(slot.id, None));
+            for slot in &rooms {
+                entry.is_dirty |= entry.record.emergencies.note(slot.id, None);
+            }
         }
         if let Some(loser) = self.visits.get_mut(&from) {
             loser.document.rooms = rooms;
@@ -497,15 +529,17 @@ impl World {
     pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
         for _ in 0..2 {
+            // Planning one may plan another that it was merged into.
+            let before: Vec<_> = rows.iter().map(|row| self.seen_beside(*row)).collect();
+            for row in &rows {
+                self.replan(*row, cause, rehomed, notify, rules)?;
+            }
             let mut beside = Vec::new();
-            for row in rows {
-                let before = self.seen_beside(row);
-                self.replan(row, cause, rehomed, notify, rules)?;
-                let after = self.seen_beside(row);
-                if before != after
-                    && let Some(visit) = self.visits.get(&row)
+            for (row, before) in rows.iter().zip(before) {
+                if before != self.seen_beside(*row)
+                    && let Some(visit) = self.visits.get(row)
                 {
-                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| *other != row));
+                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| other != row));
                 }
             }
             beside.sort_unstable();
@@ -547,19 +581,18 @@ impl World {
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
-        let mut emergencies: Vec<(CareRoomId, Option<EmergencyStay>)> = Vec::new();
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
+        let is_silent = state.feeds().iter().any(|feed| rules.brake.silent.contains(feed));
+        let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
-            let continues = stay.began().filter(|_| stay.class().is_some_and(|class| class.as_str() == "I")).and_then(|began| {
-                patient.record.emergencies.before(slot.id, began, stay.places(), |other| patient.record.resolve(other) == person_id)
-            });
+            let continues = goes_on_from(stay, &own, &patient.record, person_id);
             let planned = plan(&PlanInput {
                 stay,
                 also: if index + 1 == n_stays { &also } else { &[] },
@@ -595,6 +628,12 @@ impl World {
                 (None, Some(before)) if is_told(before.status) => retired(before),
                 (None, _) => continue,
             };
+            let (target, is_held) = braked(slot, target, is_silent, &publishing, &mut self.ends, rules);
+            if is_held {
+                status = Some(target.status);
+                is_open = true;
+                wake_at = [wake_at, Some(rules.now.plus(HELD)).filter(|_| is_silent)].into_iter().flatten().min();
+            }
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
@@ -603,14 +642,12 @@ impl World {
         // A late word may show that two stays were one.
         for slot in rooms.iter_mut().skip(n_stays) {
             let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
-            let target = retired(before);
+            let (target, is_held) = braked(slot, retired(before), is_silent, &publishing, &mut self.ends, rules);
+            is_open |= is_held;
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
-        }
-        for (stay, slot) in state.stays().iter().zip(rooms.iter()) {
-            emergencies.push((slot.id, emergency(stay, slot, bound, rules)));
         }
         let status = status.map_or(NO_ROOM, RoomStatus::as_str);
         if visit.wake_at != wake_at || visit.status != status || visit.is_open != is_open {
@@ -619,14 +656,25 @@ impl World {
             visit.is_open = is_open;
             visit.is_dirty = true;
         }
-        let patient = visit.patient;
-        if let Some(entry) = self.patients.get_mut(&patient) {
-            let before = entry.record.emergencies.clone();
-            emergencies.into_iter().for_each(|(room, ended)| entry.record.emergencies.note(room, ended));
-            entry.is_dirty |= before != entry.record.emergencies;
-        }
+        self.note_emergencies(row, rules);
         Ok(())
     }
+
+    /// Notes with the person which stays of a visit another may go on from.
+    fn note_emergencies(&mut self, row: i64, rules: &Rules<'_>) {
+        let Some(visit) = self.visits.get(&row) else { return };
+        let VisitDocument { state, rooms, .. } = &visit.document;
+        let Some((entry, bound)) = self.patients.get_mut(&visit.patient).zip(state.patient()) else { return };
+        for (stay, slot) in state.stays().iter().zip(rooms) {
+            entry.is_dirty |= entry.record.emergencies.note(slot.id, emergency(stay, slot, bound, rules));
+        }
+    }
+}
+
+/// The room of an emergency stay from which an inpatient's stay goes on.
+fn goes_on_from(stay: &Stay, own: &[CareRoomId], record: &PatientRecord, person: &PatientId) -> Option<CareRoomId> {
+    let began = stay.began().filter(|_| stay.class().is_some_and(|class| class.as_str() == "I"))?;
+    record.emergencies.before(own, began, &stay.places(), |other| record.resolve(other) == person)
 }
 
 /// An emergency stay that ended and whose room was published: another stay may go on from it.
@@ -638,6 +686,25 @@ fn emergency(stay: &Stay, slot: &RoomSlot, patient: &PatientId, rules: &Rules<'_
     let facility = stay.place().map(|place| place.facility.clone()).unwrap_or_default();
     let began = stay.began()?;
     is_one.then(|| EmergencyStay { room: slot.id, patient: patient.clone(), facility, began, ended })
+}
+
+/// Holds back what must wait; also gives back whether anything does.
+fn braked(slot: &RoomSlot, target: RoomState, is_silent: bool, publishing: &Publishing<'_>, ends: &mut Ends, rules: &Rules<'_>) -> (RoomState, bool) {
+    let Some(before) = slot.published.as_ref().map(|room| &room.state) else { return (target, false) };
+    let &Publishing { cause, notify, .. } = publishing;
+    // What an operator lets go on is looked at already, and a backlog that comes in is no haste.
+    let is_end = notify && cause.kind != CauseKind::Operator && brake::ends(before, &target);
+    ends.stopped |= is_end && !rules.brake.is_on && ends.n_ended >= rules.brake.may_end;
+    let (target, is_held) = if rules.brake.is_on || ends.stopped {
+        brake::hold_all(before, target, rules.roster)
+    } else if is_silent && !matches!(cause.kind, CauseKind::Message | CauseKind::Load | CauseKind::Operator) {
+        brake::hold_scheduled(before, target, rules.roster, rules.now)
+    } else {
+        (target, false)
+    };
+    ends.n_ended += usize::from(is_end && !is_held);
+    ends.n_held += usize::from(is_held);
+    (target, is_held)
 }
 
 /// Whether a room of this status stands before its users.

@@ -192,7 +192,7 @@ async fn a_feed_may_be_warned_of_a_message_that_waits() {
     let mut warned = Peer::connect(daemon.feed("warns")).await;
     for (id, version, err) in [("W1", "2.3", "ERR|^^^207&Application error&HL70357"), ("W2", "2.5.1", "ERR|||207^Application error^HL70357|W")] {
         warned.send(waits(id, version, "")).await;
-        let answer = String::from_utf8(warned.receive().await.unwrap().to_vec()).unwrap();
+        let answer = String::from_utf8(warned.receive().await.unwrap()).unwrap();
         assert!(answer.contains(&format!("\rMSA|AA|{id}\r{err}\r")), "{answer}");
     }
     // A commit answer says that it is kept, which it is.

@@ -7,6 +7,7 @@ mod crash;
 mod delivery;
 mod demo;
 mod docs;
+mod guard;
 mod journeys;
 mod ledger;
 mod lifecycle;

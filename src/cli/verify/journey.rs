@@ -79,6 +79,9 @@ pub(super) struct Step {
     /// How far the clock moves: `61m`, `4h`, `1d`.
     #[serde(default)]
     pub(super) advance: Option<String>,
+    /// Whether an operator first says that leaves and ends may go on, which many at once have stopped.
+    #[serde(default)]
+    pub(super) go_on: bool,
     /// What holds then.
     #[serde(default)]
     pub(super) expect: Option<Expect>,
@@ -236,7 +239,11 @@ impl Journey {
         let roster = self.setting.roster().map_err(|error| JourneyError::Setting(error.to_string()))?;
         let feed = self.setting.feed(None).ok_or_else(|| JourneyError::Setting("there is no feed".to_owned()))?;
         let mut rehearsal = Rehearsal::new(feed, self.setting.policy(), Arc::clone(&roster), self.now);
+        rehearsal.guard();
         for (index, step) in self.file.step.iter().enumerate() {
+            if step.go_on {
+                rehearsal.go_on();
+            }
             if let Some(span) = &step.advance {
                 let span: jiff::SignedDuration =
                     span.parse::<jiff::Span>().ok().and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()).ok_or_else(
