@@ -331,6 +331,9 @@ fn fact(
     person.signals = signals.person;
     let mut stay = visit::stay(context, group);
     stay.signals = signals.stay;
+    if matches!(act, Act::Open | Act::Reclassify) {
+        stay.day_ends = context.times.day_ends(when.stamp.recorded);
+    }
     Fact {
         hash,
         stamp: when.stamp,

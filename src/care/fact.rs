@@ -452,6 +452,9 @@ pub struct StaySaid {
     /// PV1-45.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub discharged_at: FieldUpdate<Timestamp>,
+    /// On an opening: the end of the day, where it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_ends: Option<Timestamp>,
     /// PV2-8: when the patient is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_at: Option<Timestamp>,

@@ -38,6 +38,7 @@ fn mute(fact: &mut Fact, facet: Facet) {
             stay.admitted_at = FieldUpdate::Keep;
             stay.discharged_at = FieldUpdate::Keep;
             stay.expected_at = None;
+            stay.day_ends = None;
         }
         Facet::Location => {
             stay.location = FieldUpdate::Keep;

@@ -174,7 +174,7 @@ fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<R
                 .class
                 .standing()
                 .filter(|class| policy.day_classes.contains(class))
-                .map(|_| course.since.recorded.plus(Duration::from_hours(24)));
+                .map(|_| course.day_ends.unwrap_or_else(|| course.since.recorded.plus(Duration::from_hours(24))));
             let ends = day_ends.map_or(age_ends, |day| day.min(age_ends));
             wakes.at(Some(ends));
             let there = if course.phase == Phase::OnLeave { RoomStatus::OnLeave } else { RoomStatus::Active };

@@ -79,6 +79,9 @@ pub(crate) struct Milestone {
     pub(crate) prior_location: Option<BedLocation>,
     #[serde(default)]
     pub(crate) said: Strikable,
+    /// On an opening: the end of its day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) day_ends: Option<Timestamp>,
     /// On an opening: whether it may open again what has ended (its time is the sender's own).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) reopens: bool,
@@ -322,6 +325,11 @@ impl VisitState {
         &self.feeds
     }
 
+    /// Whether the fact is one of those recorded last, sent again.
+    pub fn is_newest(&self, fact: &Fact) -> bool {
+        fact.stamp.recorded == self.newest.recorded && self.newest_hashes.contains(&fact.hash)
+    }
+
     /// How many facts were folded.
     pub const fn n_facts(&self) -> u64 {
         self.n_facts
@@ -524,6 +532,7 @@ impl Stay {
                 movement: fact.movement.as_ref().map(|movement| movement.ids.clone()).unwrap_or_default(),
                 prior_location: said.prior_location.clone(),
                 said: strikable(said, location.clone()),
+                day_ends: said.day_ends,
                 reopens: fact.act == Act::Open && fact.recorded_by_sender,
                 struck: false,
             });

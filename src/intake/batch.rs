@@ -112,6 +112,8 @@ pub(crate) struct Done {
     pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
+    /// Messages that are known again no more.
+    pub(crate) released: Vec<JournalId>,
     /// Which rooms ended, and which did not because of the brake.
     pub(crate) ends: Ends,
     /// Whether anything that was to be taken back stood.
@@ -336,7 +338,10 @@ pub(crate) fn take_all(
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
         let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
-        let verdict = match known.filter(|known| *known != message.journal) {
+        let is_old = |known: &JournalId| message.received_at.since(known.at()) >= message.known_for;
+        // What came so long ago gives its place up to what comes now; its facts stay, and say the same.
+        done.released.extend(known.filter(|known| is_old(known) && !done.released.contains(known)));
+        let verdict = match known.filter(|known| *known != message.journal && !is_old(known)) {
             Some(known) => Verdict::duplicate(known),
             None => take_message(world, hearing, message, rules, &mut done.explained)?,
         };
@@ -423,7 +428,13 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
     let directory = done.said.as_ref().map(staff::row);
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, audit: work.audit.clone(), ..CommitBatch::default() };
+    let mut batch = CommitBatch {
+        look_ups: std::mem::take(&mut world.new_look_ups),
+        directory,
+        dedupe_released: done.released.clone(),
+        audit: work.audit.clone(),
+        ..CommitBatch::default()
+    };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }

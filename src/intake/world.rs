@@ -356,6 +356,8 @@ impl World {
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         match visit.document.state.placement(fact, rules.policy.late_window) {
             Placement::History => return Ok(false),
+            // The same again is known.
+            Placement::Last if visit.document.state.is_newest(fact) => return Ok(false),
             Placement::Last => {
                 visit.document.state.apply(fact);
                 if let Some(facts) = &mut visit.facts {
@@ -364,6 +366,9 @@ impl World {
             }
             Placement::Among => {
                 let facts = visit.facts.as_mut().ok_or(Need::Facts(row))?;
+                if facts.iter().any(|known| known.hash == fact.hash) {
+                    return Ok(false);
+                }
                 facts.push(fact.clone());
                 visit.document.state = VisitState::fold(facts.iter());
             }
