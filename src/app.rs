@@ -148,6 +148,7 @@ impl Daemon {
         admin_task.spawn(metrics.clone().upkeep(stop_admin.clone()));
 
         let number = daemon_number();
+<<<<<<< HEAD
         let store = open_store(setting, number).await?;
         let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
         let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
@@ -155,6 +156,14 @@ impl Daemon {
             tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
         }
         let directory = Arc::new(directory);
+=======
+        let options = setting.store(number, true).map_err(NotStarted::usage)?;
+        let store = Store::open(options).await.map_err(|error| {
+            let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
+            NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
+        })?;
+        let directory = open_directory(setting, &store, &clock).await?;
+>>>>>>> rules
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -163,6 +172,7 @@ impl Daemon {
         start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
+<<<<<<< HEAD
         let gate = Arc::new(Gate::default());
         pressure::register(&readiness, &gate, &store);
         let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
@@ -173,6 +183,9 @@ impl Daemon {
         guard.hear(Word::read(&store).await.map_err(NotStarted::unavailable)?);
         guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
         watch_guard(&readiness, &guard);
+=======
+        let guard = open_guard(setting, &store, &readiness).await?;
+>>>>>>> rules
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -253,6 +266,39 @@ impl Daemon {
         self.stop_admin.cancel();
         self.admin_task.close();
         drop(tokio::time::timeout(Duration::from_secs(1), self.admin_task.wait()).await);
+    }
+}
+
+async fn open_directory(setting: &Setting, store: &Store, clock: &SystemClock) -> Result<Arc<Directory>, NotStarted> {
+    let said = staff::stored(store).await.map_err(NotStarted::unavailable)?;
+    let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
+    for line in bad_lines {
+        tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+    }
+    Ok(Arc::new(directory))
+}
+
+/// The guard, with what the store remembers of it.
+async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> Result<Arc<Guard>, NotStarted> {
+    let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
+    guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
+    guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
+    watch_guard(readiness, &guard);
+    Ok(guard)
+}
+
+/// The door for operators; without one the daemon does its work all the same.
+fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
+    let Some(path) = orders::socket(setting) else { return };
+    match Door::open(path) {
+        Ok(door) => {
+            workers.spawn(door.serve(intake.clone(), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            kind = ?error.kind(),
+            "no socket for operators beside the store: commands that change something will not reach this daemon\n\
+             hint: look at the folder's permissions, and at the length of its path"
+        ),
     }
 }
 

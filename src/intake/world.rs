@@ -584,18 +584,15 @@ impl World {
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
-        let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         let is_silent = state.feeds().iter().any(|feed| rules.brake.silent.contains(feed));
+        let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
-            let continues = stay
-                .began()
-                .filter(|_| stay.class().is_some_and(|class| class.as_str() == "I"))
-                .and_then(|began| patient.record.emergencies.before(&own, began, &stay.places(), |other| patient.record.resolve(other) == person_id));
+            let continues = goes_on_from(stay, &own, &patient.record, person_id);
             let planned = plan(&PlanInput {
                 stay,
                 also: if index + 1 == n_stays { &also } else { &[] },
@@ -672,6 +669,12 @@ impl World {
             entry.is_dirty |= entry.record.emergencies.note(slot.id, emergency(stay, slot, bound, rules));
         }
     }
+}
+
+/// The room of an emergency stay from which an inpatient's stay goes on.
+fn goes_on_from(stay: &Stay, own: &[CareRoomId], record: &PatientRecord, person: &PatientId) -> Option<CareRoomId> {
+    let began = stay.began().filter(|_| stay.class().is_some_and(|class| class.as_str() == "I"))?;
+    record.emergencies.before(own, began, &stay.places(), |other| record.resolve(other) == person)
 }
 
 /// An emergency stay that ended and whose room was published: another stay may go on from it.
