@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
@@ -29,23 +28,21 @@ use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
+use crate::config::store::StoreUrl;
 use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
-use crate::ids::TriggerEvent;
 use crate::intake::answer::Feed;
 use crate::intake::answer::FeedAnswerer;
 use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::gate::Gate;
 use crate::intake::guard;
 use crate::intake::guard::Guard;
 use crate::intake::guard::Word;
-use crate::intake::ledger::EventLedger;
-use crate::intake::ledger::Fault;
-use crate::intake::ledger::draw_up;
 use crate::intake::pulse::Pulse;
 use crate::intake::staff;
 use crate::mllp;
@@ -60,15 +57,17 @@ use crate::outbox::relay::RelayOptions;
 use crate::outbox::status::RelayStatus;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::ledger::Look;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
 use crate::wake;
 
 use certificates::Certificate;
+use pressure::Limits;
 
 mod certificates;
+mod ledger;
+mod pressure;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -78,9 +77,6 @@ const LAST_GRACE: Duration = Duration::from_secs(8);
 const GAUGES_EVERY: Duration = Duration::from_secs(5);
 /// Every how many of these rooms are counted, and quiet feeds told of.
 const ROOMS_EVERY: u32 = 12;
-/// How often the ledger is drawn up, and over how long a time.
-const LEDGER_EVERY: Duration = Duration::from_mins(5);
-const LEDGER_SPAN: Duration = Duration::from_hours(1);
 /// The statuses of rooms that are not over.
 const OPEN_STATUSES: &[&str] = &["expected", "active", "on_leave", "grace", "held"];
 /// When an unpublished event is old enough to be a reason not to be ready.
@@ -136,12 +132,7 @@ impl Daemon {
         let (listeners, workers, admin_task) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let failed = CancellationToken::new();
 
-        let started = Arc::new(AtomicBool::new(false));
-        let is_started = Arc::clone(&started);
-        readiness.register(move || {
-            let starting = || Reason::new("start", "the daemon is starting", "wait; if it takes long, read its log");
-            if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
-        });
+        let started = watch_start(&readiness);
         let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
         let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
@@ -157,12 +148,22 @@ impl Daemon {
         admin_task.spawn(metrics.clone().upkeep(stop_admin.clone()));
 
         let number = daemon_number();
+<<<<<<< HEAD
+        let store = open_store(setting, number).await?;
+        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
+        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
+        for line in bad_lines {
+            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+        }
+        let directory = Arc::new(directory);
+=======
         let options = setting.store(number, true).map_err(NotStarted::usage)?;
         let store = Store::open(options).await.map_err(|error| {
             let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
             NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
         })?;
         let directory = open_directory(setting, &store, &clock).await?;
+>>>>>>> rules
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -171,7 +172,20 @@ impl Daemon {
         start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
+<<<<<<< HEAD
+        let gate = Arc::new(Gate::default());
+        pressure::register(&readiness, &gate, &store);
+        let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
+        let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
+        workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
+
+        let guard = Arc::new(Guard::new(config.rooms.mass_guard));
+        guard.hear(Word::read(&store).await.map_err(NotStarted::unavailable)?);
+        guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
+        watch_guard(&readiness, &guard);
+=======
         let guard = open_guard(setting, &store, &readiness).await?;
+>>>>>>> rules
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -211,7 +225,8 @@ impl Daemon {
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
             watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
-            let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
+            let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
+            let answerer = Arc::new(answerer.behind(Arc::clone(&gate)));
             pulses.push((config.name.clone(), answerer.pulse()));
             guard.listen(config.name.clone(), answerer.pulse());
             listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
@@ -219,9 +234,7 @@ impl Daemon {
         }
         drop(intake);
         workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
-        let balance = Arc::new(Balance::default());
-        watch_ledger(&readiness, &balance);
-        workers.spawn(ledger_gauges(store.clone(), setting.meant_events(), balance, Arc::clone(&clock), stop_working.clone()));
+        workers.spawn(ledger::watch(store.clone(), setting.meant_events(), readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
         watch_feeds(&readiness, pulses.clone(), &guard, &clock);
         let watched = Watched { listeners: all_stats, pulses, guard, oldest_seconds: Arc::clone(&oldest) };
@@ -292,6 +305,40 @@ fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &C
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
+}
+
+/// Until this is true, the daemon is not ready.
+fn watch_start(readiness: &Readiness) -> Arc<AtomicBool> {
+    let started = Arc::new(AtomicBool::new(false));
+    let is_started = Arc::clone(&started);
+    readiness.register(move || {
+        let starting = || Reason::new("start", "the daemon is starting", "wait; if it takes long, read its log");
+        if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
+    });
+    started
+}
+
+async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted> {
+    let options = setting.store(number, true).map_err(NotStarted::usage)?;
+    Store::open(options).await.map_err(|error| {
+        let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
+        NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
+    })
+}
+
+/// The socket for operators, where the store is a file.
+fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
+    let Some(path) = orders::socket(setting) else { return };
+    match Door::open(path) {
+        Ok(door) => {
+            workers.spawn(door.serve(intake.clone(), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            kind = ?error.kind(),
+            "no socket for operators beside the store: commands that change something will not reach this daemon\nhint: look at the folder's \
+             permissions, and at the length of its path"
+        ),
+    }
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
@@ -481,61 +528,6 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
         }
         tokio::select! {
             () = tokio::time::sleep(GAUGES_EVERY) => {}
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-/// What the ledger lacked when it was looked at last.
-type Balance = std::sync::Mutex<Vec<Fault>>;
-
-fn watch_ledger(readiness: &Readiness, balance: &Arc<Balance>) {
-    let balance = Arc::clone(balance);
-    readiness.register(move || {
-        let faults = balance.lock().unwrap_or_else(PoisonError::into_inner);
-        let reason = |fault: &Fault| {
-            let feed = fault.feed.as_ref().map(|feed| format!("feed {feed}, ")).unwrap_or_default();
-            Reason::new(
-                "ledger",
-                format!("{feed}{}: {}", fault.state, fault.what),
-                "run `wardroom ledger`; the store may have been changed from outside",
-            )
-        };
-        faults.iter().map(reason).collect()
-    });
-}
-
-/// Draws up the ledger of the last hours now and then, without what would take reading whole tables.
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
-async fn ledger_gauges(
-    store: Store,
-    meant: impl Fn(&str, TriggerEvent) -> TriggerEvent + Send,
-    balance: Arc<Balance>,
-    clock: Arc<SystemClock>,
-    stop: CancellationToken,
-) {
-    loop {
-        match store.recount(Some(clock.now().minus(LEDGER_SPAN)), Look::Quick).await {
-            Ok(recount) => {
-                let ledger = draw_up(&recount, &meant);
-                metrics::gauge!("wardroom_ledger_balanced").set(if ledger.balanced { 1.0 } else { 0.0 });
-                for feed in &ledger.feeds {
-                    metrics::gauge!("wardroom_ledger_accepted_messages", "feed" => feed.feed.clone()).set(feed.accepted as f64);
-                    metrics::gauge!("wardroom_ledger_accounted_messages", "feed" => feed.feed.clone()).set(feed.in_a_state() as f64);
-                }
-                let EventLedger { made, confirmed, pending, parked, .. } = ledger.events;
-                for (state, n) in [("made", made), ("confirmed", confirmed), ("pending", pending), ("parked", parked)] {
-                    metrics::gauge!("wardroom_ledger_events", "state" => state).set(n as f64);
-                }
-                if !ledger.balanced {
-                    tracing::error!(n_faults = ledger.faults.len(), "the ledger does not balance; `wardroom ledger` says where");
-                }
-                *balance.lock().unwrap_or_else(PoisonError::into_inner) = ledger.faults;
-            }
-            Err(error) => tracing::warn!(%error, "the ledger could not be drawn up"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LEDGER_EVERY) => {}
             () = stop.cancelled() => return,
         }
     }

@@ -6,6 +6,10 @@ use clap::Parser;
 use wardroom::cli::Cli;
 use wardroom::cli::console::Console;
 
+/// A message's way is thousands of short-lived values; the allocator of the platform gives their memory back to the kernel and fetches it again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

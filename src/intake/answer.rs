@@ -25,6 +25,7 @@ use crate::hl7::batch;
 use crate::ids::IdSource;
 use crate::intake::Verdict;
 use crate::intake::daemon::Intake;
+use crate::intake::gate::Gate;
 use crate::intake::look_ups::LookUps;
 use crate::intake::pulse::Pulse;
 use crate::intake::read::Arrived;
@@ -87,11 +88,17 @@ pub struct FeedAnswerer<C> {
     look_ups: LookUps,
     clock: Arc<C>,
     pulse: Arc<Pulse>,
+    gate: Arc<Gate>,
 }
 
 impl<C: Clock> FeedAnswerer<C> {
     pub(crate) fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
-        Self { feed, intake, ids, look_ups, clock, pulse: Arc::default() }
+        Self { feed, intake, ids, look_ups, clock, pulse: Arc::default(), gate: Arc::default() }
+    }
+
+    /// Takes nothing while this is shut.
+    pub(crate) fn behind(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// The pulse of the feed.
@@ -133,6 +140,9 @@ impl<C: Clock> FeedAnswerer<C> {
     }
 
     async fn take(&self, peer: &PeerInfo, frame: Bytes) -> Answer {
+        if self.gate.is_shut() {
+            return Answer::Close;
+        }
         let deadline = Instant::now() + self.feed.commit_timeout;
         let batch = batch::split(&frame);
         let span = tracing::Span::current();

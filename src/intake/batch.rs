@@ -38,6 +38,7 @@ use crate::intake::world::RoomIds;
 use crate::intake::world::Rules;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
+use crate::store::SealedCommit;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -146,6 +147,72 @@ struct AuditBody<'a> {
     trigger: Option<&'a str>,
     feed: Option<&'a str>,
     members: Vec<(&'a str, Vec<&'a str>)>,
+}
+
+/// A batch that was planned ahead of the commit before it, and is sealed.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) done: Done,
+    pub(crate) sealed: SealedCommit,
+    pub(crate) ahead: Ahead,
+}
+
+/// What a batch that is being committed will have added: whoever plans before that is done must know of it.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    /// Its messages, by what makes them themselves.
+    messages: HashMap<LookUpHash, JournalId>,
+    /// Look-ups that lead further with it.
+    led: HashSet<LookUpHash>,
+}
+
+/// Plans a batch while the one before it is still being committed, as if that had succeeded already: it may be committed only after it has.
+///
+/// What the batch before has changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. Where all that the
+/// batch works on is in memory, the store is asked whether its messages are new only if one `asks`: the commit finds a repeat too, and is taken again then.
+/// `None` where that is not enough: the batch must be [`run`] when nothing else is being committed.
+pub(crate) async fn plan_ahead(
+    context: &BatchContext<'_>,
+    recent: &mut Recent,
+    work: &Work,
+    before: &Ahead,
+    asks: bool,
+) -> Result<Option<Planned>, BatchError> {
+    if !recent.is_kept()
+        || !work.visits.is_empty()
+        || !work.undo.is_empty()
+        || !work.audit.is_empty()
+        || work.messages.iter().any(|message| message.directory.is_some() || message.is_retry)
+    {
+        return Ok(None);
+    }
+    let rules = context.rules();
+    let mut request = request(work, context.look_ups);
+    let mut world = World::new(RoomIds::Random);
+    let wanted = std::mem::take(&mut request.look_ups);
+    request.look_ups = recent.take(&wanted, &mut world);
+    if request.look_ups.iter().any(|hash| before.led.contains(hash)) {
+        return Ok(None);
+    }
+    let mut found = if asks || !request.look_ups.is_empty() { context.store.find(&request).await? } else { Found::default() };
+    // What is in memory is newer.
+    found.patients.retain(|patient| !world.patients.contains_key(&patient.id));
+    found.visits.retain(|visit| !world.visits.contains_key(&visit.id));
+    let mut known = before.messages.clone();
+    known.extend(found.duplicates.iter().map(|(hash, message)| (*hash, message.journal_id)));
+    load(found, &mut world)?;
+    world.asked = Some(wanted.iter().copied().collect());
+    let mut hearing = Hearing::new(&context.directory.files, Said::default());
+    let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &known, &rules)));
+    let Ok(done) = taken.map_err(|_| BatchError::Fault)? else { return Ok(None) };
+    let batch = write_out(context, &rules, &mut world, work, &done)?;
+    let sealed = context.store.seal(&batch)?;
+    let ahead = Ahead {
+        messages: batch.journal.iter().filter_map(|row| Some((row.dedupe?, row.id))).collect(),
+        led: batch.look_ups.iter().map(|(hash, _, _)| *hash).collect(),
+    };
+    recent.keep(world, &wanted, ahead.led.iter().copied());
+    Ok(Some(Planned { done, sealed, ahead }))
 }
 
 /// Takes everything the batch is to do, commits it, and says what became of it.

@@ -1,9 +1,12 @@
 //! The intake as a running part: one task that gathers messages, time and changes of policy into commit batches.
 //!
-//! One batch runs at a time; whatever arrives meanwhile is the next one, so that batches grow with the load and one commit serves many connections.
-//! A message that cannot be taken is set aside by itself and stops neither its batch nor anything behind it.
+//! One batch is committed at a time; whatever arrives meanwhile is the next one, so that batches grow with the load and one commit serves many
+//! connections. Where no other process changes the store, the next batch is planned already while the one before it is committed, and begins only when
+//! that has succeeded; should it fail, both are taken again. A message that cannot be taken is set aside by itself and stops neither its batch nor
+//! anything behind it.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +27,11 @@ use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::answer::Feed;
 use crate::intake::batch;
+use crate::intake::batch::Ahead;
 use crate::intake::batch::BatchContext;
 use crate::intake::batch::BatchError;
 use crate::intake::batch::Done;
+use crate::intake::batch::Planned;
 use crate::intake::batch::Work;
 use crate::intake::guard::Guard;
 use crate::intake::guard::Word;
@@ -56,6 +61,8 @@ const QUEUE: usize = 1024;
 const PAGE: i64 = 64;
 /// How long a batch waits at the most for more messages.
 const PATIENCE: Duration = Duration::from_micros(1500);
+/// For how many batches the store is asked whether messages are new after one was not.
+const ASKS: usize = 64;
 /// How long the background waits after the store failed it.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -163,67 +170,207 @@ pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl F
 }
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
+    let recent = Recent::new(parts.store.is_ours_alone());
+    let mut intake = Running { parts, look_ups, recent, flight: None, last: (0, Duration::ZERO), n_asks: ASKS, unexplained: Vec::new() };
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
-    let mut recent = Recent::new(parts.store.is_ours_alone());
-    let mut last = (0, Duration::ZERO);
-    let mut unexplained: Vec<LookUpHash> = Vec::new();
-    while queue.recv_many(&mut jobs, BATCH).await > 0 {
-        gather(&mut queue, &mut jobs, last).await;
-        let n_jobs = jobs.len();
-        let mut work = Work::default();
-        let mut receipts = Vec::with_capacity(jobs.len());
-        let mut waiting = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            landed = landing(&mut intake.flight) => {
+                intake.land(landed).await;
+                intake.take_up().await;
+            }
+            n_jobs = queue.recv_many(&mut jobs, BATCH) => {
+                if n_jobs == 0 {
+                    break;
+                }
+                gather(&mut queue, &mut jobs, intake.last).await;
+                intake.take(jobs.drain(..)).await;
+            }
+        }
+    }
+    intake.settle().await;
+}
+
+/// Comes true when the commit that is on its way has ended; never, where there is none.
+async fn landing(flight: &mut Option<Flight>) -> Result<(), CommitError> {
+    match flight {
+        Some(flight) => flight.committed.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A batch, and those who wait for it.
+#[derive(Debug, Default)]
+struct Load {
+    work: Work,
+    receipts: Vec<oneshot::Sender<Verdict>>,
+    waiting: Vec<oneshot::Sender<()>>,
+    n_jobs: usize,
+}
+
+impl Load {
+    fn answer(&mut self, done: &Done) {
+        for (receipt, verdict) in self.receipts.drain(..).zip(&done.verdicts) {
+            // A connection that is gone does not need its answer; its message is kept all the same.
+            drop(receipt.send(verdict.clone()));
+        }
+        for done in self.waiting.drain(..) {
+            // Whoever asked may have been stopped meanwhile.
+            done.send(()).ok();
+        }
+    }
+}
+
+/// A batch that is being committed.
+struct Flight {
+    load: Load,
+    done: Done,
+    ahead: Ahead,
+    begun: Instant,
+    committed: Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send>>,
+}
+
+/// The intake at work.
+struct Running<C> {
+    parts: IntakeParts<C>,
+    look_ups: LookUps,
+    recent: Recent,
+    flight: Option<Flight>,
+    /// How many jobs the last batch had, and how long it took.
+    last: (usize, Duration),
+    /// For how many batches more the store is asked whether messages are new: who repeats one often repeats many.
+    n_asks: usize,
+    /// What messages in quarantine may have waited for.
+    unexplained: Vec<LookUpHash>,
+}
+
+impl<C: Clock> Running<C> {
+    /// Takes what has come: ahead of the commit that is on its way where that is possible, else after it.
+    async fn take(&mut self, jobs: impl Iterator<Item = Job>) {
+        let mut load = Load::default();
         let mut quarantined = Vec::new();
         let mut orders = Vec::new();
-        for job in jobs.drain(..) {
+        for job in jobs {
+            load.n_jobs += 1;
             match job {
                 Job::Message(message, receipt) => {
-                    work.messages.push(Arc::new(*message));
-                    receipts.push(receipt);
+                    load.work.messages.push(Arc::new(*message));
+                    load.receipts.push(receipt);
                 }
                 Job::Visits(visits, done) => {
-                    work.visits.extend(visits);
-                    waiting.push(done);
+                    load.work.visits.extend(visits);
+                    load.waiting.push(done);
                 }
                 Job::Quarantined(messages, done) => quarantined.push((messages, done)),
                 Job::Order(order, done) => orders.push((order, done)),
             }
         }
+        if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
+            let begun = Instant::now();
+            let planned = self.plan(&load.work).await;
+            let is_as_planned = self.settle().await;
+            match planned.filter(|_| is_as_planned) {
+                Some(Planned { done, sealed, ahead }) => {
+                    let committed = Box::pin(self.parts.store.begin(sealed));
+                    self.flight = Some(Flight { load, done, ahead, begun, committed });
+                }
+                None => self.take_now(load).await,
+            }
+        }
+        if !quarantined.is_empty() || !orders.is_empty() || !self.unexplained.is_empty() {
+            self.settle().await;
+            self.retake(quarantined).await;
+            self.carry_out(orders).await;
+            self.take_up().await;
+        }
+    }
+
+    /// Plans a batch ahead. What fails here is found again by whoever takes it afterwards.
+    async fn plan(&mut self, work: &Work) -> Option<Planned> {
+        let nothing = Ahead::default();
+        let before = self.flight.as_ref().map_or(&nothing, |flight| &flight.ahead);
+        let directory = self.parts.directory.current();
+        let (now, parts) = (self.parts.clock.now(), &self.parts);
+        let brake = parts.guard.brake(now);
+        let (store, ids, policy) = (&parts.store, &*parts.ids, &*parts.policy);
+        let context = BatchContext { store, ids, look_ups: &self.look_ups, policy, directory: &directory, now, brake: &brake };
+        let asks = self.n_asks > 0;
+        self.n_asks = self.n_asks.saturating_sub(1);
+        batch::plan_ahead(&context, &mut self.recent, work, before, asks).await.ok().flatten()
+    }
+
+    /// Waits for the commit that is on its way. Gives back whether it went as planned.
+    async fn settle(&mut self) -> bool {
+        if self.flight.is_none() {
+            return true;
+        }
+        let landed = landing(&mut self.flight).await;
+        self.land(landed).await
+    }
+
+    /// A commit has ended: answers those who wait for it, or takes the batch again. Gives back whether it went as planned.
+    async fn land(&mut self, landed: Result<(), CommitError>) -> bool {
+        let Some(Flight { mut load, mut done, begun, .. }) = self.flight.take() else { return true };
+        let Err(error) = landed.map_err(BatchError::from) else {
+            look_at_ends(&self.parts, done.ends).await;
+            self.last = (load.n_jobs, begun.elapsed());
+            load.answer(&done);
+            account(&self.parts, &load.work, &mut done, self.last.1);
+            self.unexplained.append(&mut done.explained);
+            return true;
+        };
+        // What was planned with it in mind is wrong now.
+        self.recent.forget();
+        if is_about_content(&error) {
+            self.n_asks = ASKS;
+            self.take_now(load).await;
+        } else {
+            tell(&error);
+        }
+        false
+    }
+
+    /// Takes a batch by itself, with nothing on its way.
+    async fn take_now(&mut self, mut load: Load) {
         let begun = Instant::now();
-        match commit(&parts, &look_ups, &mut recent, &work).await {
+        match commit(&self.parts, &self.look_ups, &mut self.recent, &load.work).await {
             Ok(mut done) => {
-                last = (n_jobs, begun.elapsed());
-                for (receipt, verdict) in receipts.into_iter().zip(&done.verdicts) {
-                    // A connection that is gone does not need its answer; its message is kept all the same.
-                    drop(receipt.send(verdict.clone()));
-                }
-                for done in waiting {
-                    // Whoever asked may have been stopped meanwhile.
-                    done.send(()).ok();
-                }
-                account(&parts, &work, &mut done, last.1);
-                unexplained.extend(done.explained);
+                self.last = (load.n_jobs, begun.elapsed());
+                load.answer(&done);
+                account(&self.parts, &load.work, &mut done, self.last.1);
+                self.unexplained.append(&mut done.explained);
             }
             Err(error) => tell(&error),
         }
+    }
+
+    async fn retake(&mut self, quarantined: Vec<(Vec<JournalId>, oneshot::Sender<()>)>) {
         for (messages, done) in quarantined {
-            match retake(&parts, &look_ups, &mut recent, &messages).await {
+            match retake(&self.parts, &self.look_ups, &mut self.recent, &messages).await {
                 Ok(explained) => {
-                    unexplained.extend(explained);
+                    self.unexplained.extend(explained);
                     done.send(()).ok();
                 }
                 Err(error) => tracing::warn!(%error, "messages in quarantine could not be tried again"),
             }
         }
+    }
+
+    async fn carry_out(&mut self, orders: Vec<(Box<(Order, Operator)>, oneshot::Sender<Outcome>)>) {
         for (order, done) in orders {
-            let mut hands = Hands { parts: &parts, look_ups: &look_ups, recent: &mut recent };
+            let mut hands = Hands { parts: &self.parts, look_ups: &self.look_ups, recent: &mut self.recent };
             let (outcome, explained) = carry_out(&mut hands, &order.0, &order.1).await;
-            unexplained.extend(explained);
+            self.unexplained.extend(explained);
             // Whoever asked may be gone; the order was carried out all the same.
             done.send(outcome).ok();
         }
+    }
+
+    /// Takes up messages in quarantine that something explains now, with nothing on its way.
+    async fn take_up(&mut self) {
         // What could not be looked for now is looked for after the next batch, and at the next start.
-        if let Err(error) = take_up(&parts, &look_ups, &mut recent, &mut unexplained).await {
+        if let Err(error) = take_up(&self.parts, &self.look_ups, &mut self.recent, &mut self.unexplained).await {
             tracing::error!(%error, "messages in quarantine that may be explained now could not be taken up yet");
         }
     }

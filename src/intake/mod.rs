@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod batch;
 pub mod daemon;
+pub mod gate;
 pub mod guard;
 pub mod ledger;
 pub(crate) mod look_ups;

@@ -150,7 +150,7 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
     }
     let refused = read.incoming.decided.as_ref().is_some_and(|verdict| verdict.disposition == Disposition::Rejected);
     if !refused {
-        read.incoming.dedupe = Some(dedupe(&read.incoming, look_ups));
+        read.incoming.dedupe = Some(dedupe(&read.incoming, &message, look_ups));
     }
     read
 }
@@ -208,13 +208,27 @@ fn decide_directory(read: &mut ReadMessage, reading: messages::Reading, profile:
     };
 }
 
-/// What makes a message this one: its facts, whose identity leaves out MSH-7 and MSH-10; without any, its bytes.
-fn dedupe(message: &Incoming, look_ups: &LookUps) -> LookUpHash {
-    if message.facts.is_empty() {
-        return look_ups.hash(LookUpKind::Message, &[&message.raw]);
+/// What makes a message this one: its facts, whose identity leaves out MSH-7 and MSH-10; without any, its bytes. In front stands when it was recorded,
+/// as it was written (EVN-2, which belongs to that identity too): messages of one hour are beside each other in the index, and not all over it.
+fn dedupe(incoming: &Incoming, message: &Message<'_>, look_ups: &LookUps) -> LookUpHash {
+    let mut hash = if incoming.facts.is_empty() {
+        look_ups.hash(LookUpKind::Message, &[&incoming.raw])
+    } else {
+        let parts: Vec<&[u8]> = incoming.facts.iter().map(|fact| fact.hash.0.as_slice()).collect();
+        look_ups.hash(LookUpKind::Message, &parts)
+    };
+    let written = message.first("EVN").map(|evn| evn.field(2)).map_or(0, |field| digits(field.raw()));
+    // 14 digits are less than 2^48.
+    for (to, from) in hash.0.iter_mut().zip(written.to_be_bytes().into_iter().skip(2)) {
+        *to = from;
     }
-    let parts: Vec<&[u8]> = message.facts.iter().map(|fact| fact.hash.0.as_slice()).collect();
-    look_ups.hash(LookUpKind::Message, &parts)
+    hash
+}
+
+/// The first 14 digits of a time, as a number that grows with it.
+fn digits(text: &str) -> u64 {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(14);
+    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
 
 fn refuse(read: &mut ReadMessage, outcome: Outcome, code: u16, location: Option<ErrLocation>, reason: &'static str) {

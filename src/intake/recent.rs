@@ -4,7 +4,8 @@
 //! new. It is right only where this process alone changes patients and visits, which the lock of a SQLite file ensures; elsewhere it stays empty. The
 //! commit still checks the version of everything that a batch read, so a stale entry can cost a second try and never a wrong commit.
 //!
-//! It keeps a patient with every open visit of theirs, or not at all. What a batch uses is taken out and comes back only when its commit has succeeded.
+//! It keeps a patient with every open visit of theirs, or not at all. What a batch uses is taken out and comes back when its commit has succeeded, or, for
+//! the batch that is planned meanwhile, when it has begun: should it fail, everything is forgotten.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 
 /// How many patients one generation holds; there are two.
-const GENERATION: usize = 2048;
+const GENERATION: usize = 1024;
 
 /// A patient, with every open visit of theirs and perhaps some that are not.
 #[derive(Debug)]
@@ -47,6 +48,11 @@ impl Recent {
     /// Keeps nothing unless `is_kept`: unless this process alone changes patients and visits.
     pub(crate) fn new(is_kept: bool) -> Self {
         Self { is_kept, young: Generation::default(), old: Generation::default() }
+    }
+
+    /// Whether it keeps anything.
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// Moves what the look-ups lead to into the world, and gives back those of which the store must be asked.

@@ -363,8 +363,8 @@ mod tests {
     use crate::store::sealing::Document;
     use crate::time::Timestamp;
 
-    /// Documents as version 1 wrote them once. They are never written again: a change that cannot read them needs a new version of the form.
-    const V1: &str = "fixtures/stored/v1";
+    /// Documents as each version wrote them once. They are never written again: a change that cannot read them needs a new version of the form.
+    const VERSIONS: [(u8, &str, &str); 2] = [(1, "fixtures/stored/v1", "json"), (2, "fixtures/stored/v2", "msgpack")];
 
     fn messages() -> Vec<Bytes> {
         let mut files: Vec<_> = std::fs::read_dir("fixtures/journeys/w03-epic-shaped-stay").unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -430,18 +430,22 @@ mod tests {
         }
     }
 
-    fn read<T: Stored>(name: &str) -> T {
-        T::read(&Document::new(1, std::fs::read(Path::new(V1).join(name)).unwrap())).unwrap()
+    fn read<T: Stored>((format, folder, kind): (u8, &str, &str), name: &str) -> T {
+        T::read(&Document::new(format, std::fs::read(Path::new(folder).join(name).with_extension(kind)).unwrap())).unwrap()
     }
 
     #[test]
-    fn documents_that_version_1_wrote_are_read() {
+    fn documents_that_any_version_wrote_are_read() {
+        VERSIONS.into_iter().for_each(is_read);
+    }
+
+    fn is_read(version: (u8, &str, &str)) {
         let rehearsal = stay();
         let patient = rehearsal.world.patients.values().next().unwrap();
         let visit = rehearsal.world.visits.values().next().unwrap();
-        let record: PatientRecord = read("patient.json");
-        let document: VisitDocument = read("visit.json");
-        let fact: Fact = read("fact.json");
+        let record: PatientRecord = read(version, "patient");
+        let document: VisitDocument = read(version, "visit");
+        let fact: Fact = read(version, "fact");
         assert_eq!(record.ids().collect::<Vec<_>>(), patient.record.ids().collect::<Vec<_>>());
         assert_eq!(document.state.id(), visit.document.state.id());
         assert_eq!(document.state.stays().len(), visit.document.state.stays().len());

@@ -26,6 +26,7 @@ pub(crate) const TOO_FEW: &str = "staff_would_vanish";
 
 impl Stored for Said {
     const KIND: &'static str = "directory";
+    const USUAL_BYTES: usize = 4096;
 }
 
 /// What messages have said, in the course of a batch.

@@ -534,15 +534,17 @@ impl World {
     pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
         for _ in 0..2 {
+            // Planning one may plan another that it was merged into.
+            let before: Vec<_> = rows.iter().map(|row| self.seen_beside(*row)).collect();
+            for row in &rows {
+                self.replan(*row, cause, rehomed, notify, rules)?;
+            }
             let mut beside = Vec::new();
-            for row in rows {
-                let before = self.seen_beside(row);
-                self.replan(row, cause, rehomed, notify, rules)?;
-                let after = self.seen_beside(row);
-                if before != after
-                    && let Some(visit) = self.visits.get(&row)
+            for (row, before) in rows.iter().zip(before) {
+                if before != self.seen_beside(*row)
+                    && let Some(visit) = self.visits.get(row)
                 {
-                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| *other != row));
+                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| other != row));
                 }
             }
             beside.sort_unstable();

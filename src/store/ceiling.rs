@@ -9,6 +9,7 @@ use std::time::Duration;
 use ring::rand::SecureRandom as _;
 use ring::rand::SystemRandom;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::ids::CareRoomId;
@@ -94,7 +95,7 @@ impl Store {
 /// # Errors
 /// When the file cannot be made or written.
 pub async fn bare_writes(file: &Path, sizes: &RowSizes, n_messages: u32, span: Duration) -> Result<f64, StoreError> {
-    let backend = Backend::Sqlite(SqliteBackend::open(&format!("sqlite:{}", file.display()), 1).await?);
+    let backend = Backend::Sqlite(SqliteBackend::open(&format!("sqlite:{}", file.display()), 1, TaskTracker::new()).await?);
     let master = MasterKey::from_base64(ANY_KEY).map_err(|_| StoreError::WrongKey)?;
     let keys = AuditKeys(Some(Arc::new(Keys::open(&master, Keys::generate(&master)?)?)));
     let mut noise = vec![0; 1 << 20];
@@ -105,10 +106,9 @@ pub async fn bare_writes(file: &Path, sizes: &RowSizes, n_messages: u32, span: D
     while begun.elapsed() < span {
         let batch = maker.batch(n_messages);
         let settled = std::mem::replace(&mut unsettled, batch.outbox.iter().map(|row| row.0).collect());
-        for write in [Write::Commit(Box::new(batch)), Write::Settle(settled)] {
-            let write = SealedWrite { write, lane: 0, keys: keys.clone() };
-            on_backend!(backend, backend => backend.write(write).await.map_err(StoreError::from)?);
-        }
+        let [settle, commit] =
+            [Write::Settle(settled), Write::Commit(Box::new(batch))].map(|write| SealedWrite { write, lane: 0, keys: keys.clone() });
+        on_backend!(backend, backend => tokio::try_join!(backend.write(settle), backend.write(commit)).map_err(StoreError::from)?);
         n_written += n_messages;
     }
     let took = begun.elapsed().as_secs_f64();

@@ -1,7 +1,8 @@
 //! The stored form: what a document of each kind looks like, with its version.
 //!
-//! The types of the core are written as JSON in their present form; a change that JSON cannot absorb by a default gets a new version here, with the
-//! upcast from the one before. Documents of every version ever written stay readable: the tests hold committed examples of each.
+//! The types of the core are written as `MessagePack` with the names of their fields (version 2), or, before that, as JSON (version 1): the same content.
+//! A change that a default cannot absorb gets a new version here, with the upcast from the one before. Documents of every version ever written stay
+//! readable: the tests hold committed examples of each.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -16,8 +17,10 @@ use crate::ids::CareRoomId;
 use crate::ids::VisitId;
 use crate::store::sealing::Document;
 
-/// The version that is written now.
-const PRESENT: u8 = 1;
+/// JSON; only read.
+const JSON: u8 = 1;
+/// `MessagePack`, the version that is written now.
+const PRESENT: u8 = 2;
 
 /// A document that does not read as what it should be. Says the kind, never the content.
 #[derive(Debug, thiserror::Error)]
@@ -80,11 +83,15 @@ pub struct VisitMerge {
 pub trait Stored: Serialize + DeserializeOwned {
     /// Its kind, for errors.
     const KIND: &'static str;
+    /// How long a usual one is; only how much memory is taken at first.
+    const USUAL_BYTES: usize;
 
     /// Writes it in the present form.
     fn document(&self) -> Document {
-        // The types hold nothing that JSON cannot say: no map with keys that are not text, no float, no foreign serializer.
-        Document::new(PRESENT, serde_json::to_vec(self).unwrap_or_default())
+        let mut bytes = Vec::with_capacity(Self::USUAL_BYTES);
+        // The types hold nothing that the form cannot say, and memory takes every byte.
+        rmp_serde::encode::write_named(&mut bytes, self).unwrap_or_default();
+        Document::new(PRESENT, bytes)
     }
 
     /// Reads it in any form it was ever written in.
@@ -92,23 +99,27 @@ pub trait Stored: Serialize + DeserializeOwned {
     /// # Errors
     /// When the document is of a newer form, or no such thing.
     fn read(document: &Document) -> Result<Self, FormError> {
-        if document.format != PRESENT {
-            let hint = "it was written by a newer wardroom; run that version";
-            return Err(FormError { kind: Self::KIND, format: document.format, hint });
+        let failed = |hint| FormError { kind: Self::KIND, format: document.format, hint };
+        let damaged = "the row is damaged; restore the store from its backup";
+        match document.format {
+            JSON => serde_json::from_slice(&document.bytes).map_err(|_| failed(damaged)),
+            PRESENT => rmp_serde::from_slice(&document.bytes).map_err(|_| failed(damaged)),
+            _ => Err(failed("it was written by a newer wardroom; run that version")),
         }
-        let hint = "the row is damaged; restore the store from its backup";
-        serde_json::from_slice(&document.bytes).map_err(|_| FormError { kind: Self::KIND, format: document.format, hint })
     }
 }
 
 impl Stored for PatientRecord {
     const KIND: &'static str = "patient";
+    const USUAL_BYTES: usize = 1024;
 }
 
 impl Stored for VisitDocument {
     const KIND: &'static str = "visit";
+    const USUAL_BYTES: usize = 6144;
 }
 
 impl Stored for Fact {
     const KIND: &'static str = "fact";
+    const USUAL_BYTES: usize = 2048;
 }

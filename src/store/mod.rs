@@ -14,6 +14,7 @@ pub mod master_key;
 pub mod rows;
 pub mod sealing;
 
+mod packing;
 mod postgres;
 mod postgres_sql;
 mod read;
@@ -21,6 +22,7 @@ mod sealed;
 mod sql;
 mod sqlite;
 mod sqlite_sql;
+mod tail;
 mod write;
 
 #[cfg(test)]
@@ -30,9 +32,12 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use crate::store::error::CommitError;
@@ -44,8 +49,10 @@ use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::FindRequest;
 use crate::store::rows::Found;
+use crate::store::rows::OutboxRow;
 use crate::store::rows::QuarantineRow;
 use crate::store::rows::StoredFact;
+use crate::store::sealed::SealedBatch;
 use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
@@ -53,6 +60,7 @@ use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::store::sealing::WrappedKeys;
 use crate::store::sqlite::SqliteBackend;
+use crate::store::tail::Tail;
 use crate::store::write::AuditKeys;
 use crate::store::write::RawFind;
 use crate::store::write::RawFound;
@@ -111,6 +119,17 @@ pub struct Store {
     lane: u16,
     only_audit: bool,
     tasks: TaskTracker,
+    /// Only where nobody else changes the outbox.
+    tail: Option<Arc<Tail>>,
+    /// Why it could not be reached or written last; none once something was written again.
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+/// A batch that is sealed and not yet committed.
+#[derive(Debug)]
+pub struct SealedCommit {
+    batch: Box<SealedBatch>,
+    events: Vec<OutboxRow>,
 }
 
 /// Whether there is a store at this URL already. For SQLite, whether the file is there; a PostgreSQL database always is.
@@ -133,10 +152,11 @@ impl Store {
     /// [`StoreError::Locked`], [`StoreError::WrongKey`], or the store cannot be reached or made.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
         let url = options.url.expose_secret();
+        let tasks = TaskTracker::new();
         let backend = if is_postgres(url) {
             Backend::Postgres(PostgresBackend::open(url, options.readers).await?)
         } else {
-            Backend::Sqlite(SqliteBackend::open(url, options.readers).await?)
+            Backend::Sqlite(SqliteBackend::open(url, options.readers, tasks.clone()).await?)
         };
         let made = Keys::generate(&options.master_key)?;
         let keep = Write::Keep(vec![(META_OWN_KEY.to_owned(), made.own), (META_LOOK_UP_KEY.to_owned(), made.look_up)]);
@@ -145,7 +165,8 @@ impl Store {
             let write = SealedWrite { write: keep, lane: options.daemon, keys: AuditKeys::default() };
             on_backend!(backend, backend => backend.write(write).await.map_err(StoreError::from)?);
         }
-        Self::with_keys(backend, &options).await
+        let tail = matches!(backend, Backend::Sqlite(_)).then(Arc::default);
+        Ok(Self { tasks, tail, ..Self::with_keys(backend, &options).await? })
     }
 
     /// Opens the store beside a daemon that may be running, for whoever has to leave a record of what they read: [`Store::append_audit`] writes, every
@@ -183,7 +204,15 @@ impl Store {
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
         let keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
-        Ok(Self { backend, keys: Arc::new(keys), lane: options.daemon, only_audit: false, tasks: TaskTracker::new() })
+        Ok(Self {
+            backend,
+            keys: Arc::new(keys),
+            lane: options.daemon,
+            only_audit: false,
+            tasks: TaskTracker::new(),
+            tail: None,
+            trouble: Arc::default(),
+        })
     }
 
     /// Waits for the writes that were begun, then closes.
@@ -227,8 +256,19 @@ impl Store {
     /// When the store cannot be read.
     pub async fn find(&self, request: &FindRequest) -> Result<Found, StoreError> {
         let request = RawFind { dedupe: &request.dedupe, look_ups: &request.look_ups, visits: &request.visits, patients: &request.patients };
-        let raw = on_backend!(self.backend, backend => backend.find(&request).await?);
-        self.unseal_found(raw)
+        let raw = on_backend!(self.backend, backend => backend.find(&request).await);
+        self.unseal_found(raw.inspect_err(|error| self.note(error))?)
+    }
+
+    /// Why the store cannot be reached or written just now, in the words of the error.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, error: &StoreError) {
+        if error.is_transient() {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
     }
 
     fn unseal_found(&self, raw: RawFound) -> Result<Found, StoreError> {
@@ -294,8 +334,22 @@ impl Store {
     /// # Errors
     /// [`CommitError::Conflict`] when something read has changed, or the store cannot be written. Then nothing of the batch is there.
     pub async fn commit(&self, batch: &CommitBatch) -> Result<(), CommitError> {
-        let sealed = seal_batch(&self.keys, batch)?;
-        Ok(self.write(Write::Commit(Box::new(sealed))).await?)
+        self.begin(self.seal(batch)?).await
+    }
+
+    /// Seals a batch, so that it can be committed.
+    ///
+    /// # Errors
+    /// When the machine gives no random bytes.
+    pub fn seal(&self, batch: &CommitBatch) -> Result<SealedCommit, StoreError> {
+        let events = if self.tail.is_some() { batch.outbox.iter().map(OutboxRow::from).collect() } else { Vec::new() };
+        Ok(SealedCommit { batch: Box::new(seal_batch(&self.keys, batch)?), events })
+    }
+
+    /// Begins to commit a batch, at once; what is given back comes true as [`Store::commit`] does, and the commit runs to its end without it too.
+    pub fn begin(&self, sealed: SealedCommit) -> impl Future<Output = Result<(), CommitError>> + Send + Unpin + use<> {
+        let written = self.begin_write(Write::Commit(sealed.batch), sealed.events);
+        Box::pin(async move { Ok(written.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))?) })
     }
 
     /// Appends rows to the audit chain.
@@ -318,7 +372,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn settle_outbox(&self, seqs: &[i64]) -> Result<(), StoreError> {
-        Ok(self.write(Write::Settle(seqs.to_vec())).await?)
+        self.write(Write::Settle(seqs.to_vec())).await?;
+        self.tail.iter().for_each(|tail| tail.remove(seqs));
+        Ok(())
     }
 
     /// Sets an event aside that nobody can publish, so that it stands in nobody's way.
@@ -326,7 +382,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn park_outbox(&self, seq: i64, reason: &str) -> Result<(), StoreError> {
-        Ok(self.write(Write::Park { seq, reason: Some(reason.to_owned()) }).await?)
+        self.write(Write::Park { seq, reason: Some(reason.to_owned()) }).await?;
+        self.tail.iter().for_each(|tail| tail.remove(&[seq]));
+        Ok(())
     }
 
     /// Puts a parked event back into the line.
@@ -334,7 +392,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be written.
     pub async fn unpark_outbox(&self, seq: i64) -> Result<(), StoreError> {
-        Ok(self.write(Write::Park { seq, reason: None }).await?)
+        self.write(Write::Park { seq, reason: None }).await?;
+        self.tail.iter().for_each(|tail| tail.forget());
+        Ok(())
     }
 
     /// Keeps a small value that is not PHI under a name: revisions, marks of background work.
@@ -345,14 +405,32 @@ impl Store {
         Ok(self.write(Write::Put { key: format!("setting/{name}"), value }).await?)
     }
 
-    /// One write, in a task of its own: whoever stops waiting for it does not stop it.
     async fn write(&self, write: Write) -> Result<(), Trouble> {
-        if self.only_audit && !matches!(write, Write::Audit(_)) {
-            return Err(StoreError::ReadOnly.into());
-        }
+        self.begin_write(write, Vec::new()).await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))
+    }
+
+    /// One write, and the events that wait once it is done, in a task of its own: whoever stops waiting for it does not stop it.
+    fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> JoinHandle<Result<(), Trouble>> {
+        let is_refused = self.only_audit && !matches!(write, Write::Audit(_));
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
-        let backend = self.backend.clone();
-        let task = self.tasks.spawn(async move { on_backend!(backend, backend => backend.write(write).await) });
-        task.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))
+        let (backend, tail, is_durable, store) = (self.backend.clone(), self.tail.clone(), write.is_durable(), self.clone());
+        self.tasks.spawn(async move {
+            if is_refused {
+                return Err(StoreError::ReadOnly.into());
+            }
+            let outcome = on_backend!(backend, backend => backend.write(write).await);
+            match &outcome {
+                Ok(()) if is_durable => *store.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
+                Err(Trouble::Other(error)) => store.note(error),
+                Ok(()) | Err(Trouble::Conflict) => {}
+            }
+            match (&outcome, tail) {
+                (Ok(()), Some(tail)) => tail.add(events),
+                // Nobody knows what is in the table now.
+                (Err(Trouble::Other(_)), Some(tail)) => tail.forget(),
+                (_, _) => {}
+            }
+            outcome
+        })
     }
 }

@@ -165,7 +165,17 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn pending_outbox(&self, limit: i64, after_seq: Option<i64>) -> Result<Vec<OutboxRow>, StoreError> {
-        self.outbox(sql::OUTBOX_PENDING, limit, after_seq).await
+        let Some(tail) = &self.tail else { return self.outbox(sql::OUTBOX_PENDING, limit, after_seq).await };
+        match tail.first(limit, after_seq.unwrap_or(i64::MIN)) {
+            Ok(rows) => Ok(rows),
+            Err(n_forgotten) => {
+                let rows = self.outbox(sql::OUTBOX_PENDING, limit, after_seq).await?;
+                if after_seq.is_none() && i64::try_from(rows.len()).is_ok_and(|n_rows| n_rows < limit) {
+                    tail.compare(n_forgotten, &rows);
+                }
+                Ok(rows)
+            }
+        }
     }
 
     /// Events that were parked, in order, after this place in the order.

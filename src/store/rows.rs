@@ -347,6 +347,23 @@ pub struct OutboxRow {
     pub body: OutboxBody,
 }
 
+impl From<&OutboxEvent> for OutboxRow {
+    fn from(event: &OutboxEvent) -> Self {
+        Self {
+            seq: event.seq,
+            room_id: event.room_id,
+            room_version: event.room_version,
+            event_id: event.event_id,
+            event_type: event.event_type.clone(),
+            facility: event.facility.clone(),
+            traceparent: event.traceparent.clone(),
+            time: event.time,
+            parked_reason: None,
+            body: OutboxBody(event.body.bytes.clone().into()),
+        }
+    }
+}
+
 /// The bytes of an event; `Debug` shows their number only.
 #[derive(Clone, Eq, PartialEq)]
 pub struct OutboxBody(pub Bytes);

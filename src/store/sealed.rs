@@ -78,6 +78,15 @@ pub(super) struct SealedBatch {
     pub(super) directory: Option<(i64, Vec<u8>)>,
 }
 
+impl SealedBatch {
+    /// How many rows it writes.
+    pub(super) fn n_rows(&self) -> u64 {
+        let n_rows =
+            [self.journal.len(), self.patients.len(), self.visits.len(), self.facts.len(), self.look_ups.len(), self.outbox.len(), self.audit.len()];
+        n_rows.into_iter().sum::<usize>() as u64
+    }
+}
+
 fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
     hash.map(|hash| hash.0.to_vec())
 }

@@ -7,6 +7,7 @@
 //! format 1 | document format 1 | key id 8 (big-endian) | nonce 12 | ciphertext | tag 16
 //! ```
 //!
+//! whose format says whether the content was packed before it was encrypted,
 //! and is bound to its header, its table and its row, so that no value can be moved to another row. It never logs, and no `Debug` shows a key.
 
 use std::fmt;
@@ -25,9 +26,13 @@ use ring::rand::SystemRandom;
 use crate::store::error::StoreError;
 use crate::store::master_key::KEY_BYTES;
 use crate::store::master_key::MasterKey;
+use crate::store::packing::Packer;
+use crate::store::packing::unpack;
 
-/// The form of a sealed value.
-const FORMAT: u8 = 1;
+/// The form of a sealed value whose content is as it came.
+const PLAIN: u8 = 1;
+/// The form of a sealed value whose content was packed.
+const PACKED: u8 = 2;
 const HEADER_BYTES: usize = 10;
 const TAG_BYTES: usize = 16;
 const NONCES_AT_ONCE: usize = 64;
@@ -152,11 +157,12 @@ pub(super) struct Sealer<'a> {
     random: &'a SystemRandom,
     nonces: [u8; NONCE_LEN * NONCES_AT_ONCE],
     next: usize,
+    packer: Packer,
 }
 
 impl<'a> Sealer<'a> {
-    pub(super) const fn new(random: &'a SystemRandom) -> Self {
-        Self { random, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE }
+    pub(super) fn new(random: &'a SystemRandom) -> Self {
+        Self { random, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE, packer: Packer::default() }
     }
 
     fn nonce(&mut self) -> Result<[u8; NONCE_LEN], StoreError> {
@@ -170,27 +176,32 @@ impl<'a> Sealer<'a> {
     }
 
     pub(super) fn seal(&mut self, key: &SealingKey, place: Place, document: &Document) -> Result<Vec<u8>, StoreError> {
-        self.seal_with(&key.0.aead, key.0.id, place, document.format, &document.bytes)
+        let nonce = self.nonce()?;
+        let (form, content) = self.packer.pack(&document.bytes).map_or((PLAIN, document.bytes.as_slice()), |packed| (PACKED, packed));
+        encrypt(&key.0.aead, nonce, header(form, document.format, key.0.id), place, content)
     }
 
-    fn seal_with(&mut self, aead: &LessSafeKey, key_id: i64, place: Place, format: u8, content: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let header = header(format, key_id);
-        let nonce = self.nonce()?;
-        let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_LEN + content.len() + TAG_BYTES);
-        sealed.extend_from_slice(&header);
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(content);
-        let failed = || StoreError::Form { table: place.table };
-        let body = sealed.get_mut(HEADER_BYTES + NONCE_LEN..).ok_or_else(failed)?;
-        let tag = aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), bound_to(&header, place), body).map_err(|_| failed())?;
-        sealed.extend_from_slice(tag.as_ref());
-        Ok(sealed)
+    /// Seals a key under another.
+    fn wrap(&mut self, aead: &LessSafeKey, place: Place, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+        encrypt(aead, self.nonce()?, header(PLAIN, 0, OWN_KEY), place, key)
     }
 }
 
-fn header(format: u8, key_id: i64) -> [u8; HEADER_BYTES] {
+fn encrypt(aead: &LessSafeKey, nonce: [u8; NONCE_LEN], header: [u8; HEADER_BYTES], place: Place, content: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let mut sealed = Vec::with_capacity(HEADER_BYTES + NONCE_LEN + content.len() + TAG_BYTES);
+    sealed.extend_from_slice(&header);
+    sealed.extend_from_slice(&nonce);
+    sealed.extend_from_slice(content);
+    let failed = || StoreError::Form { table: place.table };
+    let body = sealed.get_mut(HEADER_BYTES + NONCE_LEN..).ok_or_else(failed)?;
+    let tag = aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), bound_to(&header, place), body).map_err(|_| failed())?;
+    sealed.extend_from_slice(tag.as_ref());
+    Ok(sealed)
+}
+
+fn header(form: u8, format: u8, key_id: i64) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
-    for (to, from) in header.iter_mut().zip([FORMAT, format].into_iter().chain(key_id.to_be_bytes())) {
+    for (to, from) in header.iter_mut().zip([form, format].into_iter().chain(key_id.to_be_bytes())) {
         *to = from;
     }
     header
@@ -208,7 +219,7 @@ fn bound_to(header: &[u8; HEADER_BYTES], place: Place) -> Aad<[u8; HEADER_BYTES 
 /// The key id in a sealed value's header.
 pub(super) fn key_id(table: Table, sealed: &[u8]) -> Result<i64, StoreError> {
     match sealed.first_chunk::<HEADER_BYTES>() {
-        Some([FORMAT, _, id @ ..]) => Ok(i64::from_be_bytes(*id)),
+        Some([PLAIN | PACKED, _, id @ ..]) => Ok(i64::from_be_bytes(*id)),
         _ => Err(StoreError::Form { table }),
     }
 }
@@ -221,7 +232,7 @@ pub(super) fn unseal(key: &SealingKey, place: Place, sealed: Vec<u8>) -> Result<
 fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<Document, StoreError> {
     let table = place.table;
     let header = *sealed.first_chunk::<HEADER_BYTES>().ok_or(StoreError::Form { table })?;
-    let [FORMAT, format, ..] = header else { return Err(StoreError::Form { table }) };
+    let [form @ (PLAIN | PACKED), format, ..] = header else { return Err(StoreError::Form { table }) };
     let nonce = *sealed.get(HEADER_BYTES..).and_then(<[u8]>::first_chunk::<NONCE_LEN>).ok_or(StoreError::Form { table })?;
     let content = HEADER_BYTES + NONCE_LEN;
     if sealed.len() < content + TAG_BYTES {
@@ -232,7 +243,8 @@ fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<
         .map_err(|_| StoreError::Unsealed { table })?
         .len();
     sealed.truncate(length);
-    Ok(Document { format, bytes: sealed })
+    let bytes = if form == PACKED { unpack(&sealed).ok_or(StoreError::Form { table })? } else { sealed };
+    Ok(Document { format, bytes })
 }
 
 /// What a look-up hash stands for. The number is hashed with it: never change one.
@@ -304,7 +316,7 @@ impl Keys {
         let mut wrap = |place| {
             let mut bytes = [0; KEY_BYTES];
             random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
-            sealer.seal_with(&master, OWN_KEY, place, 0, &bytes)
+            sealer.wrap(&master, place, &bytes)
         };
         Ok(WrappedKeys { own: wrap(OWN_PLACE)?, look_up: wrap(LOOK_UP_PLACE)? })
     }
@@ -323,7 +335,7 @@ impl Keys {
     pub(super) fn new_patient_key(&self, patient: i64) -> Result<SealingKey, StoreError> {
         let mut bytes = [0; KEY_BYTES];
         self.random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
-        let wrapped = Sealer::new(&self.random).seal_with(&self.master, OWN_KEY, Place::row(Table::Keys, patient), 0, &bytes)?;
+        let wrapped = Sealer::new(&self.random).wrap(&self.master, Place::row(Table::Keys, patient), &bytes)?;
         Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
     }
 
@@ -363,6 +375,7 @@ mod tests {
     use super::LookUpKind;
     use super::Place;
     use super::Sealer;
+    use super::SealingKey;
     use super::StoreError;
     use super::Table;
     use super::key_id;
@@ -378,22 +391,27 @@ mod tests {
     fn what_is_sealed_opens_in_its_place_and_nowhere_else() {
         let keys = keys();
         let key = keys.new_patient_key(77).unwrap();
-        let document = Document::new(3, b"SMITH^JANE".to_vec());
+        for document in [Document::new(3, b"SMITH^JANE".to_vec()), Document::new(3, b"SMITH^JANE".repeat(20))] {
+            opens_in_its_place(&keys, &key, &document);
+        }
+    }
+
+    fn opens_in_its_place(keys: &Keys, key: &SealingKey, document: &Document) {
         let place = Place::row(Table::Visits, 5);
-        let sealed = Sealer::new(&keys.random).seal(&key, place, &document).unwrap();
+        let sealed = Sealer::new(&keys.random).seal(key, place, document).unwrap();
         assert_eq!(key_id(Table::Visits, &sealed).unwrap(), 77);
         assert!(!sealed.windows(5).any(|window| window == b"SMITH"));
-        assert_eq!(unseal(&key, place, sealed.clone()).unwrap(), document);
+        assert_eq!(unseal(key, place, sealed.clone()).unwrap(), *document);
         for elsewhere in [Place::row(Table::Visits, 6), Place::row(Table::Patients, 5), Place { detail: [1; 16], ..place }] {
-            assert!(matches!(unseal(&key, elsewhere, sealed.clone()), Err(StoreError::Unsealed { .. })));
+            assert!(matches!(unseal(key, elsewhere, sealed.clone()), Err(StoreError::Unsealed { .. })));
         }
         for at in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(unseal(&key, place, changed).is_err(), "byte {at} may be changed");
+            assert!(unseal(key, place, changed).is_err(), "byte {at} may be changed");
         }
         for length in 0..sealed.len() {
-            assert!(unseal(&key, place, sealed[..length].to_vec()).is_err(), "cut at {length}");
+            assert!(unseal(key, place, sealed[..length].to_vec()).is_err(), "cut at {length}");
         }
     }
 

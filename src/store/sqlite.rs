@@ -1,8 +1,8 @@
 //! The store in one SQLite file.
 //!
 //! One connection writes; a pool of read-only connections reads. Every write is a `BEGIN IMMEDIATE` transaction on the one writer, in the order of
-//! asking. `synchronous` is FULL wherever an acknowledgement depends on the commit. Lists go in as JSON text and rows as padded multi-row `VALUES`,
-//! so that a batch costs a few statements, whose text is always the same.
+//! asking; what was published meanwhile is settled in the next commit's transaction. `synchronous` is FULL wherever an acknowledgement depends on the
+//! commit. Lists go in as JSON text and rows as padded multi-row `VALUES`, so that a batch costs a few statements, whose text is always the same.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,6 +11,8 @@ use std::fs::TryLockError;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +29,9 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::sqlite::SqliteRow;
 use sqlx::sqlite::SqliteSynchronous;
 use tokio::sync::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
@@ -53,7 +58,11 @@ use crate::store::write::end_key;
 
 /// SQLite waits this long for another process; within this one the writer's turn is what is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-const STATEMENTS_KEPT: usize = 128;
+/// How long settled events wait for a commit that takes them along.
+const SETTLE_WAIT: Duration = Duration::from_millis(10);
+/// After how many rows the write-ahead log is written back.
+const LOG_ROWS: u64 = 4096;
+const STATEMENTS_KEPT: usize = 256;
 const ROWS_BUFFERED: usize = 256;
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
@@ -63,6 +72,8 @@ type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 pub(super) struct SqliteBackend {
     pub(super) readers: SqlitePool,
     writer: Option<Arc<Mutex<Writer>>>,
+    settling: Settling,
+    log: Arc<Log>,
     n_statements: Arc<AtomicU64>,
     /// Held as long as the one daemon has the store open.
     lock: Option<Arc<File>>,
@@ -75,6 +86,36 @@ struct Writer {
     durable: bool,
 }
 
+/// What is known of the write-ahead log, and who writes it back beside the commits.
+#[derive(Debug, Default)]
+struct Log {
+    /// Rows written since it was last written back; each takes about a page of the log.
+    n_rows: AtomicU64,
+    is_written_back: AtomicBool,
+    connection: Mutex<Option<SqliteConnection>>,
+    tasks: TaskTracker,
+}
+
+/// Events that were published, until some transaction takes them out of the outbox.
+#[derive(Clone, Debug, Default)]
+struct Settling(Arc<std::sync::Mutex<Vec<Settle>>>);
+
+#[derive(Debug)]
+struct Settle {
+    seqs: Vec<i64>,
+    done: oneshot::Sender<()>,
+}
+
+impl Settling {
+    fn add(&self, settles: impl IntoIterator<Item = Settle>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(settles);
+    }
+
+    fn take(&self) -> Vec<Settle> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Where the file is, for somebody who wants to know whether it exists.
 pub(super) fn file_of(url: &str) -> Result<PathBuf, StoreError> {
     Ok(SqliteConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.get_filename().to_owned())
@@ -82,20 +123,20 @@ pub(super) fn file_of(url: &str) -> Result<PathBuf, StoreError> {
 
 impl SqliteBackend {
     /// Opens the file for the one daemon that writes it, and brings it up to date.
-    pub(super) async fn open(url: &str, readers: u32) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str, readers: u32, tasks: TaskTracker) -> Result<Self, StoreError> {
         let options = options(url)?;
         let lock = lock(&options)?;
         let writing = options
             .clone()
             .create_if_missing(true)
-            // Documents of two or three KiB share a page of 8 KiB; of 4 KiB each would take one for itself, and most of it empty.
-            .page_size(8192)
+            // Packed documents are short: on a page of 4 KiB two or three lie together, and no more than those are written again with one of them.
+            .page_size(4096)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            // A checkpoint runs inside a commit: small enough not to be felt, large enough that a page written many times is copied once.
-            .pragma("wal_autocheckpoint", "1000")
-            .pragma("journal_size_limit", "67108864")
-            .pragma("cache_size", "-131072");
+            // The log is written back beside the commits (see `Log`); inside a commit only where that does not keep up.
+            .pragma("wal_autocheckpoint", "32768")
+            .pragma("journal_size_limit", "134217728")
+            .pragma("cache_size", "-49152");
         let mut connection = writing.connect().await?;
         let (initial, tally) = (include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_tally.sql"));
         sql::migrator(initial, tally).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
@@ -103,6 +144,8 @@ impl SqliteBackend {
         Ok(Self {
             readers: pool(options, readers),
             writer: Some(Arc::new(Mutex::new(writer))),
+            settling: Settling::default(),
+            log: Arc::new(Log { tasks, ..Log::default() }),
             n_statements: Arc::default(),
             lock: Some(Arc::new(lock)),
         })
@@ -114,7 +157,14 @@ impl SqliteBackend {
         if !options.get_filename().exists() {
             return Err(StoreError::NotMigrated);
         }
-        Ok(Self { readers: pool(options, readers), writer: None, n_statements: Arc::default(), lock: None })
+        Ok(Self {
+            readers: pool(options, readers),
+            writer: None,
+            settling: Settling::default(),
+            log: Arc::default(),
+            n_statements: Arc::default(),
+            lock: None,
+        })
     }
 
     /// Opens the file beside a daemon that may be running, with a writer of its own and without the lock: for single short writes, which take their
@@ -128,7 +178,14 @@ impl SqliteBackend {
         let writing = options.clone().synchronous(SqliteSynchronous::Full).pragma("wal_autocheckpoint", "0");
         let connection = writing.connect().await?;
         let writer = Writer { options: writing, connection, durable: true };
-        Ok(Self { readers: pool(options, readers), writer: Some(Arc::new(Mutex::new(writer))), n_statements: Arc::default(), lock: None })
+        Ok(Self {
+            readers: pool(options, readers),
+            writer: Some(Arc::new(Mutex::new(writer))),
+            settling: Settling::default(),
+            log: Arc::default(),
+            n_statements: Arc::default(),
+            lock: None,
+        })
     }
 
     /// Plays a full disk: the file may not grow any more.
@@ -151,6 +208,7 @@ impl SqliteBackend {
 
     pub(super) async fn close(&self) {
         self.readers.close().await;
+        *self.log.connection.lock().await = None;
         if self.lock.is_some()
             && let Some(writer) = &self.writer
         {
@@ -166,8 +224,78 @@ impl SqliteBackend {
     /// One write, whole: must not be cancelled, so the caller runs it in a task of its own.
     pub(super) async fn write(&self, write: SealedWrite) -> Result<(), Trouble> {
         let writer = self.writer.as_ref().ok_or(StoreError::ReadOnly)?;
+        if let Write::Settle(seqs) = write.write {
+            return self.settle(writer, seqs, SealedWrite { write: Write::Settle(Vec::new()), ..write }).await;
+        }
         let mut writer = writer.lock().await;
-        writer.run(write, &self.n_statements).await
+        let (settles, n_rows) = if let Write::Commit(batch) = &write.write { (self.settling.take(), batch.n_rows()) } else { (Vec::new(), 1) };
+        let seqs: Vec<i64> = settles.iter().flat_map(|settle| &settle.seqs).copied().collect();
+        let outcome = writer.run(write, &seqs, &self.n_statements).await;
+        drop(writer);
+        self.settled(settles, outcome.is_ok());
+        self.write_back(n_rows);
+        outcome
+    }
+
+    /// Has the log written back in the background once it is long, so that no commit has to do it.
+    fn write_back(&self, n_rows: u64) {
+        let n_rows = self.log.n_rows.fetch_add(n_rows, Ordering::Relaxed) + n_rows;
+        if self.lock.is_some() && n_rows >= LOG_ROWS && !self.log.is_written_back.swap(true, Ordering::Relaxed) {
+            self.log.n_rows.store(0, Ordering::Relaxed);
+            let backend = self.clone();
+            self.log.tasks.spawn(async move {
+                if let Err(error) = backend.checkpoint().await.map_err(StoreError::from) {
+                    tracing::warn!(%error, "the write-ahead log could not be written back; it will be later");
+                }
+                backend.log.is_written_back.store(false, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// Writes back what is in the log now beside the commits, and then, between two of them, the little that they added: only where all of it was written
+    /// back does the log begin again from its start.
+    async fn checkpoint(&self) -> Result<(), sqlx::Error> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        let mut own = self.log.connection.lock().await;
+        let connection = match own.take() {
+            Some(connection) => connection,
+            None => writer.lock().await.options.clone().connect().await?,
+        };
+        let connection = own.insert(connection);
+        sqlx::query(text::CHECKPOINT).execute(connection).await?;
+        sqlx::query(text::CHECKPOINT).execute(&mut writer.lock().await.connection).await?;
+        Ok(())
+    }
+
+    /// Leaves published events to the next commit; where none comes soon, takes them out in a transaction of its own.
+    async fn settle(&self, writer: &Mutex<Writer>, seqs: Vec<i64>, write: SealedWrite) -> Result<(), Trouble> {
+        let (done, mut settled) = oneshot::channel();
+        self.settling.add([Settle { seqs, done }]);
+        if timeout(SETTLE_WAIT, &mut settled).await.is_ok() {
+            return Ok(());
+        }
+        let mut writer = writer.lock().await;
+        let settles = self.settling.take();
+        if settles.is_empty() {
+            // A commit took them along while this waited for the writer.
+            return Ok(());
+        }
+        let seqs: Vec<i64> = settles.iter().flat_map(|settle| &settle.seqs).copied().collect();
+        let outcome = writer.run(write, &seqs, &self.n_statements).await;
+        self.settled(settles, outcome.is_ok());
+        outcome
+    }
+
+    /// Tells those who wait that their events are settled; those of a transaction that failed stay for the next one.
+    fn settled(&self, settles: Vec<Settle>, are_settled: bool) {
+        if are_settled {
+            // Whoever stopped waiting need not know.
+            for settle in settles {
+                settle.done.send(()).unwrap_or_default();
+            }
+        } else {
+            self.settling.add(settles);
+        }
     }
 
     /// A transaction in which every statement sees the same state.
@@ -241,16 +369,16 @@ impl SqliteBackend {
 }
 
 impl Writer {
-    async fn run(&mut self, write: SealedWrite, n_statements: &AtomicU64) -> Result<(), Trouble> {
-        let outcome = self.attempt(write, n_statements).await;
+    async fn run(&mut self, write: SealedWrite, settled: &[i64], n_statements: &AtomicU64) -> Result<(), Trouble> {
+        let outcome = self.attempt(write, settled, n_statements).await;
         if outcome.is_err() {
             self.recover().await;
         }
         outcome
     }
 
-    async fn attempt(&mut self, write: SealedWrite, n_statements: &AtomicU64) -> Result<(), Trouble> {
-        let durable = write.is_durable();
+    async fn attempt(&mut self, write: SealedWrite, settled: &[i64], n_statements: &AtomicU64) -> Result<(), Trouble> {
+        let (durable, lane) = (write.is_durable(), write.lane);
         let mut session = Session { connection: &mut self.connection, n_statements };
         if durable != self.durable {
             // In WAL mode NORMAL may lose the last commits when the power fails, and never harms the file.
@@ -260,6 +388,10 @@ impl Writer {
         }
         session.run(sqlx::query("BEGIN IMMEDIATE")).await?;
         session.apply(write).await?;
+        if !settled.is_empty() {
+            let n_settled = session.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(settled))).await?;
+            session.count(lane, ledger::confirmed(n_settled)).await?;
+        }
         session.run(sqlx::query("COMMIT")).await?;
         Ok(())
     }
@@ -333,10 +465,8 @@ impl Session<'_> {
                 }
             }
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
-            Write::Settle(seqs) => {
-                let n_settled = self.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(&seqs))).await?;
-                self.count(write.lane, ledger::confirmed(n_settled)).await?;
-            }
+            // Settled events are in no list of their own here: every transaction takes along those there are.
+            Write::Settle(_) => {}
             Write::Park { seq, reason } => {
                 self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
             }
@@ -440,7 +570,7 @@ fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
         .statement_cache_capacity(STATEMENTS_KEPT)
         .row_buffer_size(ROWS_BUFFERED)
         .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-32768")
+        .pragma("cache_size", "-8192")
         .disable_statement_logging())
 }
 

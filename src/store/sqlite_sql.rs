@@ -17,6 +17,7 @@ macro_rules! hashes {
     };
 }
 
+pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 pub(super) const KNOWN: &str = concat!(
     "SELECT dedupe, id, received_us, disposition, ack_code FROM journal WHERE dedupe IS NOT NULL AND disposition <> 2 AND dedupe IN ",
     hashes!()
@@ -51,17 +52,17 @@ pub(super) const DEDUPE_RELEASE: &str = concat!("UPDATE journal SET dedupe = NUL
 pub(super) const OUTBOX_SETTLE: &str = concat!("DELETE FROM outbox WHERE seq IN ", ids!());
 pub(super) const QUARANTINE_LEAVE: &str = concat!("DELETE FROM quarantine WHERE journal_id IN ", ids!());
 
-/// A statement that writes many rows, in two sizes, each text made once.
-pub(super) struct Rows(LazyLock<[String; 2]>);
+/// A statement that writes many rows, in some sizes, each text made once.
+pub(super) struct Rows(LazyLock<[String; SIZES.len()]>);
 
-const FEW: usize = 8;
-const MANY: usize = 64;
+const SIZES: [usize; 4] = [4, 16, 32, 64];
 
 impl Rows {
-    /// The smaller statement when all rows fit into it, and how many rows the statement takes.
+    /// The smallest statement that all rows fit into, else the largest, and how many rows the statement takes.
     pub(super) fn fitting(&'static self, n_rows: usize) -> (&'static str, usize) {
-        let [few, many] = &*self.0;
-        if n_rows <= FEW { (few, FEW) } else { (many, MANY) }
+        let mut sizes = self.0.iter().map(String::as_str).zip(SIZES);
+        let last = sizes.next_back().unwrap_or_default();
+        sizes.find(|(_, size)| n_rows <= *size).unwrap_or(last)
     }
 }
 
@@ -76,7 +77,7 @@ fn text(statement: &str, n_columns: usize, n_rows: usize) -> String {
 macro_rules! rows {
     ($(#[$doc:meta])* $name:ident, $n_columns:literal, $($statement:expr),+) => {
         $(#[$doc])*
-        pub(super) static $name: Rows = Rows(LazyLock::new(|| [FEW, MANY].map(|n| text(concat!($($statement),+), $n_columns, n))));
+        pub(super) static $name: Rows = Rows(LazyLock::new(|| SIZES.map(|n| text(concat!($($statement),+), $n_columns, n))));
     };
 }
 
@@ -146,5 +147,5 @@ pub(super) fn all() -> Vec<&'static str> {
         QUARANTINE_LEAVE,
     ];
     let rows = [&JOURNAL, &JOURNAL_SETTLE, &PATIENT, &VISIT, &VISIT_QUIET, &FACT, &LOOK_UP, &OUTBOX, &AUDIT, &QUARANTINE];
-    lists.into_iter().chain(rows.into_iter().flat_map(|rows| [rows.fitting(1).0, rows.fitting(64).0])).collect()
+    lists.into_iter().chain(rows.into_iter().flat_map(|rows| SIZES.map(|n| rows.fitting(n).0))).collect()
 }

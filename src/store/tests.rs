@@ -619,6 +619,30 @@ async fn what_is_acknowledged_is_synced_whatever_went_before() {
 }
 
 #[tokio::test]
+async fn what_was_published_is_settled_with_the_next_commit_and_by_itself_where_none_comes() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=4).await;
+    let mut batch = CommitBatch::default();
+    message(&store, &mut batch, 5);
+    let before = store.n_statements();
+    let (settled, committed) = tokio::join!(store.settle_outbox(&[1, 2]), store.commit(&batch));
+    settled.unwrap();
+    committed.unwrap();
+    let n_together = store.n_statements() - before;
+    let pending = store.pending_outbox(9, None).await.unwrap();
+    assert_eq!(pending.iter().map(|row| row.seq).collect::<Vec<_>>(), [3, 4, 5]);
+    store.settle_outbox(&[3]).await.unwrap();
+    assert_eq!(store.outbox_depth().await.unwrap().n_pending, 2);
+    let mut batch = CommitBatch::default();
+    message(&store, &mut batch, 6);
+    let before = store.n_statements();
+    store.commit(&batch).await.unwrap();
+    // The first commit had two statements more, for the settled and for their number; this one turned `synchronous` on again.
+    assert_eq!(store.n_statements() - before + 1, n_together);
+}
+
+#[tokio::test]
 async fn every_statement_prepares_and_none_reads_a_whole_table() {
     use sqlx::ConnectOptions;
     use sqlx::Row;

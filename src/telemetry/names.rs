@@ -44,6 +44,7 @@ pub const METRICS: &[Metric] = &[
     counter("wardroom_tls_reloads_total", &["outcome"], "Certificates of listeners read again after a change: loaded or refused"),
     gauge("wardroom_tls_certificate_seconds", Unit::Seconds, &["listener"], "Seconds until the certificate of a listener ends"),
     counter("wardroom_frames_refused_total", &["feed", "reason"], "Frames that held no message: too long, outside the block, empty"),
+    gauge("wardroom_intake_shut", Unit::Count, &["reason"], "1 while no message is taken for this reason, else 0"),
     counter("wardroom_messages_total", &["feed", "trigger", "disposition"], "Messages that reached a terminal state"),
     counter("wardroom_acks_total", &["code"], "Acknowledgements sent"),
     counter("wardroom_inbound_acks_total", &["feed"], "Acknowledgements of our acknowledgements, swallowed"),

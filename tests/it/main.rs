@@ -12,6 +12,7 @@ mod journeys;
 mod ledger;
 mod lifecycle;
 mod orders;
+mod pressure;
 mod privacy;
 mod rooms;
 mod schemas;

@@ -184,7 +184,7 @@ async fn nothing_of_a_patient_leaves_but_in_the_body_of_an_event() {
 
 fn nothing_in_clear(markers: &BTreeSet<String>, file: &Path) {
     let Ok(bytes) = fs::read(file) else { return };
-    assert!(bytes.len() > 4096);
+    assert!(!bytes.is_empty());
     let text = String::from_utf8_lossy(&bytes).to_uppercase();
     for marker in markers {
         // A few bytes are found by chance in so much that looks random.

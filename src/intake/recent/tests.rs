@@ -10,16 +10,20 @@ use crate::directory::Snapshot;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::batch;
+use crate::intake::batch::Ahead;
 use crate::intake::batch::BatchContext;
 use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
+use crate::store::SealedCommit;
 use crate::store::Store;
 use crate::store::StoreOptions;
+use crate::store::error::CommitError;
 use crate::store::form::Stored as _;
 use crate::store::form::VisitDocument;
 use crate::store::master_key::MasterKey;
+use crate::store::rows::Disposition;
 use crate::time::Timestamp;
 
 /// What became of a visit: its numbers, its row's status, and of each room the version and everything but its own name.
@@ -35,15 +39,32 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Every message of the fixtures, in batches of `size`, and how many statements that took.
-async fn walk(is_kept: bool, size: usize) -> (Vec<Ended>, u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+async fn store(folder: &Path) -> Store {
+    let url = format!("sqlite:{}", folder.join("store.db").display());
     let master_key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
-    let store = Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap();
+    Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap()
+}
+
+/// How batches are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Way {
+    /// Everything is read from the store.
+    Read,
+    /// What was used last is in memory.
+    Kept,
+    /// That too, and each batch is planned before the one before it is committed.
+    Ahead,
+}
+
+/// Every message of the fixtures, in batches of `size`, and how many statements that took and how many batches were planned ahead.
+async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
     let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
     let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
-    let mut recent = Recent::new(is_kept);
+    let mut recent = Recent::new(way != Way::Read);
+    let mut flight: Option<(Ahead, SealedCommit, Work)> = None;
+    let mut n_ahead = 0;
     let now = Timestamp::from_micros(1_795_300_000_000_000);
     for paths in files(Path::new("fixtures/messages")).chunks(size) {
         let mut work = Work::default();
@@ -56,7 +77,27 @@ async fn walk(is_kept: bool, size: usize) -> (Vec<Ended>, u64) {
         }
         let context =
             BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
-        batch::run(&context, &mut recent, &work).await.unwrap();
+        let nothing = Ahead::default();
+        let before = flight.as_ref().map_or(&nothing, |(ahead, ..)| ahead);
+        let mut planned = if way == Way::Ahead { batch::plan_ahead(&context, &mut recent, &work, before, size > 1).await.unwrap() } else { None };
+        if let Some((_, sealed, before)) = flight.take()
+            && store.begin(sealed).await.is_err()
+        {
+            // As the daemon does it: one of its messages was not new.
+            recent.forget();
+            planned = None;
+            batch::run(&context, &mut recent, &before).await.unwrap();
+        }
+        match planned {
+            Some(planned) => {
+                n_ahead += 1;
+                flight = Some((planned.ahead, planned.sealed, work));
+            }
+            None => drop(batch::run(&context, &mut recent, &work).await.unwrap()),
+        }
+    }
+    if let Some((_, sealed, _)) = flight.take() {
+        store.begin(sealed).await.unwrap();
     }
     let n_statements = store.n_statements();
     let visits = store.rooms_page(i64::MIN, 10_000).await.unwrap().found.visits;
@@ -74,14 +115,53 @@ async fn walk(is_kept: bool, size: usize) -> (Vec<Ended>, u64) {
     }
     all.sort();
     store.close().await;
-    (all, n_statements)
+    (all, n_statements, n_ahead)
 }
 
 #[tokio::test]
 async fn what_is_kept_in_memory_changes_nothing_but_the_cost() {
-    let (kept, n_kept) = walk(true, 3).await;
-    let (read, n_read) = walk(false, 3).await;
+    let (kept, n_kept, _) = walk(Way::Kept, 3).await;
+    let (read, n_read, _) = walk(Way::Read, 3).await;
     assert!(kept.len() > 5, "the fixtures have several visits: {}", kept.len());
     assert_eq!(kept, read);
     assert!(n_kept < n_read, "{n_kept} statements with what is kept, {n_read} without");
+}
+
+#[tokio::test]
+async fn what_is_planned_while_the_batch_before_is_committed_comes_out_the_same() {
+    for size in [1, 3] {
+        let (ahead, _, n_ahead) = walk(Way::Ahead, size).await;
+        let (read, _, _) = walk(Way::Read, size).await;
+        assert_eq!(ahead, read);
+        assert!(n_ahead > 10, "most batches can be planned ahead: {n_ahead}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_planned_on_a_batch_that_was_not_committed_cannot_be_committed_and_a_repeat_is_known_before_its_first_is_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path()).await;
+    let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
+    let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
+    let now = Timestamp::from_micros(1_795_300_000_000_000);
+    let context =
+        BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
+    let work = |trigger: &str, second: u32| {
+        let text = format!(
+            "MSH|^~\\&|EMR|GHH|W|GHH|202611210101{second:02}||ADT^{trigger}|C{second}|P|2.5.1\rEVN|{trigger}|202611210101{second:02}\r\
+             PID|1||410003^^^GHH^MR||SMITH^JANE\rPV1|1|I|4N^{second}^A^GHH||||||||||||||||V1^^^GHH^VN\r"
+        );
+        let arrived = Arrived { journal: JournalId(ids.next(now)), at: now, is_retry: false };
+        Work { messages: vec![Arc::new(read(text.into(), &profile, arrived, &look_ups).incoming)], ..Work::default() }
+    };
+    let mut recent = Recent::new(true);
+    let first = batch::plan_ahead(&context, &mut recent, &work("A01", 1), &Ahead::default(), false).await.unwrap().unwrap();
+    let repeat = batch::plan_ahead(&context, &mut recent, &work("A01", 1), &first.ahead, false).await.unwrap().unwrap();
+    assert_eq!(repeat.done.verdicts[0].disposition, Disposition::Duplicate);
+    let second = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &first.ahead, false).await.unwrap().unwrap();
+    assert!(matches!(store.begin(second.sealed).await, Err(CommitError::Conflict)), "the visit it moves is not there");
+    recent.forget();
+    let again = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &Ahead::default(), false).await.unwrap().unwrap();
+    store.begin(again.sealed).await.unwrap();
+    assert!(matches!(store.begin(first.sealed).await, Err(CommitError::Conflict)), "its visit was made by another meanwhile");
 }
