@@ -59,6 +59,8 @@ pub struct PlanInput<'a> {
     pub merged_into: Option<CareRoomId>,
     /// The room of an emergency stay that this one goes on from.
     pub continues: Option<CareRoomId>,
+    /// Whether a message names the visit under another patient and waits.
+    pub has_conflict: bool,
     /// Whether another open visit of the person is in the same bed.
     pub shares_its_bed: bool,
     /// The policy.
@@ -330,6 +332,7 @@ fn flags(input: &PlanInput<'_>, status: RoomStatus, employee: bool) -> Vec<Flag>
     raise(Flag::PendingDischarge, open && planned(&stay.planned_end));
     raise(Flag::Deceased, person.deceased());
     raise(Flag::IdentityUnknown, person.identity_unknown());
+    raise(Flag::IdentityConflict, (open || status == RoomStatus::Grace) && input.has_conflict);
     raise(Flag::PossibleDuplicate, open && input.shares_its_bed);
     raise(Flag::Employee, employee || restrictions(input).any(|restriction| restriction.employee));
     flags

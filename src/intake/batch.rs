@@ -96,6 +96,8 @@ pub(crate) struct Work {
     pub(crate) visits: Vec<(i64, Cause)>,
     /// Messages whose merges are taken back.
     pub(crate) undo: Vec<Arc<Incoming>>,
+    /// Messages in quarantine that were ended.
+    pub(crate) ended: Vec<Arc<Incoming>>,
     /// What is written into the audit trail besides the changes of rooms.
     pub(crate) audit: Vec<AuditRow>,
 }
@@ -295,7 +297,7 @@ fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
     for message in &work.messages {
         request.dedupe.extend(message.dedupe);
     }
-    for message in work.messages.iter().chain(&work.undo) {
+    for message in work.messages.iter().chain(&work.undo).chain(&work.ended) {
         for fact in &message.facts {
             name_look_ups(fact, look_ups, &mut wanted);
         }
@@ -404,7 +406,7 @@ pub(crate) fn take_all(
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
-        let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
+        let known = message.dedupe.and_then(|hash| seen.get(&hash).or_else(|| duplicates.get(&hash))).copied();
         let is_old = |known: &JournalId| message.received_at.since(known.at()) >= message.known_for;
         // What came so long ago gives its place up to what comes now; its facts stay, and say the same.
         done.released.extend(known.filter(|known| is_old(known) && !done.released.contains(known)));
@@ -420,6 +422,9 @@ pub(crate) fn take_all(
         done.verdicts.push(verdict);
     }
     world.traceparent = None;
+    for fact in work.ended.iter().filter_map(|message| message.facts.first()) {
+        world.end_conflict(fact, rules)?;
+    }
     for fact in work.undo.iter().flat_map(|message| &message.facts) {
         done.has_undone |= world.undo(fact, rules)?;
         done.explained.extend(explained_by(world, fact, rules)?);
@@ -450,9 +455,11 @@ pub(crate) fn take_message(
     }
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
-            if waits == Waits::NoVisit {
-                world.traceparent.clone_from(&message.traceparent);
-                world.take_person(fact, rules)?;
+            world.traceparent.clone_from(&message.traceparent);
+            match waits {
+                Waits::NoVisit => world.take_person(fact, rules)?,
+                Waits::IdentityConflict => world.note_conflict(fact, rules)?,
+                Waits::SeveralVisits | Waits::DeleteRequest | Waits::PossibleUnmerge => {}
             }
             let patient = world.find_patient(&fact.patient, rules)?;
             return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
@@ -460,6 +467,9 @@ pub(crate) fn take_message(
     }
     let mut verdict = Verdict::noop("history");
     world.traceparent.clone_from(&message.traceparent);
+    if let Some(fact) = message.facts.first().filter(|_| message.is_retry) {
+        world.end_conflict(fact, rules)?;
+    }
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;

@@ -410,6 +410,7 @@ impl World {
         loser.wake_at = None;
         let merges = std::mem::take(&mut loser.document.merges);
         let merged_from = std::mem::take(&mut loser.document.merged_from);
+        let conflicts = std::mem::take(&mut loser.document.conflicts);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
         let patient = loser.patient;
@@ -418,6 +419,7 @@ impl World {
         winner.document.absorbed.extend(absorbed);
         winner.document.merges.extend(merges);
         winner.document.merged_from.extend(merged_from);
+        winner.document.conflicts.extend(conflicts);
         winner.document.state = VisitState::fold(facts.iter());
         winner.facts = Some(facts);
         winner.is_dirty = true;
@@ -581,7 +583,8 @@ impl World {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
-        let VisitDocument { state, rooms, .. } = &mut visit.document;
+        let VisitDocument { state, rooms, conflicts, .. } = &mut visit.document;
+        let has_conflict = !conflicts.is_empty();
         let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| state.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
@@ -607,6 +610,7 @@ impl World {
                 room: slot.id,
                 merged_into,
                 continues,
+                has_conflict,
                 shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
