@@ -148,22 +148,8 @@ impl Daemon {
         admin_task.spawn(metrics.clone().upkeep(stop_admin.clone()));
 
         let number = daemon_number();
-<<<<<<< HEAD
         let store = open_store(setting, number).await?;
-        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
-        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
-        for line in bad_lines {
-            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
-        }
-        let directory = Arc::new(directory);
-=======
-        let options = setting.store(number, true).map_err(NotStarted::usage)?;
-        let store = Store::open(options).await.map_err(|error| {
-            let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
-            NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
-        })?;
         let directory = open_directory(setting, &store, &clock).await?;
->>>>>>> rules
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -172,20 +158,13 @@ impl Daemon {
         start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
-<<<<<<< HEAD
         let gate = Arc::new(Gate::default());
         pressure::register(&readiness, &gate, &store);
         let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
         let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
         workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
 
-        let guard = Arc::new(Guard::new(config.rooms.mass_guard));
-        guard.hear(Word::read(&store).await.map_err(NotStarted::unavailable)?);
-        guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
-        watch_guard(&readiness, &guard);
-=======
         let guard = open_guard(setting, &store, &readiness).await?;
->>>>>>> rules
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -295,7 +274,7 @@ fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &C
             workers.spawn(door.serve(intake.clone(), stop.clone()));
         }
         Err(error) => tracing::warn!(
-            kind = %error.kind(),
+            kind = ?error.kind(),
             "no socket for operators beside the store: commands that change something will not reach this daemon\n\
              hint: look at the folder's permissions, and at the length of its path"
         ),
@@ -324,21 +303,6 @@ async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted>
         let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
         NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
     })
-}
-
-/// The socket for operators, where the store is a file.
-fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
-    let Some(path) = orders::socket(setting) else { return };
-    match Door::open(path) {
-        Ok(door) => {
-            workers.spawn(door.serve(intake.clone(), stop.clone()));
-        }
-        Err(error) => tracing::warn!(
-            kind = ?error.kind(),
-            "no socket for operators beside the store: commands that change something will not reach this daemon\nhint: look at the folder's \
-             permissions, and at the length of its path"
-        ),
-    }
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {

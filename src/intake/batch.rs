@@ -183,6 +183,7 @@ pub(crate) async fn plan_ahead(
     if !recent.is_kept()
         || !work.visits.is_empty()
         || !work.undo.is_empty()
+        || !work.ended.is_empty()
         || !work.audit.is_empty()
         || work.messages.iter().any(|message| message.directory.is_some() || message.is_retry)
     {
@@ -467,7 +468,7 @@ pub(crate) fn take_message(
     }
     let mut verdict = Verdict::noop("history");
     world.traceparent.clone_from(&message.traceparent);
-    if let Some(fact) = message.facts.first().filter(|_| message.is_retry) {
+    if let Some(fact) = message.facts.first() {
         world.end_conflict(fact, rules)?;
     }
     for fact in &message.facts {

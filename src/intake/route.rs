@@ -140,6 +140,9 @@ impl World {
         let message = fact.stamp.arrival;
         let has_it = |visit: &VisitEntry| visit.document.conflicts.contains(&message);
         let rows: Vec<i64> = self.visits.iter().filter(|(_, visit)| has_it(visit)).map(|(row, _)| *row).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
         for row in &rows {
             if let Some(visit) = self.visits.get_mut(row) {
                 visit.document.conflicts.retain(|known| *known != message);
