@@ -31,6 +31,8 @@ use crate::ids::HospitalService;
 use crate::ids::PatientClass;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
+use crate::phi::Phi;
+use crate::phi::sealed_form;
 use crate::time::Timestamp;
 
 mod cancel;
@@ -190,6 +192,9 @@ pub struct Stay {
     pub(crate) assignments: Vec<StandingAssignment>,
     #[serde(default)]
     pub(crate) signals: Signals,
+    /// What must be said to whoever sees anything of it, in the order in which it was said first.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub(crate) instructions: Phi<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) whereabouts: Option<Register<BedLocation>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -479,6 +484,7 @@ impl Stay {
     fn apply(&mut self, fact: &Fact, opens: bool) {
         self.newest = self.newest.max(fact.stamp);
         self.signals.say(&fact.stay.signals, fact.stamp, false);
+        self.instruct(fact.stay.instructions.expose());
         match fact.act {
             Act::CancelOpen
             | Act::CancelMove
@@ -501,6 +507,12 @@ impl Stay {
                 self.take(fact, opens);
             }
         }
+    }
+
+    fn instruct(&mut self, said: &[String]) {
+        let mut known = std::mem::take(&mut self.instructions).into_inner();
+        known.extend(said.iter().filter(|text| !known.contains(text)).cloned().collect::<Vec<_>>());
+        self.instructions = Phi::new(known);
     }
 
     /// An A03 of class E while the patient is an inpatient ends the emergency part, not the stay.

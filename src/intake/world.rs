@@ -17,6 +17,7 @@ use crate::care::change::CauseKind;
 use crate::care::change::EventType;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
+use crate::care::diff::notices;
 use crate::care::fact::Fact;
 use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
@@ -747,12 +748,13 @@ fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Pu
     let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
+    let notices = notices(before.map(|room| &room.state), &target, &changes);
     let is_load = cause.kind == CauseKind::Load && before.is_none();
     let event_type = if is_load { EventType::Snapshot } else { event_type };
     let room =
         CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent };
+    let about = About { changes: &changes, event_type, cause, notify, notices: &notices, source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
     slot.published = Some(room.clone());
     Some(RoomChange { patient, event, cause: cause.clone(), room })
