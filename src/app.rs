@@ -274,7 +274,7 @@ fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &C
             workers.spawn(door.serve(intake.clone(), stop.clone()));
         }
         Err(error) => tracing::warn!(
-            kind = ?error.kind(),
+            kind = %error.kind(),
             "no socket for operators beside the store: commands that change something will not reach this daemon\n\
              hint: look at the folder's permissions, and at the length of its path"
         ),

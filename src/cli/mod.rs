@@ -21,6 +21,7 @@ pub mod serve;
 pub mod setting;
 pub mod simulate;
 pub(crate) mod story;
+pub mod torture;
 pub mod verify;
 mod viewing;
 pub(crate) mod table;
@@ -77,6 +78,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
     Bench(bench::BenchArgs),
+    /// Kill a daemon of its own under load, again and again, and prove that nothing was lost
+    #[command(hide = true)]
+    Torture(torture::TortureArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),
 }
@@ -102,6 +106,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args, config, &console),
         Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
+        Command::Torture(args) => torture::run(args, &console).await,
         Command::Simulate(args) => simulate::run(args, &console, &SystemClock).await,
     }
 }

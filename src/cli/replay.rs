@@ -126,6 +126,11 @@ pub(super) async fn send(to: &Endpoint, sending: &SendingArgs, messages: Vec<Inp
     }
 }
 
+/// Whether an answer accepts this message.
+pub(super) fn acknowledgement(answer: &[u8], message: &[u8]) -> bool {
+    matches!(Verdict::of(read_acknowledgements(answer), &headers(message)), Verdict::Accepted { .. })
+}
+
 /// Of which messages something is told while they are sent.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Telling {

@@ -92,6 +92,17 @@ pub async fn run(args: &SimulateArgs, console: &Console, clock: &impl Clock) -> 
     replay::send(to, &args.sending, messages.collect(), console.json).await
 }
 
+/// What a hospital of this many beds says from this moment on, for as long as anybody listens.
+pub(super) fn endless(n_beds: usize, seed: u64, start: Timestamp) -> impl Iterator<Item = String> + Send {
+    let rates = Rates::usual();
+    Line::new(&Plan { n_beds, n_days: 3660, seed, start, rates }).map(|record| record.text)
+}
+
+/// `staff.csv` and `units.csv` of that hospital.
+pub(super) fn directory(n_beds: usize) -> (String, String) {
+    (people::staff_csv(n_beds), people::units_csv(n_beds))
+}
+
 fn plan(args: &SimulateArgs, clock: &impl Clock) -> Plan {
     let offset = Offset::constant(-5);
     let first_day = args.start.unwrap_or_else(|| {

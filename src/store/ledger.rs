@@ -6,12 +6,17 @@
 use std::collections::BTreeMap;
 
 use crate::ids::FeedName;
+use crate::ids::JournalId;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::on_backend;
+use crate::store::read::key_for;
 use crate::store::rows::Disposition;
+use crate::store::rows::StoredMessage;
+use crate::store::sealed;
 use crate::store::sealed::JournalColumns;
 use crate::store::sealing::Table;
+use crate::store::sql::columns;
 use crate::time::Timestamp;
 
 /// Ids are microseconds times 1024.
@@ -56,6 +61,7 @@ const ROOMS_OFF: &str = "SELECT COUNT(*) FROM visits v \
     WHERE v.room_id IS NOT NULL AND v.room_version > 0 AND (COALESCE(a.n, 0) <> v.room_version OR COALESCE(a.last, 0) <> v.room_version \
     OR COALESCE(w.last, v.room_version) > v.room_version OR (w.first IS NOT NULL AND v.room_version - w.first + 1 <> \
     (SELECT COUNT(*) FROM outbox x WHERE x.room_id = v.room_id AND x.room_version >= w.first)))";
+const JOURNAL_PAGE: &str = concat!("SELECT ", columns!(journal), " FROM journal WHERE id > $1 ORDER BY id LIMIT $2");
 /// Events that wait without a room that has them.
 const STRAY_EVENTS: &str =
     "SELECT COUNT(*) FROM outbox x LEFT JOIN audit a ON a.room_id = x.room_id AND a.room_version = x.room_version WHERE a.id IS NULL";
@@ -63,7 +69,7 @@ const STRAY_EVENTS: &str =
 /// Every statement here, for the test that prepares them.
 #[cfg(test)]
 pub(super) const ALL: &[&str] =
-    &[TALLY_ADD, TALLY, MESSAGES_LEFT, MESSAGES_LEFT_QUICKLY, STRAY_WAITING, STRAY_FACTS, OUTBOX_STATES, ROOMS_OFF, STRAY_EVENTS];
+    &[TALLY_ADD, TALLY, MESSAGES_LEFT, MESSAGES_LEFT_QUICKLY, STRAY_WAITING, STRAY_FACTS, OUTBOX_STATES, ROOMS_OFF, JOURNAL_PAGE, STRAY_EVENTS];
 
 /// What messages have left behind, for as many of them as left the same.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -180,6 +186,20 @@ impl Store {
             moment.commit().await?;
             Ok(recount)
         })
+    }
+}
+
+impl Store {
+    /// The next messages of the journal after this one, as they came.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or a message's patient was deleted.
+    pub async fn journal_page(&self, after: JournalId, limit: i64) -> Result<Vec<StoredMessage>, StoreError> {
+        let query = JOURNAL_PAGE;
+        let rows: Vec<JournalColumns> =
+            on_backend!(self.backend, backend => sqlx::query_as(query).bind(after.0).bind(limit).fetch_all(&backend.readers).await?);
+        let keys = self.keys_of(Table::Journal, rows.iter().map(|row| row.11.as_slice())).await?;
+        rows.into_iter().map(|row| sealed::message(key_for(&self.keys, &keys, Table::Journal, &row.11)?, row)).collect()
     }
 }
 

@@ -20,3 +20,4 @@ mod staff;
 mod support;
 mod tidy;
 mod tls;
+mod torture;

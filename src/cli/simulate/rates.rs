@@ -1,5 +1,6 @@
 //! How often things happen in the made-up hospital.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// A share, in a million.
@@ -21,31 +22,52 @@ impl FromStr for Share {
     }
 }
 
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", f64::from(self.0) / 1_000_000.0)
+    }
+}
+
 /// How often what happens.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(next_help_heading = "How often")]
 pub(super) struct Rates {
     /// In-patients who are moved, a day
-    #[arg(long, value_name = "SHARE", default_value = "0.25")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().transfers)]
     pub(super) transfers: Share,
     /// In-patients whom another doctor is asked to see, a day
-    #[arg(long, value_name = "SHARE", default_value = "0.2")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().consults)]
     pub(super) consults: Share,
     /// In-patients of whom something is corrected, a day
-    #[arg(long, value_name = "SHARE", default_value = "0.1")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().corrections)]
     pub(super) corrections: Share,
     /// Admissions, transfers and discharges that are taken back
-    #[arg(long, value_name = "SHARE", default_value = "0.05")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().cancels)]
     pub(super) cancels: Share,
     /// Emergencies whom nobody can name, and whose record is merged into their own later
-    #[arg(long, value_name = "SHARE", default_value = "0.05")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().merges)]
     pub(super) merges: Share,
     /// Messages that are sent later than others recorded after them
-    #[arg(long, value_name = "SHARE", default_value = "0.02")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().late)]
     pub(super) late: Share,
     /// Messages that are sent twice
-    #[arg(long, value_name = "SHARE", default_value = "0.01")]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::usual().duplicates)]
     pub(super) duplicates: Share,
+}
+
+impl Rates {
+    /// As in a hospital that is run well.
+    pub(super) const fn usual() -> Self {
+        Self {
+            transfers: Share(250_000),
+            consults: Share(200_000),
+            corrections: Share(100_000),
+            cancels: Share(50_000),
+            merges: Share(50_000),
+            late: Share(20_000),
+            duplicates: Share(10_000),
+        }
+    }
 }
 
 #[cfg(test)]
