@@ -453,9 +453,15 @@ pub struct StaySaid {
     /// PV1-45.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub discharged_at: FieldUpdate<Timestamp>,
+    /// On an opening: the end of the day, where it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_ends: Option<Timestamp>,
     /// PV2-8: when the patient is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_at: Option<Timestamp>,
+    /// ARV-5 and MSH-28: what must be said to whoever sees anything of this stay.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub instructions: Phi<Vec<String>>,
     /// Signals that hold for this stay: PV1-16, PV2-22, ARV behind PV1, MSH-26.
     #[serde(default, skip_serializing_if = "SignalsSaid::is_keep")]
     pub signals: SignalsSaid,

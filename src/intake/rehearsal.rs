@@ -275,6 +275,7 @@ impl Rehearsal {
         let arrived = Arrived { journal, at: self.now, is_retry: false };
         let read = Arc::new(read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory));
         let known = read.incoming.dedupe.and_then(|hash| self.known.get(&hash)).copied();
+        let known = known.filter(|known| self.now.since(known.at()) < read.incoming.known_for);
         let verdict = match known {
             Some(known) => Verdict::duplicate(known),
             None => self.judge(&read),

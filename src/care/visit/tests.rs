@@ -117,6 +117,7 @@ fn room_of(state: &VisitState, minutes: i64) -> Option<(RoomStatus, String, Stri
         also: &[],
         merged_into: None,
         continues: None,
+        has_conflict: false,
         shares_its_bed: false,
         policy: &policy,
         roster: &roster,

@@ -52,6 +52,7 @@ impl Outcome<'_> {
         text("ack", &expect.ack, &self.ack());
         text("disposition", &expect.disposition, self.disposition());
         list("events", expect.events.as_ref(), &self.events(), &mut differences);
+        list("notices", expect.notices.as_ref(), &self.notices(), &mut differences);
         for room in expect.room.iter().chain(&expect.rooms) {
             self.compare_room(room, &mut differences);
         }
@@ -104,6 +105,15 @@ impl Outcome<'_> {
 
     fn events(&self) -> Vec<String> {
         self.events.iter().map(|event| event.event_type.as_str().to_owned()).collect()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let bodies = self.events.iter().filter_map(|event| serde_json::from_slice::<serde_json::Value>(&event.body).ok());
+        let codes = |body: serde_json::Value| {
+            let notices = body.pointer("/data/notices").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+            notices.into_iter().filter_map(|notice| notice.get("code").and_then(|code| code.as_str().map(str::to_owned)))
+        };
+        bodies.flat_map(codes).collect()
     }
 
     /// The room of a visit: the latest, where the number was used again.
@@ -171,6 +181,9 @@ impl Outcome<'_> {
         }
         if expect.events.is_some() {
             table.insert("events", value(self.events().into_iter().collect::<Array>()));
+        }
+        if expect.notices.is_some() {
+            table.insert("notices", value(self.notices().into_iter().collect::<Array>()));
         }
         if let (Some(room), Some(table)) = (&expect.room, table.get_mut("room").and_then(Item::as_table_like_mut)) {
             self.write_room(room, table);
