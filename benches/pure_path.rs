@@ -107,6 +107,7 @@ impl Bench {
             merged_into: None,
             continues: None,
             also: &[],
+            has_conflict: false,
             shares_its_bed: false,
             policy: &self.policy,
             roster: &self.roster,

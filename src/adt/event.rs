@@ -56,6 +56,12 @@ impl Times {
         begins.checked_add(jiff::Span::new().days(1)).ok().map(|ends| ends.timestamp().into())
     }
 
+    /// The end of the day of an instant, where the message comes from.
+    pub(crate) fn day_ends(&self, at: Timestamp) -> Option<Timestamp> {
+        let zoned = at.to_jiff().to_zoned(self.context.zone.clone());
+        zoned.end_of_day().ok().and_then(|end| end.checked_add(jiff::Span::new().nanoseconds(1)).ok()).map(|ends| ends.timestamp().into())
+    }
+
     fn read(&self, text: &str) -> Option<Dtm> {
         let dtm = timestamp(text, &self.context).ok()??;
         (OLDEST..FAR).contains(&dtm.at).then_some(dtm)

@@ -45,6 +45,7 @@ use crate::care::notice::NoticeCode;
 use crate::hl7::message::Message;
 use crate::ids::JournalId;
 use crate::ids::TriggerEvent;
+use crate::phi::Phi;
 use crate::time::Timestamp;
 
 /// What a message is about, by its type (MSH-9.1).
@@ -331,6 +332,10 @@ fn fact(
     person.signals = signals.person;
     let mut stay = visit::stay(context, group);
     stay.signals = signals.stay;
+    stay.instructions = Phi::new(confidentiality::instructions(context, group));
+    if matches!(act, Act::Open | Act::Reclassify) {
+        stay.day_ends = context.times.day_ends(when.stamp.recorded);
+    }
     Fact {
         hash,
         stamp: when.stamp,

@@ -3,6 +3,7 @@
 //! A profile is data that `config` makes from a `[[feeds]]` table; it reads nothing itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
@@ -69,6 +70,8 @@ pub struct Profile {
     pub owner: Vec<Facet>,
     /// What was recorded from then on counts for nothing: another feed speaks instead.
     pub source_until: Option<Timestamp>,
+    /// How long a message is known again as a duplicate.
+    pub dedupe: Duration,
 }
 
 impl Default for Profile {
@@ -99,6 +102,7 @@ impl Default for Profile {
             z: BTreeMap::new(),
             owner: Vec::new(),
             source_until: None,
+            dedupe: Duration::from_hours(30 * 24),
         }
     }
 }

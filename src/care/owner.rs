@@ -11,6 +11,7 @@ use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::SignalsSaid;
+use crate::phi::Phi;
 
 /// Whether a fact's word on a facet counts, where the owners of these facets have spoken.
 pub(super) fn counts(fact: &Fact, facet: Facet, owned: &[Facet]) -> bool {
@@ -38,6 +39,7 @@ fn mute(fact: &mut Fact, facet: Facet) {
             stay.admitted_at = FieldUpdate::Keep;
             stay.discharged_at = FieldUpdate::Keep;
             stay.expected_at = None;
+            stay.day_ends = None;
         }
         Facet::Location => {
             stay.location = FieldUpdate::Keep;
@@ -54,7 +56,10 @@ fn mute(fact: &mut Fact, facet: Facet) {
             stay.others = FieldUpdate::Keep;
             stay.assignments = AssignmentsSaid::Keep;
         }
-        Facet::Confidentiality => stay.signals = SignalsSaid::default(),
+        Facet::Confidentiality => {
+            stay.signals = SignalsSaid::default();
+            stay.instructions = Phi::default();
+        }
         // What is said of the person is kept with the person.
         Facet::Identity => {}
     }

@@ -2,6 +2,7 @@
 //!
 //! A [`RoomState`] is what `plan` makes and what is published; a [`CareRoom`] is that state under its id and version. Neither knows how it is sent.
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -87,7 +88,7 @@ pub struct Ground {
     /// The `[[team]]` rule, `grant`, or `handover`/`grace` where the ground has ended and its grace runs.
     pub rule: Role,
     /// `PV1-7`, `ROL-4`, `unit GHH/4N`, `service CAR`.
-    pub from: String,
+    pub from: CompactString,
     /// The message that said so.
     pub message: JournalId,
     /// Since when.
@@ -120,10 +121,10 @@ pub struct Unresolved {
     pub ids: Vec<StaffId>,
     /// The name given; may be empty.
     #[serde(with = "sealed_form")]
-    pub family: Phi<String>,
+    pub family: Phi<CompactString>,
     /// The name given; may be empty.
     #[serde(with = "sealed_form")]
-    pub given: Phi<String>,
+    pub given: Phi<CompactString>,
 }
 
 /// How well the team covers the patient.
@@ -239,6 +240,10 @@ pub struct RoomState {
     pub continues: Option<CareRoomId>,
     /// When the grace ends.
     pub closes_at: Option<Timestamp>,
+    /// What must be said in the room once: that nothing may be passed on (an empty text), and instructions that messages carry. Not part of what is
+    /// shown of the room.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub to_say: Phi<Vec<String>>,
 }
 
 /// A room under its id and version.

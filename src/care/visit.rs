@@ -31,6 +31,8 @@ use crate::ids::HospitalService;
 use crate::ids::PatientClass;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
+use crate::phi::Phi;
+use crate::phi::sealed_form;
 use crate::time::Timestamp;
 
 mod cancel;
@@ -79,6 +81,9 @@ pub(crate) struct Milestone {
     pub(crate) prior_location: Option<BedLocation>,
     #[serde(default)]
     pub(crate) said: Strikable,
+    /// On an opening: the end of its day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) day_ends: Option<Timestamp>,
     /// On an opening: whether it may open again what has ended (its time is the sender's own).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) reopens: bool,
@@ -187,6 +192,9 @@ pub struct Stay {
     pub(crate) assignments: Vec<StandingAssignment>,
     #[serde(default)]
     pub(crate) signals: Signals,
+    /// What must be said to whoever sees anything of it, in the order in which it was said first.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub(crate) instructions: Phi<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) whereabouts: Option<Register<BedLocation>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -320,6 +328,11 @@ impl VisitState {
     /// The feeds that spoke of it.
     pub fn feeds(&self) -> &[FeedName] {
         &self.feeds
+    }
+
+    /// Whether the fact is one of those recorded last, sent again.
+    pub fn is_newest(&self, fact: &Fact) -> bool {
+        fact.stamp.recorded == self.newest.recorded && self.newest_hashes.contains(&fact.hash)
     }
 
     /// How many facts were folded.
@@ -471,6 +484,7 @@ impl Stay {
     fn apply(&mut self, fact: &Fact, opens: bool) {
         self.newest = self.newest.max(fact.stamp);
         self.signals.say(&fact.stay.signals, fact.stamp, false);
+        self.instruct(fact.stay.instructions.expose());
         match fact.act {
             Act::CancelOpen
             | Act::CancelMove
@@ -493,6 +507,12 @@ impl Stay {
                 self.take(fact, opens);
             }
         }
+    }
+
+    fn instruct(&mut self, said: &[String]) {
+        let mut known = std::mem::take(&mut self.instructions).into_inner();
+        known.extend(said.iter().filter(|text| !known.contains(text)).cloned().collect::<Vec<_>>());
+        self.instructions = Phi::new(known);
     }
 
     /// An A03 of class E while the patient is an inpatient ends the emergency part, not the stay.
@@ -524,6 +544,7 @@ impl Stay {
                 movement: fact.movement.as_ref().map(|movement| movement.ids.clone()).unwrap_or_default(),
                 prior_location: said.prior_location.clone(),
                 said: strikable(said, location.clone()),
+                day_ends: said.day_ends,
                 reopens: fact.act == Act::Open && fact.recorded_by_sender,
                 struck: false,
             });

@@ -304,8 +304,6 @@ pub struct FeedConfig {
     pub batch_ack: BatchAck,
     /// Who may send; empty is everybody who can connect.
     pub senders: Vec<Sender>,
-    /// How long a message is known again.
-    pub dedupe: Duration,
     /// How messages are acknowledged.
     pub ack_mode: AckMode,
     /// Whether an AA to a message that waits carries a warning.
@@ -401,7 +399,6 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         max_frame_bytes,
         commit_timeout,
         batch_ack: raw.batch_ack,
-        dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
         ack_mode: raw.ack_mode,
         warn_quarantined: raw.warn_quarantined,
         reopen_on_admit: raw.reopen_on_admit,
@@ -438,6 +435,13 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
     if raw.processing_ids.is_empty() || raw.processing_ids.iter().any(|id| !matches!(id.as_str(), "P" | "T" | "D")) {
         reader.problem(&path.key("processing_ids"), "must hold one or more of `P`, `T`, `D`");
     }
+    if raw.dedupe_days < 30 && raw.dedupe_days > 0 {
+        reader.warn(
+            &path.key("dedupe_days"),
+            "is short: what a sender sends again after that is taken as new",
+            "replays come weeks later; 30 days are the default",
+        );
+    }
     let location_from = values::triggers(&raw.location_from, &path.key("location_from"), reader);
     let recorded_from = raw.recorded_from.iter().map(|field| match field {
         RawRecordedFrom::Event => RecordedFrom::Event,
@@ -456,6 +460,7 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
         owner,
         source_until: values::until(&raw.source_until, &time_zone, &path.key("source_until"), reader),
         time_zone,
+        dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
         authority: AssigningAuthority::new(raw.authority.to_uppercase()),
         authority_map: values::authorities(&raw.authority_map, &path.key("authority_map"), reader),
         patient_id_type: raw.patient_id_type.to_uppercase(),

@@ -96,6 +96,8 @@ pub(crate) struct Work {
     pub(crate) visits: Vec<(i64, Cause)>,
     /// Messages whose merges are taken back.
     pub(crate) undo: Vec<Arc<Incoming>>,
+    /// Messages in quarantine that were ended.
+    pub(crate) ended: Vec<Arc<Incoming>>,
     /// What is written into the audit trail besides the changes of rooms.
     pub(crate) audit: Vec<AuditRow>,
 }
@@ -113,6 +115,8 @@ pub(crate) struct Done {
     pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
+    /// Messages that are known again no more.
+    pub(crate) released: Vec<JournalId>,
     /// Which rooms ended, and which did not because of the brake.
     pub(crate) ends: Ends,
     /// Whether anything that was to be taken back stood.
@@ -166,9 +170,8 @@ pub(crate) struct Ahead {
 
 /// Plans a batch while the one before it is still being committed, as if that had succeeded already: it may be committed only after it has.
 ///
-/// What the batch before has changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. Where all that the
-/// batch works on is in memory, the store is asked whether its messages are new only if one `asks`: the commit finds a repeat too, and is taken again then.
-/// `None` where that is not enough: the batch must be [`run`] when nothing else is being committed.
+/// What the batch before has changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. The store is asked
+/// whether the messages are new only if one `asks`: the commit finds a repeat too, and the batch is taken again then. `None` where that is not enough: the batch must be [`run`] when nothing else is being committed.
 pub(crate) async fn plan_ahead(
     context: &BatchContext<'_>,
     recent: &mut Recent,
@@ -179,6 +182,7 @@ pub(crate) async fn plan_ahead(
     if !recent.is_kept()
         || !work.visits.is_empty()
         || !work.undo.is_empty()
+        || !work.ended.is_empty()
         || !work.audit.is_empty()
         || work.messages.iter().any(|message| message.directory.is_some() || message.is_retry)
     {
@@ -191,6 +195,9 @@ pub(crate) async fn plan_ahead(
     request.look_ups = recent.take(&wanted, &mut world);
     if request.look_ups.iter().any(|hash| before.led.contains(hash)) {
         return Ok(None);
+    }
+    if !asks {
+        request.dedupe.clear();
     }
     let mut found = if asks || !request.look_ups.is_empty() { context.store.find(&request).await? } else { Found::default() };
     // What is in memory is newer.
@@ -293,7 +300,7 @@ fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
     for message in &work.messages {
         request.dedupe.extend(message.dedupe);
     }
-    for message in work.messages.iter().chain(&work.undo) {
+    for message in work.messages.iter().chain(&work.undo).chain(&work.ended) {
         for fact in &message.facts {
             name_look_ups(fact, look_ups, &mut wanted);
         }
@@ -402,8 +409,11 @@ pub(crate) fn take_all(
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
-        let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
-        let verdict = match known.filter(|known| *known != message.journal) {
+        let known = message.dedupe.and_then(|hash| seen.get(&hash).or_else(|| duplicates.get(&hash))).copied();
+        let is_old = |known: &JournalId| message.received_at.since(known.at()) >= message.known_for;
+        // What came so long ago gives its place up to what comes now; its facts stay, and say the same.
+        done.released.extend(known.filter(|known| is_old(known) && !done.released.contains(known)));
+        let verdict = match known.filter(|known| *known != message.journal && !is_old(known)) {
             Some(known) => Verdict::duplicate(known),
             None => take_message(world, hearing, message, rules, &mut done.explained)?,
         };
@@ -415,6 +425,9 @@ pub(crate) fn take_all(
         done.verdicts.push(verdict);
     }
     world.traceparent = None;
+    for fact in work.ended.iter().filter_map(|message| message.facts.first()) {
+        world.end_conflict(fact, rules)?;
+    }
     for fact in work.undo.iter().flat_map(|message| &message.facts) {
         done.has_undone |= world.undo(fact, rules)?;
         done.explained.extend(explained_by(world, fact, rules)?);
@@ -445,9 +458,11 @@ pub(crate) fn take_message(
     }
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
-            if waits == Waits::NoVisit {
-                world.traceparent.clone_from(&message.traceparent);
-                world.take_person(fact, rules)?;
+            world.traceparent.clone_from(&message.traceparent);
+            match waits {
+                Waits::NoVisit => world.take_person(fact, rules)?,
+                Waits::IdentityConflict => world.note_conflict(fact, rules)?,
+                Waits::SeveralVisits | Waits::DeleteRequest | Waits::PossibleUnmerge => {}
             }
             let patient = world.find_patient(&fact.patient, rules)?;
             return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
@@ -455,6 +470,9 @@ pub(crate) fn take_message(
     }
     let mut verdict = Verdict::noop("history");
     world.traceparent.clone_from(&message.traceparent);
+    if let Some(fact) = message.facts.first() {
+        world.end_conflict(fact, rules)?;
+    }
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;
@@ -490,7 +508,13 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
     let directory = done.said.as_ref().map(staff::row);
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, audit: work.audit.clone(), ..CommitBatch::default() };
+    let mut batch = CommitBatch {
+        look_ups: std::mem::take(&mut world.new_look_ups),
+        directory,
+        dedupe_released: done.released.clone(),
+        audit: work.audit.clone(),
+        ..CommitBatch::default()
+    };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }
@@ -566,14 +590,16 @@ pub(crate) fn waits_for(message: &Incoming, verdict: &Verdict, look_ups: &LookUp
 }
 
 fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: Option<SealingKey>, rules: &Rules<'_>) {
-    let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
-    let waits = || QuarantineRow {
-        journal_id: message.journal,
-        reason: verdict.reason.unwrap_or_default().to_owned(),
-        since: message.received_at,
-        patient_hash,
-        visit_hash,
-        state: "waiting".to_owned(),
+    let waits = || {
+        let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
+        QuarantineRow {
+            journal_id: message.journal,
+            reason: verdict.reason.unwrap_or_default().to_owned(),
+            since: message.received_at,
+            patient_hash,
+            visit_hash,
+            state: "waiting".to_owned(),
+        }
     };
     if message.is_retry {
         // It is in the journal already; only what became of it changes.

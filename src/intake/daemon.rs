@@ -292,7 +292,12 @@ impl<C: Clock> Running<C> {
         let before = self.flight.as_ref().map_or(&nothing, |flight| &flight.ahead);
         let directory = self.parts.directory.current();
         let (now, parts) = (self.parts.clock.now(), &self.parts);
-        let brake = parts.guard.brake(now);
+        let mut brake = parts.guard.brake(now);
+        if let Some(Flight { done, .. }) = &self.flight {
+            // What is on its way to the disk has ended rooms already.
+            brake.may_end = brake.may_end.saturating_sub(done.ends.n_ended);
+            brake.is_on |= done.ends.stopped;
+        }
         let (store, ids, policy) = (&parts.store, &*parts.ids, &*parts.policy);
         let context = BatchContext { store, ids, look_ups: &self.look_ups, policy, directory: &directory, now, brake: &brake };
         let asks = self.n_asks > 0;

@@ -23,6 +23,8 @@ pub(crate) mod world;
 #[cfg(test)]
 mod law;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::care::fact::Fact;
@@ -52,6 +54,8 @@ pub struct Incoming {
     pub(crate) directory: Option<Changes>,
     /// What makes it this message; absent when it cannot be told from another.
     pub(crate) dedupe: Option<LookUpHash>,
+    /// How long it is known again.
+    pub(crate) known_for: Duration,
     /// What became of it, where reading it already decided that.
     pub(crate) decided: Option<Verdict>,
     /// What is worth telling.

@@ -162,13 +162,18 @@ impl<C: Clock> Hands<'_, C> {
         Ok((Outcome::Done { messages }, done.explained))
     }
 
-    async fn discard(&self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
+    async fn discard(&mut self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
         if !self.waits(id).await? {
             return Ok(Outcome::NotWaiting);
         }
         let settled = JournalSettled { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) };
         let batch = CommitBatch { journal_settled: vec![settled], quarantine_left: vec![id], audit: vec![audit], ..CommitBatch::default() };
         self.parts.store.commit(&batch).await?;
+        // A room may have shown that the message waits.
+        let ended = self.stored(id).await?.map(Arc::new);
+        let work = Work { ended: ended.into_iter().collect(), ..Work::default() };
+        let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
+        account(self.parts, &work, &mut done, Duration::ZERO);
         Ok(Outcome::Done { messages: 1 })
     }
 

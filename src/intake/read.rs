@@ -98,6 +98,7 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
             facts: Vec::new(),
             directory: None,
             dedupe: None,
+            known_for: profile.dedupe,
             decided: None,
             notices: Vec::new(),
             raw: RawMessage(raw),

@@ -18,6 +18,7 @@ use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
+use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
 use crate::store::form::VisitMerge;
 use crate::store::sealing::LookUpKind;
@@ -118,6 +119,37 @@ impl World {
         let patient = self.patient(&fact.patient, rules)?;
         self.hear_of(patient, fact, rules);
         self.replan_touched(Vec::new(), patient, fact, rules)
+    }
+
+    /// Notes at the visit that a message names under an unexplained patient that it waits; whoever is in the room is told to look.
+    pub(crate) fn note_conflict(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let Some(named) = &fact.visit else { return Ok(()) };
+        let Some(row) = self.find_visits(LookUpKind::Visit, &named.id, rules)?.first().copied() else { return Ok(()) };
+        let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        let message = fact.stamp.arrival;
+        if visit.document.conflicts.contains(&message) {
+            return Ok(());
+        }
+        visit.document.conflicts.push(message);
+        visit.is_dirty = true;
+        self.replan_all(vec![row], &cause_of(fact), false, true, rules)
+    }
+
+    /// A message waits for no patient any more: it was taken, or ended.
+    pub(crate) fn end_conflict(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let message = fact.stamp.arrival;
+        let has_it = |visit: &VisitEntry| visit.document.conflicts.contains(&message);
+        let rows: Vec<i64> = self.visits.iter().filter(|(_, visit)| has_it(visit)).map(|(row, _)| *row).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in &rows {
+            if let Some(visit) = self.visits.get_mut(row) {
+                visit.document.conflicts.retain(|known| *known != message);
+                visit.is_dirty = true;
+            }
+        }
+        self.replan_all(rows, &cause_of(fact), false, true, rules)
     }
 
     /// Notes what a fact says of persons and their identifiers.

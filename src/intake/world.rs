@@ -17,6 +17,7 @@ use crate::care::change::CauseKind;
 use crate::care::change::EventType;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
+use crate::care::diff::notices;
 use crate::care::fact::Fact;
 use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
@@ -356,6 +357,8 @@ impl World {
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         match visit.document.state.placement(fact, rules.policy.late_window) {
             Placement::History => return Ok(false),
+            // The same again is known.
+            Placement::Last if visit.document.state.is_newest(fact) => return Ok(false),
             Placement::Last => {
                 visit.document.state.apply(fact);
                 if let Some(facts) = &mut visit.facts {
@@ -364,6 +367,9 @@ impl World {
             }
             Placement::Among => {
                 let facts = visit.facts.as_mut().ok_or(Need::Facts(row))?;
+                if facts.iter().any(|known| known.hash == fact.hash) {
+                    return Ok(false);
+                }
                 facts.push(fact.clone());
                 visit.document.state = VisitState::fold(facts.iter());
             }
@@ -405,6 +411,7 @@ impl World {
         loser.wake_at = None;
         let merges = std::mem::take(&mut loser.document.merges);
         let merged_from = std::mem::take(&mut loser.document.merged_from);
+        let conflicts = std::mem::take(&mut loser.document.conflicts);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
         let patient = loser.patient;
@@ -413,6 +420,7 @@ impl World {
         winner.document.absorbed.extend(absorbed);
         winner.document.merges.extend(merges);
         winner.document.merged_from.extend(merged_from);
+        winner.document.conflicts.extend(conflicts);
         winner.document.state = VisitState::fold(facts.iter());
         winner.facts = Some(facts);
         winner.is_dirty = true;
@@ -576,7 +584,8 @@ impl World {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
-        let VisitDocument { state, rooms, .. } = &mut visit.document;
+        let VisitDocument { state, rooms, conflicts, .. } = &mut visit.document;
+        let has_conflict = !conflicts.is_empty();
         let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| state.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
@@ -602,6 +611,7 @@ impl World {
                 room: slot.id,
                 merged_into,
                 continues,
+                has_conflict,
                 shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
@@ -738,12 +748,13 @@ fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Pu
     let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
+    let notices = notices(before.map(|room| &room.state), &target, &changes);
     let is_load = cause.kind == CauseKind::Load && before.is_none();
     let event_type = if is_load { EventType::Snapshot } else { event_type };
     let room =
         CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent };
+    let about = About { changes: &changes, event_type, cause, notify, notices: &notices, source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
     slot.published = Some(room.clone());
     Some(RoomChange { patient, event, cause: cause.clone(), room })

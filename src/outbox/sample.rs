@@ -35,9 +35,8 @@ pub(super) fn at(text: &str) -> Timestamp {
 /// The room of the contract's example.
 pub(crate) fn room() -> CareRoom {
     let admitted = at("2026-11-21T14:00:00Z");
-    let ground = Ground { rule: "attending".into(), from: "PV1-7".to_owned(), message: JournalId(7), since: admitted, until: None };
-    let place =
-        BedLocation { facility: "GHH".into(), point_of_care: "4N".into(), room: "12".to_owned(), bed: "A".to_owned(), building: String::new() };
+    let ground = Ground { rule: "attending".into(), from: "PV1-7".into(), message: JournalId(7), since: admitted, until: None };
+    let place = BedLocation { facility: "GHH".into(), point_of_care: "4N".into(), room: "12".into(), bed: "A".into(), building: "".into() };
     let state = RoomState {
         status: RoomStatus::Active,
         name: Phi::from("4N 12-A KXQT"),
@@ -76,6 +75,7 @@ pub(crate) fn room() -> CareRoom {
         merged_into: None,
         continues: None,
         closes_at: None,
+        to_say: Phi::default(),
     };
     CareRoom { id: CareRoomId(Uuid::from_u128(0x5b9f_3c1e_0d7a_4a52_8a3e_6f1d_2c4b_9e70)), epoch: 1, version: 1, state }
 }

@@ -45,6 +45,7 @@ impl Stay {
             movement: Vec::new(),
             prior_location: None,
             said: super::Strikable::default(),
+            day_ends: None,
             reopens: false,
             struck: false,
         });

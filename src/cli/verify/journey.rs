@@ -110,6 +110,9 @@ pub(super) struct Expect {
     /// The types of the step's events, in order.
     #[serde(default)]
     pub(super) events: Option<Vec<String>>,
+    /// The codes of what the step's events say in rooms, in order.
+    #[serde(default)]
+    pub(super) notices: Option<Vec<String>>,
     /// A room.
     #[serde(default)]
     pub(super) room: Option<ExpectedRoom>,

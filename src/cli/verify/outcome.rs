@@ -52,6 +52,7 @@ impl Outcome<'_> {
         text("ack", &expect.ack, &self.ack());
         text("disposition", &expect.disposition, self.disposition());
         list("events", expect.events.as_ref(), &self.events(), &mut differences);
+        list("notices", expect.notices.as_ref(), &self.notices(), &mut differences);
         for room in expect.room.iter().chain(&expect.rooms) {
             self.compare_room(room, &mut differences);
         }
@@ -106,6 +107,15 @@ impl Outcome<'_> {
         self.events.iter().map(|event| event.event_type.as_str().to_owned()).collect()
     }
 
+    fn notices(&self) -> Vec<String> {
+        let bodies = self.events.iter().filter_map(|event| serde_json::from_slice::<serde_json::Value>(&event.body).ok());
+        let codes = |body: serde_json::Value| {
+            let notices = body.pointer("/data/notices").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+            notices.into_iter().filter_map(|notice| notice.get("code").and_then(|code| code.as_str().map(str::to_owned)))
+        };
+        bodies.flat_map(codes).collect()
+    }
+
     /// The room of a visit: the latest, where the number was used again.
     fn room(&self, visit: &str) -> Option<CareRoom> {
         let (authority, number) = visit.split_once('/').map_or((None, visit), |(authority, number)| (Some(authority), number));
@@ -153,7 +163,7 @@ impl Outcome<'_> {
             confidentiality: state.confidentiality.as_str().to_owned(),
             patient: state.patient.id.0.value.as_str().to_owned(),
             members: state.members.iter().map(|member| member.user.to_string()).collect(),
-            unresolved: state.unresolved.iter().map(|one| one.ids.first().map(|id| id.value.clone()).unwrap_or_default()).collect(),
+            unresolved: state.unresolved.iter().map(|one| one.ids.first().map(|id| id.value.to_string()).unwrap_or_default()).collect(),
             flags: state.flags.iter().filter_map(|flag| serde_json::to_value(flag).ok().and_then(|word| word.as_str().map(str::to_owned))).collect(),
             merged_into: visit_of(state.merged_into),
             continues: visit_of(state.continues),
@@ -171,6 +181,9 @@ impl Outcome<'_> {
         }
         if expect.events.is_some() {
             table.insert("events", value(self.events().into_iter().collect::<Array>()));
+        }
+        if expect.notices.is_some() {
+            table.insert("notices", value(self.notices().into_iter().collect::<Array>()));
         }
         if let (Some(room), Some(table)) = (&expect.room, table.get_mut("room").and_then(Item::as_table_like_mut)) {
             self.write_room(room, table);

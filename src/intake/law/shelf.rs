@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::care::brake::Brake;
 use crate::care::change::Cause;
@@ -107,6 +108,7 @@ impl Shelf {
                 trigger: facts.first().map(|fact| fact.trigger),
                 facts,
                 dedupe: None,
+                known_for: Duration::MAX,
                 directory: None,
                 decided: None,
                 notices: Vec::new(),
