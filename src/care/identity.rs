@@ -415,8 +415,11 @@ impl PatientRecord {
 
     /// Takes back what a fact merged. Gives back whether any of it stood.
     pub fn undo(&mut self, fact: &Fact) -> bool {
-        let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
-        pairs.fold(false, |stood, pair| self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded) || stood)
+        let mut stood = false;
+        for pair in fact.relation.iter().flat_map(|relation| &relation.patients) {
+            stood |= self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded);
+        }
+        stood
     }
 
     /// Whether two numbers are of one account.

@@ -103,6 +103,7 @@ async fn carry_out(setting: &Setting, store: &Store, number: u16, order: Order, 
         guard: Arc::new(Guard::default()),
     };
     let (intake, _, task) = daemon::start(parts);
+    #[expect(clippy::disallowed_methods, reason = "the command waits for it a few lines further down")]
     let running = tokio::spawn(task);
     let outcome = intake.order(order, by).await;
     drop(intake);

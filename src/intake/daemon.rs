@@ -466,6 +466,13 @@ const fn is_about_content(error: &BatchError) -> bool {
 /// Counts the rooms that ended. Where they were too many, that is in the store before anybody is answered.
 async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, ends: Ends) {
     metrics::counter!("wardroom_held_changes_total").increment(u64::try_from(ends.n_held).unwrap_or(0));
+    if ends.n_kept_out > 0 {
+        metrics::counter!("wardroom_rooms_kept_out_total").increment(u64::try_from(ends.n_kept_out).unwrap_or(0));
+        tracing::warn!(
+            n_visits = ends.n_kept_out,
+            "patients are in a unit that a master file says is in use no more: they get no room until it is in use again, or they are moved"
+        );
+    }
     let now = parts.clock.now();
     if !parts.guard.note(now, ends.n_ended, ends.stopped) {
         return;

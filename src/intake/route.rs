@@ -441,11 +441,6 @@ impl World {
     fn relate_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut touched = Vec::new();
         match relation.kind {
-            RelationKind::VisitChange | RelationKind::AccountChange => {
-                for pair in &relation.visits {
-                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
-            }
             RelationKind::AccountMove | RelationKind::VisitMove | RelationKind::PatientMove => {
                 touched.extend(self.move_visits(fact, relation, patient, cause, rules)?);
             }
@@ -454,7 +449,7 @@ impl World {
                     touched.extend(self.merge_visits(&pair.from, &pair.into, fact, patient, rules)?);
                 }
             }
-            RelationKind::Patient | RelationKind::PatientIdChange => {
+            RelationKind::VisitChange | RelationKind::AccountChange | RelationKind::Patient | RelationKind::PatientIdChange => {
                 for pair in &relation.visits {
                     touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }

@@ -147,13 +147,15 @@ pub(crate) struct RoomChange {
     pub(crate) room: CareRoom,
 }
 
-/// Which rooms ended in a batch, and which did not because of the brake.
+/// Which rooms ended in a batch, and which did not because of the brake; and which did not begin.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ends {
     /// How many ended.
     pub(crate) n_ended: usize,
     /// How many changes were held back.
     pub(crate) n_held: usize,
+    /// How many rooms were not opened because their unit is in use no more.
+    pub(crate) n_kept_out: usize,
     /// Whether so many ended that the rest waits for an operator.
     pub(crate) stopped: bool,
 }
@@ -163,6 +165,7 @@ impl Ends {
     pub(crate) fn add(&mut self, other: Self) {
         self.n_ended += other.n_ended;
         self.n_held += other.n_held;
+        self.n_kept_out += other.n_kept_out;
         self.stopped |= other.stopped;
     }
 }
@@ -622,22 +625,10 @@ impl World {
             let is_over = matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled)) && planned.wake_at.is_none();
             is_open |= !is_over && status != Some(RoomStatus::Merged);
             let before = slot.published.as_ref().map(|room| &room.state);
-            let target = match (planned.target, before) {
-                // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
-                (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => {
-                    let before = before.map(retired);
-                    visit.unpublished.push(Some(target));
-                    let Some(before) = before else { continue };
-                    before
-                }
-                (Some(target), None) if diff(None, &target, false).is_none() => {
-                    visit.unpublished.push(Some(target));
-                    continue;
-                }
-                (Some(target), _) => target,
-                (None, Some(before)) if is_told(before.status) => retired(before),
-                (None, _) => continue,
-            };
+            let is_closed = stay.place().and_then(|place| rules.roster.unit(place)).is_some_and(|unit| unit.flags.closed);
+            let (target, unpublished) = told(planned.target, before, is_closed, &mut self.ends, rules);
+            visit.unpublished.extend(unpublished.map(Some));
+            let Some(target) = target else { continue };
             let (target, is_held) = braked(slot, target, is_silent, &publishing, &mut self.ends, rules);
             if is_held {
                 status = Some(target.status);
@@ -696,6 +687,29 @@ fn emergency(stay: &Stay, slot: &RoomSlot, patient: &PatientId, rules: &Rules<'_
     let facility = stay.place().map(|place| place.facility.clone()).unwrap_or_default();
     let began = stay.began()?;
     is_one.then(|| EmergencyStay { room: slot.id, patient: patient.clone(), facility, began, ended })
+}
+
+/// What is told of a room as it is planned, and what it is where that is not told: while a patient is only expected, where all was over when first heard
+/// of, and in a unit that is in use no more.
+fn told(
+    planned: Option<RoomState>,
+    before: Option<&RoomState>,
+    is_closed: bool,
+    ends: &mut Ends,
+    rules: &Rules<'_>,
+) -> (Option<RoomState>, Option<RoomState>) {
+    match (planned, before) {
+        // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
+        (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => (before.map(retired), Some(target)),
+        (Some(target), None) if diff(None, &target, false).is_none() => (None, Some(target)),
+        (Some(target), None) if is_closed => {
+            ends.n_kept_out += 1;
+            (None, Some(target))
+        }
+        (Some(target), _) => (Some(target), None),
+        (None, Some(before)) if is_told(before.status) => (Some(retired(before)), None),
+        (None, _) => (None, None),
+    }
 }
 
 /// Holds back what must wait; also gives back whether anything does.

@@ -59,6 +59,7 @@ pub const METRICS: &[Metric] = &[
     gauge("wardroom_feed_silent", Unit::Count, &["feed"], "1 while leaves wait because the feed is silent beyond its rhythm"),
     gauge("wardroom_guard_on", Unit::Count, &[], "1 while leaves and ends wait for an operator because many rooms would end at once"),
     counter("wardroom_held_changes_total", &[], "Leaves and ends that were held back, each time a room was planned"),
+    counter("wardroom_rooms_kept_out_total", &[], "Rooms not opened because their unit is in use no more, each time a room was planned"),
     gauge("wardroom_rooms", Unit::Count, &["status"], "Rooms by status"),
     gauge("wardroom_quarantine_messages", Unit::Count, &[], "Messages waiting in quarantine"),
     gauge("wardroom_ledger_balanced", Unit::Count, &[], "1 while every message and event of the last hours is accounted for, else 0"),

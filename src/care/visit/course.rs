@@ -89,7 +89,7 @@ impl Stay {
             if let Some(phase) = next {
                 course.phase = phase;
                 course.since = milestone.stamp;
-                course.day_ends = milestone.day_ends.or(course.day_ends.filter(|_| phase == Phase::OnLeave || course.was_active));
+                course.day_ends = milestone.day_ends.or_else(|| course.day_ends.filter(|_| phase == Phase::OnLeave || course.was_active));
                 course.was_active |= matches!(phase, Phase::Active | Phase::OnLeave);
                 course.ended = (phase == Phase::Ended).then_some(milestone.stamp);
             }
