@@ -25,8 +25,10 @@ use crate::admin::readiness::Reason;
 use crate::care::change::CauseKind;
 use crate::cli::orders;
 use crate::cli::setting::Setting;
+use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
+use crate::config::store::StoreUrl;
 use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
 use crate::ids::FeedName;
@@ -37,6 +39,10 @@ use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::gate::Gate;
+use crate::intake::guard;
+use crate::intake::guard::Guard;
+use crate::intake::guard::Word;
 use crate::intake::pulse::Pulse;
 use crate::intake::staff;
 use crate::mllp;
@@ -44,7 +50,6 @@ use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
 use crate::mllp::tls::ServerTls;
 use crate::mllp::tls::ServerTlsFiles;
-use crate::outbox::amqp::AmqpOptions;
 use crate::outbox::amqp::AmqpPublisher;
 use crate::outbox::jsonl::JsonlPublisher;
 use crate::outbox::relay::Relay;
@@ -56,6 +61,13 @@ use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
 use crate::wake;
+
+use certificates::Certificate;
+use pressure::Limits;
+
+mod certificates;
+mod ledger;
+mod pressure;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -120,15 +132,15 @@ impl Daemon {
         let (listeners, workers, admin_task) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let failed = CancellationToken::new();
 
-        let started = Arc::new(AtomicBool::new(false));
-        let is_started = Arc::clone(&started);
-        readiness.register(move || {
-            let starting = || Reason::new("start", "the daemon is starting", "wait; if it takes long, read its log");
-            if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
-        });
+        let started = watch_start(&readiness);
         let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
+        let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
-            Some(files) => Some(server_tls(files)?.current()),
+            Some(files) => {
+                let tls = Arc::new(server_tls(files)?);
+                watched_tls.push(Certificate { listener: "admin".to_owned(), tls: Arc::clone(&tls) });
+                Some(Arc::new(move || tls.current()) as admin::CurrentTls)
+            }
             None => None,
         };
         let state = AdminState { readiness: readiness.clone(), metrics: metrics.renderer() };
@@ -136,25 +148,23 @@ impl Daemon {
         admin_task.spawn(metrics.clone().upkeep(stop_admin.clone()));
 
         let number = daemon_number();
-        let options = setting.store(number, true).map_err(NotStarted::usage)?;
-        let store = Store::open(options).await.map_err(|error| {
-            let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
-            NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
-        })?;
-        let said = staff::stored(&store).await.map_err(NotStarted::unavailable)?;
-        let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
-        for line in bad_lines {
-            tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
-        }
-        let directory = Arc::new(directory);
+        let store = open_store(setting, number).await?;
+        let directory = open_directory(setting, &store, &clock).await?;
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
         let outbox = Arc::new(Notify::new());
         let status = Arc::new(RelayStatus::default());
-        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working);
+        start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
         watch_publishing(&readiness, &status);
 
+        let gate = Arc::new(Gate::default());
+        pressure::register(&readiness, &gate, &store);
+        let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
+        let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
+        workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
+
+        let guard = open_guard(setting, &store, &readiness).await?;
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
@@ -167,6 +177,7 @@ impl Daemon {
             feeds: feeds.iter().map(|feed| (feed.profile.name.clone(), Arc::clone(feed))).collect::<HashMap<FeedName, _>>(),
             outbox: Arc::clone(&outbox),
             wake: Arc::clone(&wake_at),
+            guard: Arc::clone(&guard),
         };
         let (intake, look_ups, task) = daemon::start(parts);
         let died = failed.clone();
@@ -176,21 +187,12 @@ impl Daemon {
         });
         let (retry_store, retry_intake, stop_retrying) = (store.clone(), intake.clone(), stop_working.clone());
         workers.spawn(async move { daemon::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });
+        let (follow_store, follow_intake, follow_guard, stop_following) = (store.clone(), intake.clone(), Arc::clone(&guard), stop_working.clone());
+        workers.spawn(async move { guard::follow(&follow_store, &follow_intake, &follow_guard, &stop_following).await });
         workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
 
-        if let Some(path) = orders::socket(setting) {
-            match Door::open(path) {
-                Ok(door) => {
-                    workers.spawn(door.serve(intake.clone(), stop_working.clone()));
-                }
-                Err(error) => tracing::warn!(
-                    kind = ?error.kind(),
-                    "no socket for operators beside the store: commands that change something will not reach this daemon
-                hint: look at the folder's permissions, and at the length of its path"
-                ),
-            }
-        }
+        open_door(setting, &intake, &workers, &stop_working);
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
@@ -200,16 +202,21 @@ impl Daemon {
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
+            watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
-            let answerer = Arc::new(FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock)));
+            let answerer = FeedAnswerer::new(Arc::clone(feed), intake.clone(), Arc::clone(&ids), look_ups.clone(), Arc::clone(&clock));
+            let answerer = Arc::new(answerer.behind(Arc::clone(&gate)));
             pulses.push((config.name.clone(), answerer.pulse()));
+            guard.listen(config.name.clone(), answerer.pulse());
             listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
+        workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
+        workers.spawn(ledger::watch(store.clone(), setting.meant_events(), readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
-        watch_feeds(&readiness, pulses.clone(), &clock);
-        let watched = Watched { listeners: all_stats, pulses, oldest_seconds: Arc::clone(&oldest) };
+        watch_feeds(&readiness, pulses.clone(), &guard, &clock);
+        let watched = Watched { listeners: all_stats, pulses, guard, oldest_seconds: Arc::clone(&oldest) };
         workers.spawn(gauges(store.clone(), watched, Arc::clone(&clock), stop_working.clone()));
         watch_outbox(&readiness, oldest);
         started.store(true, Ordering::SeqCst);
@@ -241,9 +248,61 @@ impl Daemon {
     }
 }
 
+async fn open_directory(setting: &Setting, store: &Store, clock: &SystemClock) -> Result<Arc<Directory>, NotStarted> {
+    let said = staff::stored(store).await.map_err(NotStarted::unavailable)?;
+    let (directory, bad_lines) = Directory::open(setting.sources(), said, clock.now()).map_err(NotStarted::usage)?;
+    for line in bad_lines {
+        tracing::warn!(file = %line.file.display(), line = line.line, "a line of the directory is not used: {}", line.rule);
+    }
+    Ok(Arc::new(directory))
+}
+
+/// The guard, with what the store remembers of it.
+async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> Result<Arc<Guard>, NotStarted> {
+    let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
+    guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
+    guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
+    watch_guard(readiness, &guard);
+    Ok(guard)
+}
+
+/// The door for operators; without one the daemon does its work all the same.
+fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &CancellationToken) {
+    let Some(path) = orders::socket(setting) else { return };
+    match Door::open(path) {
+        Ok(door) => {
+            workers.spawn(door.serve(intake.clone(), stop.clone()));
+        }
+        Err(error) => tracing::warn!(
+            kind = %error.kind(),
+            "no socket for operators beside the store: commands that change something will not reach this daemon\n\
+             hint: look at the folder's permissions, and at the length of its path"
+        ),
+    }
+}
+
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
+}
+
+/// Until this is true, the daemon is not ready.
+fn watch_start(readiness: &Readiness) -> Arc<AtomicBool> {
+    let started = Arc::new(AtomicBool::new(false));
+    let is_started = Arc::clone(&started);
+    readiness.register(move || {
+        let starting = || Reason::new("start", "the daemon is starting", "wait; if it takes long, read its log");
+        if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
+    });
+    started
+}
+
+async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted> {
+    let options = setting.store(number, true).map_err(NotStarted::usage)?;
+    Store::open(options).await.map_err(|error| {
+        let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
+        NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
+    })
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
@@ -267,7 +326,7 @@ fn start_relay(
     clock: &Arc<SystemClock>,
     workers: &TaskTracker,
     stop: &CancellationToken,
-) {
+) -> Result<(), NotStarted> {
     let clock: Arc<dyn Clock> = Arc::<SystemClock>::clone(clock);
     let (store, outbox, stop) = (store.clone(), Arc::clone(outbox), stop.clone());
     let own_status = Arc::clone(status);
@@ -280,13 +339,13 @@ fn start_relay(
             workers.spawn(Relay::new(store, jsonl(path), outbox, own_status, clock, RelayOptions::default()).run(stop));
         }
         PublishConfig::Amqp(amqp) => {
-            let options =
-                AmqpOptions { exchange: amqp.exchange.clone(), queue: amqp.queue.clone().unwrap_or_default(), ..AmqpOptions::new(amqp.url.clone()) };
+            let options = amqp_options(amqp).map_err(NotStarted::usage)?;
             let publisher = AmqpPublisher::new(options, Arc::clone(status), workers.clone());
             let options = RelayOptions { window: amqp.window, ..RelayOptions::default() };
             workers.spawn(Relay::new(store, publisher, outbox, own_status, clock, options).run(stop));
         }
     }
+    Ok(())
 }
 
 /// Publishing that does not work is a reason not to be ready; the feed is taken all the same.
@@ -346,46 +405,77 @@ async fn replan_on_change(policy: String, directory: Arc<Directory>, store: Stor
 }
 
 /// A feed that has gone quiet is a reason to look, for whoever asks.
-fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, clock: &Arc<SystemClock>) {
-    let clock = Arc::clone(clock);
+fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard: &Arc<Guard>, clock: &Arc<SystemClock>) {
+    let (clock, guard) = (Arc::clone(clock), Arc::clone(guard));
     readiness.register(move || {
         let quiet = pulses.iter().filter_map(|(feed, pulse)| Some((feed, pulse.quiet(clock.now())?)));
+        let waits = guard.waits(clock.now());
         let reason = |(feed, quiet): (&FeedName, Duration)| {
-            let what = format!("feed {feed} has said nothing for {} minutes, much longer than usual", quiet.as_secs() / 60);
+            let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| format!("; leaves wait until {until} at the latest"));
+            let minutes = quiet.as_secs() / 60;
+            let what = format!("feed {feed} has said nothing for {minutes} minutes, much longer than usual{}", until.unwrap_or_default());
             Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
         };
         quiet.map(reason).collect()
     });
 }
 
+/// Leaves and ends that wait for an operator are a reason to come.
+fn watch_guard(readiness: &Readiness, guard: &Arc<Guard>) {
+    let guard = Arc::clone(guard);
+    readiness.register(move || {
+        let reason = |since| {
+            let what = format!("too many rooms would have ended at once: since {since} leaves and ends wait, joins go on");
+            Reason::new("guard", what, "find out what the feed did; then say `wardroom guard release`, and they happen")
+        };
+        guard.since().map(reason).into_iter().collect()
+    });
+}
+
+/// How many rooms have people in them.
+fn n_open(counts: &[(String, i64)]) -> usize {
+    let open = counts.iter().filter(|(status, _)| matches!(status.as_str(), "active" | "on_leave" | "grace"));
+    usize::try_from(open.map(|(_, count)| count).sum::<i64>()).unwrap_or(0)
+}
+
 /// What is read into gauges.
 struct Watched {
     listeners: Vec<(FeedName, Arc<ListenerStats>)>,
     pulses: Vec<(FeedName, Arc<Pulse>)>,
+    guard: Arc<Guard>,
     oldest_seconds: Arc<AtomicI64>,
 }
 
 /// Reads what the store and the listeners know into gauges.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats; no count here comes near 2^53")]
 async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: CancellationToken) {
-    let Watched { listeners, pulses, oldest_seconds } = watched;
+    let Watched { listeners, pulses, guard, oldest_seconds } = watched;
     let mut turn: u32 = 0;
     loop {
         if turn.is_multiple_of(ROOMS_EVERY)
             && let Ok(counts) = store.open_visits_by_status().await
         {
+            guard.open_rooms(n_open(&counts));
             for status in OPEN_STATUSES {
                 let count = counts.iter().find(|(known, _)| known == status).map_or(0, |(_, count)| *count);
                 metrics::gauge!("wardroom_rooms", "status" => *status).set(count as f64);
             }
         }
         turn = turn.wrapping_add(1);
+        metrics::gauge!("wardroom_guard_on").set(if guard.since().is_some() { 1.0 } else { 0.0 });
+        let waits = guard.waits(clock.now());
         for (feed, pulse) in &pulses {
             let Some(idle) = pulse.idle(clock.now()) else { continue };
             metrics::gauge!("wardroom_feed_idle_seconds", "feed" => feed.as_str().to_owned()).set(idle.as_secs_f64());
             metrics::gauge!("wardroom_feed_clock_skew_seconds", "feed" => feed.as_str().to_owned()).set(pulse.skew_seconds());
+            let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| until);
+            metrics::gauge!("wardroom_feed_silent", "feed" => feed.as_str().to_owned()).set(if until.is_some() { 1.0 } else { 0.0 });
             if let Some(quiet) = pulse.quiet(clock.now()).filter(|_| turn.is_multiple_of(ROOMS_EVERY)) {
-                tracing::warn!(%feed, seconds = quiet.as_secs(), "this feed has gone quiet; ask the interface team whether its sender runs");
+                let leaves_wait_until = until.map(tracing::field::display);
+                tracing::warn!(
+                    %feed, seconds = quiet.as_secs(), leaves_wait_until,
+                    "this feed has gone quiet; ask the interface team whether its sender runs"
+                );
             }
         }
         if let Ok(depth) = store.outbox_depth().await {

@@ -2,11 +2,12 @@
 //!
 //! The modules below stand in the order of a message's way: `mllp` frames bytes, `hl7` reads a message, `adt` reads what it means as facts, `care`
 //! folds facts into a visit and plans the room, `intake` commits what many connections brought in one transaction of `store`, and `outbox` carries
-//! the committed changes to the backend. `phi`, `ids` and `time` are the vocabulary all of them share.
+//! the committed changes to the backend. `phi`, `ids`, `time` and `random` are the vocabulary all of them share.
 
 pub mod phi;
 pub mod ids;
 pub mod time;
+pub mod random;
 
 pub mod mllp;
 pub mod hl7;

@@ -36,6 +36,13 @@ impl<T: AsRef<str>> Phi<T> {
     }
 }
 
+impl<T> Phi<Vec<T>> {
+    /// Whether there is nothing in it.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl From<&str> for Phi<String> {
     fn from(value: &str) -> Self {
         Self(value.to_owned())

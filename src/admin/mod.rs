@@ -65,15 +65,18 @@ impl std::fmt::Debug for AdminState {
     }
 }
 
+/// Gives what new connections are taken with; a certificate may be renewed while the door is open.
+pub type CurrentTls = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
+
 /// Answers requests until it is told to stop, then lets open ones end for two seconds. Plain HTTP without `tls`.
-pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, state: AdminState, stop: CancellationToken) {
-    Door { tls: tls.map(TlsAcceptor::from), router: router(state), header_timeout: HEADER_TIMEOUT, stop }.serve(listener).await;
+pub async fn serve(listener: TcpListener, tls: Option<CurrentTls>, state: AdminState, stop: CancellationToken) {
+    Door { tls, router: router(state), header_timeout: HEADER_TIMEOUT, stop }.serve(listener).await;
 }
 
 /// What every connection needs.
 #[derive(Clone)]
 struct Door {
-    tls: Option<TlsAcceptor>,
+    tls: Option<CurrentTls>,
     router: Router,
     /// A constant but in tests, which do not want to wait for it.
     header_timeout: Duration,
@@ -110,7 +113,7 @@ impl Door {
 
     /// One connection, from its handshake to its end.
     async fn greet(self, stream: TcpStream) {
-        let Some(tls) = self.tls.clone() else { return self.talk(stream).await };
+        let Some(tls) = self.tls.as_ref().map(|tls| TlsAcceptor::from(tls())) else { return self.talk(stream).await };
         let handshake = self.stop.run_until_cancelled(tokio::time::timeout(self.header_timeout, tls.accept(stream)));
         match handshake.await {
             Some(Ok(Ok(stream))) => self.talk(stream).await,

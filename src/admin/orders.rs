@@ -70,7 +70,7 @@ impl Door {
                 () = stop.cancelled() => break,
                 answered = answer(stream, &intake) => {
                     if let Err(error) = answered {
-                        tracing::warn!(kind = ?error.kind(), "an operator's order was not answered");
+                        tracing::warn!(kind = %error.kind(), "an operator's order was not answered");
                     }
                 }
             }

@@ -9,7 +9,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +31,7 @@ async fn admin() -> Admin {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the test waits for the task itself")]
-async fn admin_with(header_timeout: Duration, tls: Option<TlsAcceptor>) -> Admin {
+async fn admin_with(header_timeout: Duration, tls: Option<super::CurrentTls>) -> Admin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let readiness = Readiness::default();
@@ -140,7 +139,9 @@ async fn with_a_certificate_it_speaks_tls_and_nothing_else() {
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(issued.signing_key.serialize_der().into());
     let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
     let server = server.with_no_client_auth().with_single_cert(vec![issued.cert.der().clone()], key).unwrap();
-    let admin = admin_with(Duration::from_secs(5), Some(TlsAcceptor::from(Arc::new(server)))).await;
+    let server = Arc::new(server);
+    let current: super::CurrentTls = Arc::new(move || Arc::clone(&server));
+    let admin = admin_with(Duration::from_secs(5), Some(current)).await;
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(issued.cert.der().clone()).unwrap();

@@ -73,6 +73,19 @@ pub(crate) fn signals(context: &mut Context<'_, '_>, group: &Group<'_>) -> Signa
     signals
 }
 
+/// ARV-5 and MSH-28: what must be said to whoever sees anything of the stay.
+pub(crate) fn instructions(context: &Context<'_, '_>, group: &Group<'_>) -> Vec<String> {
+    let mut texts: Vec<String> = Vec::new();
+    let of_segments = group.segments().filter(|segment| segment.is("ARV")).map(|segment| segment.field(5).text());
+    for text in of_segments.chain([context.message.header().field(28).text()]) {
+        let text = text.trim();
+        if !text.is_empty() && text.bytes().any(|byte| byte != b'"') && !texts.iter().any(|known| known == text) {
+            texts.push(text.to_owned());
+        }
+    }
+    texts
+}
+
 /// Adds a signal; said twice in one message, the stricter of both stands.
 fn put(signals: &mut SignalsSaid, source: SignalSource, update: FieldUpdate<Restriction>) {
     if update.is_keep() {

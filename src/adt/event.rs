@@ -36,7 +36,9 @@ pub(crate) struct Times {
 impl Times {
     /// For the times of `message`: their own offset, else that of MSH-7, else the feed's zone.
     pub(crate) fn of(message: &Message<'_>, profile: &Profile, arrival: Timestamp) -> Self {
-        Self { context: TimeContext::for_message(profile.time_zone.clone(), &message.header().field(7).text(), Some(arrival.plus(SKEW))) }
+        let header = message.header();
+        let zone = profile.zone_of(&header.field(4).text()).clone();
+        Self { context: TimeContext::for_message(zone, &header.field(7).text(), Some(arrival.plus(SKEW))) }
     }
 
     /// A time of whatever precision; `None` for what is no time and for the far past and future that stand for "open".
@@ -52,6 +54,12 @@ impl Times {
         }
         let begins = dtm.at.to_jiff().to_zoned(self.context.zone.clone());
         begins.checked_add(jiff::Span::new().days(1)).ok().map(|ends| ends.timestamp().into())
+    }
+
+    /// The end of the day of an instant, where the message comes from.
+    pub(crate) fn day_ends(&self, at: Timestamp) -> Option<Timestamp> {
+        let zoned = at.to_jiff().to_zoned(self.context.zone.clone());
+        zoned.end_of_day().ok().and_then(|end| end.checked_add(jiff::Span::new().nanoseconds(1)).ok()).map(|ends| ends.timestamp().into())
     }
 
     fn read(&self, text: &str) -> Option<Dtm> {

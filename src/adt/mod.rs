@@ -47,6 +47,7 @@ use crate::care::notice::NoticeCode;
 use crate::hl7::message::Message;
 use crate::ids::JournalId;
 use crate::ids::TriggerEvent;
+use crate::phi::Phi;
 use crate::time::Timestamp;
 
 /// What a message is about, by its type (MSH-9.1).
@@ -259,7 +260,9 @@ fn adt(message: &Message<'_>, event: TriggerEvent, profile: &Profile, times: Tim
 /// Reads the facts of all groups of a message.
 fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> Hint {
     let rule = context.rule;
-    let hashed = Content::of(context.message, &when.salt);
+    // What one feed owns another may only repeat: these are two facts.
+    let salt = if context.profile.owner.is_empty() { when.salt.clone() } else { format!("{}\x1c{}", when.salt, context.profile.name) };
+    let hashed = Content::of(context.message, &salt);
     let groups = group::groups(context.message, rule.shape);
     let mut named = Vec::with_capacity(groups.len());
     for group in &groups {
@@ -331,6 +334,10 @@ fn fact(
     person.signals = signals.person;
     let mut stay = visit::stay(context, group);
     stay.signals = signals.stay;
+    stay.instructions = Phi::new(confidentiality::instructions(context, group));
+    if matches!(act, Act::Open | Act::Reclassify) {
+        stay.day_ends = context.times.day_ends(when.stamp.recorded);
+    }
     Fact {
         hash,
         stamp: when.stamp,
@@ -340,6 +347,7 @@ fn fact(
         occurred_at: when.occurred_at,
         movement: movement::read(group, &context.times),
         feed: context.profile.name.clone(),
+        owns: context.profile.owner.clone(),
         load: matches!(maps::upper(&context.message.header().field(11).component(2).text()).as_str(), "I" | "R" | "A"),
         patient: identity.key.clone(),
         other_ids: identity.others.clone(),

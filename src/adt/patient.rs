@@ -4,8 +4,10 @@
 //! same number is the same patient in a PID-3 with types and in an MRG-1 without.
 
 use crate::adt::context::Context;
+use crate::adt::group::Anchor;
 use crate::adt::group::Group;
 use crate::adt::maps;
+use crate::adt::team;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
 use crate::care::fact::PersonSaid;
@@ -108,7 +110,12 @@ pub(crate) fn person(context: &mut Context<'_, '_>, group: &Group<'_>, clears: b
         identity_unknown: context.update(pid, 31, "PID-31", |_, field| maps::yes_or_no(&field.text())),
         ..PersonSaid::default()
     };
-    if !clears {
+    if clears {
+        said.assignments = team::assignments(context, group, Anchor::Person);
+        if let Some(pd1) = group.first("PD1") {
+            said.primary_care = context.update(pd1, 4, "PD1-4", |context, field| team::each(context, field, "PD1-4"));
+        }
+    } else {
         keep_if_clear(&mut said.name);
         keep_if_clear(&mut said.birth_date);
         keep_if_clear(&mut said.sex);

@@ -3,18 +3,21 @@
 //! A profile is data that `config` makes from a `[[feeds]]` table; it reads nothing itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use jiff::tz::TimeZone;
 
 use crate::adt::maps;
 use crate::care::fact::Confidentiality;
+use crate::care::fact::Facet;
 use crate::ids::AssigningAuthority;
 use crate::ids::Facility;
 use crate::ids::FeedName;
 use crate::ids::PatientClass;
 use crate::ids::Role;
 use crate::ids::TriggerEvent;
+use crate::time::Timestamp;
 
 /// One feed's reading rules. Keys of all maps are upper case.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub struct Profile {
     pub facility: Facility,
     /// For times without an offset.
     pub time_zone: TimeZone,
+    /// Other zones by MSH-4.1, on a feed that several hospitals share.
+    pub time_zones: BTreeMap<String, TimeZone>,
     /// For identifiers without an assigning authority; upper case.
     pub authority: AssigningAuthority,
     /// Other names of authorities, to the one that counts.
@@ -63,6 +68,12 @@ pub struct Profile {
     pub empty_clears: Vec<EmptyClears>,
     /// Extra team fields: a path such as `ZPV-5`, to the role of the person in it.
     pub z: BTreeMap<String, Role>,
+    /// The facets for which the feed's word counts where another feed speaks of the same visit; sorted.
+    pub owner: Vec<Facet>,
+    /// What was recorded from then on counts for nothing: another feed speaks instead.
+    pub source_until: Option<Timestamp>,
+    /// How long a message is known again as a duplicate.
+    pub dedupe: Duration,
 }
 
 impl Default for Profile {
@@ -71,6 +82,7 @@ impl Default for Profile {
             name: FeedName::from("main"),
             facility: Facility::default(),
             time_zone: TimeZone::UTC,
+            time_zones: BTreeMap::new(),
             authority: AssigningAuthority::default(),
             authority_map: BTreeMap::new(),
             patient_id_type: "MR".to_owned(),
@@ -90,6 +102,9 @@ impl Default for Profile {
             rol_mode: RolMode::Auto,
             empty_clears: Vec::new(),
             z: BTreeMap::new(),
+            owner: Vec::new(),
+            source_until: None,
+            dedupe: Duration::from_hours(30 * 24),
         }
     }
 }
@@ -98,6 +113,11 @@ impl Profile {
     /// Whether what is not for us is refused.
     pub(crate) fn refuses_unsupported(&self) -> bool {
         self.unsupported.map_or(self.strict, |unsupported| unsupported == Unsupported::Reject)
+    }
+
+    /// The time zone of a sending facility (MSH-4.1).
+    pub(crate) fn zone_of(&self, sending_facility: &str) -> &TimeZone {
+        self.time_zones.get(sending_facility.trim()).unwrap_or(&self.time_zone)
     }
 
     /// Whether an empty field clears on this trigger.

@@ -103,8 +103,8 @@ struct Layout {
 const ROL: Layout = Layout { id: "ROL", person: "ROL-4", role: 3, who: 4, begins: 5, ends: 6 };
 const PRT: Layout = Layout { id: "PRT", person: "PRT-5", role: 4, who: 5, begins: 11, ends: 12 };
 
-/// What a group says of the visit's assignments. No segment at the visit's level says nothing, never that the team is empty.
-pub(crate) fn assignments(context: &mut Context<'_, '_>, group: &Group<'_>) -> AssignmentsSaid {
+/// What a group says of assignments at a level: the visit's or the person's. No segment at that level says nothing, never that the team is empty.
+pub(crate) fn assignments(context: &mut Context<'_, '_>, group: &Group<'_>, level: Anchor) -> AssignmentsSaid {
     let mut said: Vec<(Action, Option<Assignment>)> = Vec::new();
     let mut clears = false;
     for (anchor, segment) in group.anchored() {
@@ -113,7 +113,7 @@ pub(crate) fn assignments(context: &mut Context<'_, '_>, group: &Group<'_>) -> A
             "PRT" => &PRT,
             _ => continue,
         };
-        if anchor != Anchor::Visit {
+        if anchor != level {
             continue;
         }
         if segment.field(1).is_null() {
@@ -123,7 +123,9 @@ pub(crate) fn assignments(context: &mut Context<'_, '_>, group: &Group<'_>) -> A
         }
         said.push((action(&segment.field(2).text()), assignment(context, segment, layout)));
     }
-    extra(context, group, &mut said);
+    if level == Anchor::Visit {
+        extra(context, group, &mut said);
+    }
     // Roles without a person say nothing of who is in: persons are withheld, not gone.
     if said.iter().all(|(_, assignment)| assignment.is_none()) {
         return if clears { AssignmentsSaid::Snapshot(Vec::new()) } else { AssignmentsSaid::Keep };

@@ -3,6 +3,7 @@
 //! A field that the trigger table does not give to an event is not read, however tempting its content.
 
 use crate::adt::context::Context;
+use crate::adt::group::Anchor;
 use crate::adt::group::Group;
 use crate::adt::maps;
 use crate::adt::profile::Consultants;
@@ -84,7 +85,7 @@ pub(crate) fn stay(context: &mut Context<'_, '_>, group: &Group<'_>) -> StaySaid
     let facets = context.rule.facets;
     let mut said = StaySaid::default();
     if facets.has(Facets::ASSIGNMENTS) {
-        said.assignments = team::assignments(context, group);
+        said.assignments = team::assignments(context, group, Anchor::Visit);
     }
     let Some(pv1) = group.first("PV1") else { return said };
     let facility = context.facility(pv1);
@@ -119,6 +120,8 @@ pub(crate) fn stay(context: &mut Context<'_, '_>, group: &Group<'_>) -> StaySaid
     }
     if facets.has(Facets::ADMITTING) {
         said.admitting = context.update(pv1, 17, "PV1-17", |context, field| team::one(context, field, "PV1-17"));
+        // Other providers are named where all doctors are.
+        said.others = context.update(pv1, 52, "PV1-52", |context, field| team::each(context, field, "PV1-52"));
     }
     if facets.has(Facets::SERVICE) {
         said.service = context.update(pv1, 10, "PV1-10", |_, field| {

@@ -200,7 +200,7 @@ words! {
         PossibleDuplicate = "possible_duplicate",
         /// A message named this visit under another patient and waits.
         IdentityConflict = "identity_conflict",
-        /// What is said here may not be passed on (42 CFR 2.32).
+        /// What is said here may not be passed on (42 CFR 2.32); `text` is what a message instructs (ARV-5, MSH-28).
         Redisclosure = "redisclosure",
         /// Nobody is left in the room.
         NobodyLeft = "nobody_left",

@@ -3,13 +3,20 @@
 //! No difference, no event: repeated messages, replays and rewritten plans publish nothing. A room that was never published and is already over is not
 //! published at all.
 
+use std::collections::BTreeMap;
+
 use crate::care::change::Change;
 use crate::care::change::EventType;
+use crate::care::change::RoomNotice;
+use crate::care::change::RoomNoticeCode;
+use crate::care::room::Coverage;
+use crate::care::room::Flag;
 use crate::care::room::Ground;
 use crate::care::room::Member;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::ids::Role;
+use crate::phi::Phi;
 
 /// What changed, and the event that is named by it.
 #[derive(Clone, Debug)]
@@ -89,6 +96,31 @@ pub fn diff(before: Option<&RoomState>, after: &RoomState, rehomed: bool) -> Opt
         return None;
     }
     Some(Difference { event_type, changes })
+}
+
+/// What is to be said in the room of a change.
+pub fn notices(before: Option<&RoomState>, after: &RoomState, changes: &[Change]) -> Vec<RoomNotice> {
+    let mut notices = Vec::new();
+    let mut say = |code, when: bool| {
+        if when {
+            notices.push(RoomNotice::of(code));
+        }
+    };
+    let raised = |flag| after.flags.contains(&flag) && before.is_none_or(|before| !before.flags.contains(&flag));
+    say(RoomNoticeCode::Rehomed, changes.contains(&Change::Rehomed));
+    say(RoomNoticeCode::PossibleDuplicate, raised(Flag::PossibleDuplicate));
+    say(RoomNoticeCode::IdentityConflict, raised(Flag::IdentityConflict));
+    let nobody = |state: &RoomState| state.status.is_open() && state.coverage == Coverage::None;
+    say(RoomNoticeCode::NobodyLeft, nobody(after) && !before.is_some_and(nobody));
+    if let Some(into) = after.merged_into.filter(|into| before.is_none_or(|before| before.merged_into != Some(*into))) {
+        notices.push(RoomNotice { code: RoomNoticeCode::Merged, parameters: BTreeMap::from([("room", Phi::new(into.to_string()))]) });
+    }
+    let said = before.map(|before| before.to_say.expose().as_slice()).unwrap_or_default();
+    for text in after.to_say.expose().iter().filter(|text| !said.contains(text)) {
+        let parameters = if text.is_empty() { BTreeMap::new() } else { BTreeMap::from([("text", Phi::from(text.as_str()))]) };
+        notices.push(RoomNotice { code: RoomNoticeCode::Redisclosure, parameters });
+    }
+    notices
 }
 
 fn status_event(before: RoomStatus, after: RoomStatus) -> EventType {

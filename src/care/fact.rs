@@ -373,6 +373,12 @@ pub struct PersonSaid {
     /// PID-31.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub identity_unknown: FieldUpdate<bool>,
+    /// PD1-4: those who treat the person outside; replaces the list.
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub primary_care: FieldUpdate<Vec<Practitioner>>,
+    /// ROL and PRT behind PID or PD1.
+    #[serde(default, skip_serializing_if = "AssignmentsSaid::is_keep")]
+    pub assignments: AssignmentsSaid,
     /// Signals that hold for the person: PD1-12, ARV behind PID or PD1, a pseudonym.
     #[serde(default, skip_serializing_if = "SignalsSaid::is_keep")]
     pub signals: SignalsSaid,
@@ -432,6 +438,9 @@ pub struct StaySaid {
     /// PV1-17.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub admitting: FieldUpdate<Practitioner>,
+    /// PV1-52: each repetition another person; replaces the list.
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub others: FieldUpdate<Vec<Practitioner>>,
     /// ROL and PRT at the visit's level.
     #[serde(default, skip_serializing_if = "AssignmentsSaid::is_keep")]
     pub assignments: AssignmentsSaid,
@@ -444,9 +453,15 @@ pub struct StaySaid {
     /// PV1-45.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub discharged_at: FieldUpdate<Timestamp>,
+    /// On an opening: the end of the day, where it was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub day_ends: Option<Timestamp>,
     /// PV2-8: when the patient is expected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_at: Option<Timestamp>,
+    /// ARV-5 and MSH-28: what must be said to whoever sees anything of this stay.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub instructions: Phi<Vec<String>>,
     /// Signals that hold for this stay: PV1-16, PV2-22, ARV behind PV1, MSH-26.
     #[serde(default, skip_serializing_if = "SignalsSaid::is_keep")]
     pub signals: SignalsSaid,
@@ -549,6 +564,26 @@ impl RelationKind {
     }
 }
 
+/// A part of a visit for which one feed's word counts.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Facet {
+    /// Beginning, end, leave.
+    Lifecycle,
+    /// The place.
+    Location,
+    /// The class.
+    Class,
+    /// The service.
+    Service,
+    /// Doctors and assignments.
+    Team,
+    /// Who may know.
+    Confidentiality,
+    /// Name, birth date and sex.
+    Identity,
+}
+
 /// What one message has said about one visit of one patient.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Fact {
@@ -570,6 +605,9 @@ pub struct Fact {
     pub movement: Option<Movement>,
     /// The feed it came by.
     pub feed: FeedName,
+    /// The facets that its feed owns: for these its word counts, where another feed speaks of the same visit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owns: Vec<Facet>,
     /// Whether it belongs to an initial load (MSH-11.2 `I`, `R`, `A`), of which nobody is notified.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub load: bool,

@@ -10,13 +10,18 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::care::fact::Act;
+use crate::care::fact::Assignment;
+use crate::care::fact::AssignmentsSaid;
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
 use crate::care::fact::PersonSaid;
+use crate::care::fact::Practitioner;
 use crate::care::fact::RelationKind;
 use crate::care::fact::Stamp;
 use crate::care::fact::StaySaid;
+use crate::care::onward::EmergencyStays;
 use crate::care::runs::Register;
 use crate::care::visit::Signals;
 use crate::ids::PatientId;
@@ -164,7 +169,68 @@ pub struct Person {
     deceased: Option<Register<bool>>,
     identity_unknown: Option<Register<bool>>,
     other_ids: Option<Register<Vec<PatientId>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    primary_care: Option<Register<Vec<Practitioner>>>,
+    #[serde(default, skip_serializing_if = "Assignments::is_empty")]
+    assignments: Assignments,
     pub(crate) signals: Signals,
+}
+
+/// ROL and PRT of a person; the latest word of each counts, and a list that names all ends what was said of others before it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+struct Assignments {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    said: Vec<Register<Assignment>>,
+    /// The newest list that named all, and whether it was its owner's.
+    #[serde(default)]
+    replaced: (bool, Option<Stamp>),
+}
+
+impl Assignments {
+    const fn is_empty(&self) -> bool {
+        self.said.is_empty() && self.replaced.1.is_none()
+    }
+
+    fn say(&mut self, said: &AssignmentsSaid, since: Stamp, owned: bool) {
+        let list = match said {
+            AssignmentsSaid::Keep => return,
+            AssignmentsSaid::Snapshot(list) => {
+                self.replaced = self.replaced.max((owned, Some(since)));
+                list
+            }
+            AssignmentsSaid::Delta(list) => list,
+        };
+        for assignment in list {
+            self.put(&Register { value: Some(assignment.clone()), since, owned });
+        }
+    }
+
+    /// Of the same person in the same role the word that weighs more counts. Who is the same is told by the source and the first id.
+    fn put(&mut self, new: &Register<Assignment>) {
+        let key = |register: &Register<Assignment>| {
+            register
+                .value
+                .as_ref()
+                .map(|one| (one.source.clone(), one.person.ids.first().cloned(), one.person.ids.is_empty().then(|| one.person.clone())))
+        };
+        match self.said.iter_mut().find(|known| key(known) == key(new)) {
+            Some(known) if known.weight() <= new.weight() => known.clone_from(new),
+            Some(_) => {}
+            None => self.said.push(new.clone()),
+        }
+        self.said.sort_by_cached_key(key);
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.replaced = self.replaced.max(other.replaced);
+        other.said.iter().for_each(|register| self.put(register));
+    }
+
+    fn standing(&self) -> impl Iterator<Item = (&Assignment, Stamp)> {
+        let stands = |register: &&Register<Assignment>| (register.owned, Some(register.since)) >= self.replaced;
+        let here = self.said.iter().filter(stands).filter_map(|register| Some((register.value.as_ref()?, register.since)));
+        here.filter(|(assignment, _)| !assignment.removed)
+    }
 }
 
 impl Person {
@@ -172,21 +238,26 @@ impl Person {
     pub fn say(&mut self, fact: &Fact) {
         let (said, since) = (&fact.person, fact.stamp);
         let bare = |update: &FieldUpdate<Phi<String>>| update.clone().map(Phi::into_inner);
-        Register::say(&mut self.name, &said.name, since);
-        Register::say(&mut self.birth_date, &bare(&said.birth_date), since);
-        Register::say(&mut self.sex, &bare(&said.sex), since);
+        let owns = |facet| fact.owns.contains(&facet);
+        let owns_identity = owns(Facet::Identity);
+        Register::say_as(&mut self.name, &said.name, since, owns_identity);
+        Register::say_as(&mut self.birth_date, &bare(&said.birth_date), since, owns_identity);
+        Register::say_as(&mut self.sex, &bare(&said.sex), since, owns_identity);
         Register::say(&mut self.deceased, &said.deceased, since);
         Register::say(&mut self.identity_unknown, &said.identity_unknown, since);
         if !fact.other_ids.is_empty() {
             Register::say(&mut self.other_ids, &FieldUpdate::Set(fact.other_ids.clone()), since);
         }
-        self.signals.say(&said.signals, since);
+        let owns_team = owns(Facet::Team);
+        Register::say_as(&mut self.primary_care, &said.primary_care, since, owns_team);
+        self.assignments.say(&said.assignments, since, owns_team);
+        self.signals.say(&said.signals, since, owns(Facet::Confidentiality));
     }
 
     /// Takes over what was said under the very same id: of each facet the latest word.
     fn learn(&mut self, other: &Self) {
         fn latest<T: Clone>(known: &mut Option<Register<T>>, other: Option<&Register<T>>) {
-            if other.map(|register| register.since) > known.as_ref().map(|register| register.since) {
+            if other.map(Register::weight) > known.as_ref().map(Register::weight) {
                 *known = other.cloned();
             }
         }
@@ -196,6 +267,8 @@ impl Person {
         latest(&mut self.deceased, other.deceased.as_ref());
         latest(&mut self.identity_unknown, other.identity_unknown.as_ref());
         latest(&mut self.other_ids, other.other_ids.as_ref());
+        latest(&mut self.primary_care, other.primary_care.as_ref());
+        self.assignments.join(&other.assignments);
         self.signals.join(&other.signals);
     }
 
@@ -207,6 +280,8 @@ impl Person {
         self.deceased = self.deceased.or_else(|| other.deceased.clone());
         self.identity_unknown = self.identity_unknown.or_else(|| other.identity_unknown.clone());
         self.other_ids = self.other_ids.or_else(|| other.other_ids.clone());
+        self.primary_care = self.primary_care.or_else(|| other.primary_care.clone());
+        self.assignments.join(&other.assignments);
         self.signals.join(&other.signals);
         self
     }
@@ -236,6 +311,17 @@ impl Person {
         self.identity_unknown.as_ref().and_then(|register| register.value).unwrap_or(false)
     }
 
+    /// Those who treat the person outside (PD1-4), and who said so.
+    pub(crate) fn primary_care(&self) -> Option<(&[Practitioner], Stamp)> {
+        let register = self.primary_care.as_ref()?;
+        Some((register.value.as_deref()?, register.since))
+    }
+
+    /// The ROL and PRT of the person that stand, and who said each last.
+    pub(crate) fn assignments(&self) -> impl Iterator<Item = (&Assignment, Stamp)> {
+        self.assignments.standing()
+    }
+
     /// The person's ids as a member of staff might have them.
     pub fn staff_ids(&self) -> impl Iterator<Item = StaffId> {
         let ids = self.other_ids.as_ref().and_then(|register| register.value.as_deref()).unwrap_or_default();
@@ -259,6 +345,9 @@ pub struct PatientRecord {
     /// What was said of accounts: a visit that turns out later to be of such an account had part in it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     account_words: Vec<Fact>,
+    /// Emergency stays that ended: an inpatient stay may go on from one.
+    #[serde(default, skip_serializing_if = "EmergencyStays::is_empty")]
+    pub(crate) emergencies: EmergencyStays,
 }
 
 mod as_pairs {
@@ -306,6 +395,7 @@ impl PatientRecord {
             known.learn(person);
         }
         self.aliases.join(&other.aliases);
+        self.emergencies.join(&other.emergencies);
         for word in &other.account_words {
             self.hear_of_accounts(word.clone());
         }
@@ -325,8 +415,11 @@ impl PatientRecord {
 
     /// Takes back what a fact merged. Gives back whether any of it stood.
     pub fn undo(&mut self, fact: &Fact) -> bool {
-        let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
-        pairs.fold(false, |stood, pair| self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded) || stood)
+        let mut stood = false;
+        for pair in fact.relation.iter().flat_map(|relation| &relation.patients) {
+            stood |= self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded);
+        }
+        stood
     }
 
     /// Whether two numbers are of one account.
@@ -428,5 +521,49 @@ fn account_word(fact: &Fact) -> Fact {
         person: PersonSaid::default(),
         stay: StaySaid::default(),
         ..fact.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Assignments;
+    use crate::care::fact::Assignment;
+    use crate::care::fact::AssignmentsSaid;
+    use crate::care::fact::FieldRef;
+    use crate::care::fact::Practitioner;
+    use crate::care::fact::Stamp;
+    use crate::ids::JournalId;
+    use crate::ids::StaffId;
+    use crate::time::Timestamp;
+
+    fn of(doctor: &str, removed: bool) -> Assignment {
+        let person = Practitioner { ids: vec![StaffId::new("GHH", "EI", doctor)], ..Practitioner::default() };
+        let (source, from) = ("ROL:PP".to_owned(), FieldRef::new("ROL-4"));
+        Assignment { source: source.into(), role: None, from, person, begins_at: None, ends_at: None, removed }
+    }
+
+    #[test]
+    fn assignments_of_a_person_stand_the_same_in_any_order() {
+        let said = [
+            (1, AssignmentsSaid::Snapshot(vec![of("d1", false), of("d2", false)])),
+            (2, AssignmentsSaid::Delta(vec![of("d2", true), of("d3", false)])),
+            (3, AssignmentsSaid::Snapshot(vec![of("d3", false), of("d4", false)])),
+            (4, AssignmentsSaid::Delta(vec![of("d4", true), of("d1", false)])),
+        ];
+        for turn in 0..said.len() {
+            for backwards in [false, true] {
+                let mut told: Vec<_> = said.iter().cycle().skip(turn).take(said.len()).collect();
+                if backwards {
+                    told.reverse();
+                }
+                let mut assignments = Assignments::default();
+                for (second, said) in told {
+                    let at = Timestamp::from_micros(second * 1_000_000);
+                    assignments.say(said, Stamp { recorded: at, sent: at, arrival: JournalId(0) }, false);
+                }
+                let standing: Vec<&str> = assignments.standing().map(|(one, _)| one.person.ids[0].value.as_str()).collect();
+                assert_eq!(standing, ["d1", "d3"], "{turn} {backwards}");
+            }
+        }
     }
 }

@@ -57,6 +57,10 @@ pub struct PlanInput<'a> {
     pub room: CareRoomId,
     /// The room this one was merged into, if it was.
     pub merged_into: Option<CareRoomId>,
+    /// The room of an emergency stay that this one goes on from.
+    pub continues: Option<CareRoomId>,
+    /// Whether a message names the visit under another patient and waits.
+    pub has_conflict: bool,
     /// Whether another open visit of the person is in the same bed.
     pub shares_its_bed: bool,
     /// The policy.
@@ -172,7 +176,7 @@ fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<R
                 .class
                 .standing()
                 .filter(|class| policy.day_classes.contains(class))
-                .map(|_| course.since.recorded.plus(Duration::from_hours(24)));
+                .map(|_| course.day_ends.unwrap_or_else(|| course.since.recorded.plus(Duration::from_hours(24))));
             let ends = day_ends.map_or(age_ends, |day| day.min(age_ends));
             wakes.at(Some(ends));
             let there = if course.phase == Phase::OnLeave { RoomStatus::OnLeave } else { RoomStatus::Active };
@@ -191,10 +195,20 @@ fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<R
     }
 }
 
+/// The stay, and those merged into it.
+fn stays<'a>(input: &PlanInput<'a>) -> impl Iterator<Item = &'a Stay> {
+    std::iter::once(input.stay).chain(input.also.iter().copied())
+}
+
 /// All signals that stand, of the person and of the stay.
 fn restrictions<'a>(input: &PlanInput<'a>) -> impl Iterator<Item = &'a crate::care::fact::Restriction> {
-    let stays = std::iter::once(input.stay).chain(input.also.iter().copied());
-    input.person.signals.standing().chain(stays.flat_map(|stay| stay.signals.standing()))
+    input.person.signals.standing().chain(stays(input).flat_map(|stay| stay.signals.standing()))
+}
+
+/// Whether the patient was ever in a unit of a Part 2 program.
+fn was_in_part2(input: &PlanInput<'_>) -> bool {
+    let mut places = stays(input).flat_map(|stay| stay.location.values());
+    places.any(|place| input.roster.unit(place).is_some_and(|unit| unit.flags.part2))
 }
 
 /// Who of the users the patient is, as far as ids tell.
@@ -212,7 +226,7 @@ fn patient_users(input: &PlanInput<'_>) -> Vec<UserId> {
 
 /// The highest of all that restricts: signals, the unit, and whether the patient is staff.
 fn effective_level(input: &PlanInput<'_>) -> Confidentiality {
-    let PlanInput { stay, roster, now, .. } = *input;
+    let PlanInput { roster, now, .. } = *input;
     let live =
         restrictions(input).filter(|restriction| restriction.begins_at.is_none_or(|at| at <= now) && restriction.ends_at.is_none_or(|at| at > now));
     let mut level = Confidentiality::Normal;
@@ -226,11 +240,10 @@ fn effective_level(input: &PlanInput<'_>) -> Confidentiality {
         }
     }
     // Having been in a Part 2 program is itself the secret: it does not fall when the patient leaves the unit.
-    let stays = || std::iter::once(stay).chain(input.also.iter().copied());
-    if stays().flat_map(|stay| stay.location.values()).any(|place| roster.unit(place).is_some_and(|unit| unit.flags.part2)) {
+    if was_in_part2(input) {
         level = Confidentiality::VeryRestricted;
     }
-    if stays().filter_map(|stay| roster.unit(stay.location.standing()?)).any(|unit| unit.flags.sensitive) {
+    if stays(input).filter_map(|stay| roster.unit(stay.location.standing()?)).any(|unit| unit.flags.sensitive) {
         level = level.max(Confidentiality::Restricted);
     }
     if !patient_users(input).is_empty() {
@@ -254,7 +267,7 @@ fn room_state(
     let team = if staffed {
         // In grace the grounds that stood at the end keep their people: time stands still for them, the directory does not.
         let at = course.ended.filter(|_| status == RoomStatus::Grace).map_or(now, |end| end.recorded);
-        team(&TeamInput { stay, also: input.also, until, view, level, patient_users: &users, policy, roster, now: at })
+        team(&TeamInput { stay, also: input.also, person: input.person, until, view, level, patient_users: &users, policy, roster, now: at })
     } else {
         crate::care::team::Team::default()
     };
@@ -298,9 +311,22 @@ fn room_state(
         members: team.members,
         unresolved: team.unresolved,
         merged_into: input.merged_into,
-        continues: None,
+        continues: input.continues,
+        to_say: Phi::new(to_say(input)),
         closes_at: course.ended.filter(|_| status == RoomStatus::Grace).map(|end| closes_at(input, course, end)),
     }
+}
+
+/// What must be said in the room: that nothing of a Part 2 program may be passed on (42 CFR 2.32), and what messages instruct.
+fn to_say(input: &PlanInput<'_>) -> Vec<String> {
+    let part2 = was_in_part2(input) || restrictions(input).any(|restriction| restriction.part2);
+    let mut texts: Vec<String> = part2.then(String::new).into_iter().collect();
+    for text in stays(input).flat_map(|stay| stay.instructions.expose()) {
+        if !texts.contains(text) {
+            texts.push(text.clone());
+        }
+    }
+    texts
 }
 
 fn shown_location(place: &BedLocation, status: RoomStatus, roster: &Roster) -> ShownLocation {
@@ -328,6 +354,7 @@ fn flags(input: &PlanInput<'_>, status: RoomStatus, employee: bool) -> Vec<Flag>
     raise(Flag::PendingDischarge, open && planned(&stay.planned_end));
     raise(Flag::Deceased, person.deceased());
     raise(Flag::IdentityUnknown, person.identity_unknown());
+    raise(Flag::IdentityConflict, (open || status == RoomStatus::Grace) && input.has_conflict);
     raise(Flag::PossibleDuplicate, open && input.shares_its_bed);
     raise(Flag::Employee, employee || restrictions(input).any(|restriction| restriction.employee));
     flags

@@ -67,7 +67,11 @@ pub enum TeamSource {
     Consulting,
     /// PV1-17.
     Admitting,
-    /// Visit-level ROL or PRT with this code (`ROL:AT` and `PRT:AT` alike); upper case.
+    /// PV1-52.
+    Others,
+    /// PD1-4.
+    PrimaryCare,
+    /// ROL or PRT with this code (`ROL:AT` and `PRT:AT` alike); upper case. Those of the person count too, but for roles that only a visit has.
     Assignment(String),
     /// Every visit-level ROL or PRT whose role is mapped and that no other rule takes.
     OtherAssignments,

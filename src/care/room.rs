@@ -240,6 +240,10 @@ pub struct RoomState {
     pub continues: Option<CareRoomId>,
     /// When the grace ends.
     pub closes_at: Option<Timestamp>,
+    /// What must be said in the room once: that nothing may be passed on (an empty text), and instructions that messages carry. Not part of what is
+    /// shown of the room.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub to_say: Phi<Vec<String>>,
 }
 
 /// A room under its id and version.

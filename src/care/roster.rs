@@ -81,6 +81,8 @@ pub struct UnitFlags {
     pub no_auto_join: bool,
     /// It is no real unit: a lounge, a hall, a transit.
     pub virtual_unit: bool,
+    /// It is in use no more: nobody new gets a room there, those who are there keep theirs.
+    pub closed: bool,
 }
 
 /// Who a person named by a message is.

@@ -77,7 +77,7 @@ impl<T: Clone + PartialEq> Runs<T> {
     }
 
     /// Every value ever said and not struck.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> + Clone {
         self.0.iter().filter_map(|run| run.value.as_ref())
     }
 
@@ -96,20 +96,35 @@ pub(crate) struct Register<T> {
     /// Who said so.
     #[serde(rename = "s")]
     pub(crate) since: Stamp,
+    /// Whether it is the word of the feed whose word counts; no other outweighs it.
+    #[serde(rename = "w", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) owned: bool,
+}
+
+impl<T> Register<T> {
+    /// What weighs more counts: an owner's word, then the later.
+    pub(crate) const fn weight(&self) -> (bool, Stamp) {
+        (self.owned, self.since)
+    }
 }
 
 impl<T: Clone + PartialEq> Register<T> {
     /// Takes what a fact says where it is no older than what stands, whatever the order of arrival.
     pub(crate) fn say(slot: &mut Option<Self>, update: &FieldUpdate<T>, since: Stamp) {
+        Self::say_as(slot, update, since, false);
+    }
+
+    /// The same, for what a feed may own.
+    pub(crate) fn say_as(slot: &mut Option<Self>, update: &FieldUpdate<T>, since: Stamp, owned: bool) {
         let value = match update {
             FieldUpdate::Keep => return,
             FieldUpdate::Clear => None,
             FieldUpdate::Set(value) => Some(value.clone()),
         };
         match slot {
-            Some(standing) if standing.since > since => {}
+            Some(standing) if standing.weight() > (owned, since) => {}
             // The same word again keeps its first stamp only while nothing else could stand between.
-            _ => *slot = Some(Self { value, since }),
+            _ => *slot = Some(Self { value, since, owned }),
         }
     }
 }

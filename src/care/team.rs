@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use compact_str::format_compact;
 
+use crate::care::fact::Assignment;
 use crate::care::fact::Confidentiality;
 use crate::care::fact::FieldRef;
 use crate::care::fact::Practitioner;
 use crate::care::fact::Stamp;
+use crate::care::identity::Person;
 use crate::care::policy::Policy;
 use crate::care::policy::TeamRule;
 use crate::care::policy::TeamSource;
@@ -36,6 +38,8 @@ const LIMBO: Duration = Duration::from_hours(12);
 const SHIFT: Duration = Duration::from_hours(16);
 /// Roles that belong to a unit's shift rather than to the patient.
 const UNIT_BOUND: [&str; 3] = ["nurse", "nursing assistant", "patient care assistant"];
+/// Roles that somebody has for a visit only: as the word of a person they mean nothing.
+const OF_A_VISIT: [&str; 3] = ["AT", "AD", "CP"];
 
 /// Everything the team is made from.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ pub(super) struct TeamInput<'a> {
     pub(super) stay: &'a Stay,
     /// Stays of visits merged into this one, which add whom they name.
     pub(super) also: &'a [&'a Stay],
+    pub(super) person: &'a Person,
     /// Only what was said up to this fact counts: in grace, the end of the stay.
     pub(super) until: Option<Stamp>,
     pub(super) view: &'a VisitView<'a>,
@@ -113,6 +118,7 @@ pub(super) fn team(input: &TeamInput<'_>) -> Team {
         }
         for source in &rule.from {
             gathering.take(input.stay, rule, source, &taken);
+            gathering.of_person(rule, source);
             if !matches!(source, TeamSource::Unit | TeamSource::Service) {
                 input.also.iter().for_each(|stay| gathering.take(stay, rule, source, &taken));
             }
@@ -141,10 +147,12 @@ impl Gathering<'_> {
             TeamSource::Attending => self.one(rule, stay.attending.until(self.input.until), "PV1-7"),
             TeamSource::Referring => self.one(rule, stay.referring.until(self.input.until), "PV1-8"),
             TeamSource::Admitting => self.one(rule, stay.admitting.until(self.input.until), "PV1-17"),
-            TeamSource::Consulting => self.consulting(stay, rule),
+            TeamSource::Consulting => self.each(rule, stay.consulting.until(self.input.until), "PV1-9"),
+            TeamSource::Others => self.each(rule, stay.others.until(self.input.until), "PV1-52"),
+            TeamSource::PrimaryCare => {}
             TeamSource::Assignment(code) => {
                 for standing in &stay.assignments {
-                    if code_of(standing) == code {
+                    if code_of(&standing.assignment) == code {
                         self.assignment(stay, rule, &rule.role, standing);
                     }
                 }
@@ -175,21 +183,51 @@ impl Gathering<'_> {
         }
     }
 
-    /// PV1-9: each person since the list that named them first without a gap.
-    fn consulting(&mut self, stay: &Stay, rule: &TeamRule) {
-        let runs = stay.consulting.until(self.input.until);
+    /// A field that names several: each person since the list that named them first without a gap.
+    fn each(&mut self, rule: &TeamRule, runs: &[Run<Vec<Practitioner>>], from: &'static str) {
         let Some(list) = runs.last().and_then(|run| run.value.as_ref()) else { return };
         for person in list {
             let names = |run: &&Run<Vec<Practitioner>>| run.value.as_ref().is_some_and(|list| list.contains(person));
             let Some(first) = runs.iter().rev().take_while(names).last() else { continue };
-            let claim = Claim { rule, role: &rule.role, from: "PV1-9", message: first.since.arrival, since: first.since.recorded, until: None };
+            let claim = Claim { rule, role: &rule.role, from, message: first.since.arrival, since: first.since.recorded, until: None };
             self.named(&claim, person, false);
+        }
+    }
+
+    /// Whom messages named for the person, whatever the stay: only a rule that asks for them takes them in.
+    fn of_person(&mut self, rule: &TeamRule, source: &TeamSource) {
+        let TeamInput { person, until, .. } = *self.input;
+        let counts = |since: Stamp| until.is_none_or(|until| since <= until);
+        match source {
+            TeamSource::PrimaryCare => {
+                let Some((list, since)) = person.primary_care().filter(|(_, since)| counts(*since)) else { return };
+                for who in list {
+                    let claim = Claim { rule, role: &rule.role, from: "PD1-4", message: since.arrival, since: since.recorded, until: None };
+                    self.named(&claim, who, false);
+                }
+            }
+            TeamSource::Assignment(code) if !OF_A_VISIT.contains(&code.as_str()) => {
+                for (assignment, since) in person.assignments().filter(|(_, since)| counts(*since)) {
+                    if code_of(assignment) == code {
+                        self.assigned(rule, &rule.role, assignment, since, None);
+                    }
+                }
+            }
+            TeamSource::Attending
+            | TeamSource::Referring
+            | TeamSource::Consulting
+            | TeamSource::Admitting
+            | TeamSource::Others
+            | TeamSource::Assignment(_)
+            | TeamSource::OtherAssignments
+            | TeamSource::Unit
+            | TeamSource::Service => {}
         }
     }
 
     fn other_assignments(&mut self, stay: &Stay, rule: &TeamRule, taken: &[&str]) {
         for standing in &stay.assignments {
-            let code = code_of(standing);
+            let code = code_of(&standing.assignment);
             if taken.contains(&code) || ["RP", "RT", "PP", "FHCP"].contains(&code) {
                 continue;
             }
@@ -201,23 +239,27 @@ impl Gathering<'_> {
     }
 
     fn assignment(&mut self, stay: &Stay, rule: &TeamRule, held: &Role, standing: &StandingAssignment) {
-        let now = self.input.now;
         if self.input.until.is_some_and(|until| standing.since > until) {
             return;
         }
-        let assignment = &standing.assignment;
+        let bound = UNIT_BOUND.contains(&held.as_str()).then(|| self.shift_ends(stay, standing));
+        self.assigned(rule, held, &standing.assignment, standing.since, bound);
+    }
+
+    /// One person in one role, while the role lasts; `bound` is when it ends whatever the message says.
+    fn assigned(&mut self, rule: &TeamRule, held: &Role, assignment: &Assignment, said: Stamp, bound: Option<Timestamp>) {
+        let now = self.input.now;
         if let Some(begins) = assignment.begins_at.filter(|begins| *begins > now) {
             self.team.wake(begins, now);
             return;
         }
-        let bound = UNIT_BOUND.contains(&held.as_str()).then(|| self.shift_ends(stay, standing));
         let until = [assignment.ends_at, bound].into_iter().flatten().min();
         if until.is_some_and(|until| until <= now) {
             return;
         }
         let from = if assignment.from.as_str() == "PRT-5" { "PRT-5" } else { "ROL-4" };
-        let since = assignment.begins_at.unwrap_or(standing.since.recorded);
-        self.named(&Claim { rule, role: held, from, message: standing.since.arrival, since, until }, &assignment.person, true);
+        let since = assignment.begins_at.unwrap_or(said.recorded);
+        self.named(&Claim { rule, role: held, from, message: said.arrival, since, until }, &assignment.person, true);
     }
 
     /// A nurse goes with the unit: at the handover after a transfer unless said again since, and after sixteen hours at the latest.
@@ -370,6 +412,6 @@ impl Gathering<'_> {
 }
 
 /// The code of an assignment without its segment: `AT` of `ROL:AT`.
-fn code_of(standing: &StandingAssignment) -> &str {
-    standing.assignment.source.split_once(':').map_or(standing.assignment.source.as_str(), |(_, code)| code)
+fn code_of(assignment: &Assignment) -> &str {
+    assignment.source.split_once(':').map_or(assignment.source.as_str(), |(_, code)| code)
 }

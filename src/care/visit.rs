@@ -11,6 +11,7 @@ use crate::care::fact::Act;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::BedLocation;
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
 use crate::care::fact::FieldUpdate;
@@ -22,12 +23,16 @@ use crate::care::fact::SignalsSaid;
 use crate::care::fact::Stamp;
 use crate::care::fact::StaySaid;
 use crate::care::identity::Edges;
+use crate::care::owner;
 use crate::care::runs::Register;
 use crate::care::runs::Runs;
+use crate::ids::FeedName;
 use crate::ids::HospitalService;
 use crate::ids::PatientClass;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
+use crate::phi::Phi;
+use crate::phi::sealed_form;
 use crate::time::Timestamp;
 
 mod cancel;
@@ -58,6 +63,8 @@ pub(crate) struct Strikable {
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub(crate) admitting: FieldUpdate<Practitioner>,
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
+    pub(crate) others: FieldUpdate<Vec<Practitioner>>,
+    #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub(crate) discharged_at: FieldUpdate<Timestamp>,
 }
 
@@ -74,6 +81,9 @@ pub(crate) struct Milestone {
     pub(crate) prior_location: Option<BedLocation>,
     #[serde(default)]
     pub(crate) said: Strikable,
+    /// On an opening: the end of its day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) day_ends: Option<Timestamp>,
     /// On an opening: whether it may open again what has ended (its time is the sender's own).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) reopens: bool,
@@ -99,42 +109,52 @@ pub(crate) struct Signals {
     /// The newest fact that named all access restrictions there are: what was said of others before it is over, also where it arrives later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     replaced: Option<Stamp>,
+    /// Whether that was the word of the feed whose word counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    replaced_by_owner: bool,
 }
 
 impl Signals {
     /// Takes what a fact says, whatever the order of arrival.
-    pub(crate) fn say(&mut self, said: &SignalsSaid, since: Stamp) {
+    pub(crate) fn say(&mut self, said: &SignalsSaid, since: Stamp, owned: bool) {
         if said.replaces_access_restrictions {
-            self.replaced = self.replaced.max(Some(since));
+            self.replace((owned, Some(since)));
         }
         for signal in &said.said {
             let at = self.said.partition_point(|(source, _)| *source < signal.source);
             if self.said.get(at).is_none_or(|(source, _)| *source != signal.source) {
-                self.said.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default() }));
+                self.said.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default(), owned: false }));
             }
-            if let Some((_, register)) = self.said.get_mut(at).filter(|(_, register)| register.since <= since) {
-                *register = Register { value: signal.update.value().copied(), since };
+            if let Some((_, register)) = self.said.get_mut(at).filter(|(_, register)| register.weight() <= (owned, since)) {
+                *register = Register { value: signal.update.value().copied(), since, owned };
             }
         }
+    }
+
+    fn replace(&mut self, by: (bool, Option<Stamp>)) {
+        (self.replaced_by_owner, self.replaced) = by.max((self.replaced_by_owner, self.replaced));
     }
 
     /// Takes over the signals of another record of the same person: of each the latest word.
     pub(crate) fn join(&mut self, other: &Self) {
         for (source, register) in &other.said {
             match self.said.iter_mut().find(|(known, _)| known == source) {
-                Some((_, known)) if known.since < register.since => known.clone_from(register),
+                Some((_, known)) if known.weight() < register.weight() => known.clone_from(register),
                 Some(_) => {}
                 None => self.said.push((source.clone(), register.clone())),
             }
         }
         self.said.sort_by(|a, b| a.0.cmp(&b.0));
-        self.replaced = self.replaced.max(other.replaced);
+        self.replace((other.replaced_by_owner, other.replaced));
     }
 
     /// What stands.
     pub(crate) fn standing(&self) -> impl Iterator<Item = &Restriction> {
-        let over = |source: &SignalSource, since: Stamp| matches!(source, SignalSource::AccessRestriction(_)) && Some(since) < self.replaced;
-        self.said.iter().filter(move |(source, register)| !over(source, register.since)).filter_map(|(_, register)| register.value.as_ref())
+        let over = |source: &SignalSource, register: &Register<Restriction>| {
+            let is_older = (register.owned, Some(register.since)) < (self.replaced_by_owner, self.replaced);
+            matches!(source, SignalSource::AccessRestriction(_)) && self.replaced.is_some() && is_older
+        };
+        self.said.iter().filter(move |(source, register)| !over(source, register)).filter_map(|(_, register)| register.value.as_ref())
     }
 }
 
@@ -157,6 +177,8 @@ pub struct Stay {
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) admitting: Runs<Practitioner>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    pub(crate) others: Runs<Vec<Practitioner>>,
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) admitted_at: Runs<Timestamp>,
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     pub(crate) discharged_at: Runs<Timestamp>,
@@ -170,6 +192,9 @@ pub struct Stay {
     pub(crate) assignments: Vec<StandingAssignment>,
     #[serde(default)]
     pub(crate) signals: Signals,
+    /// What must be said to whoever sees anything of it, in the order in which it was said first.
+    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    pub(crate) instructions: Phi<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) whereabouts: Option<Register<BedLocation>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -206,6 +231,12 @@ pub struct VisitState {
     /// The facts recorded at the very time of the newest: the same one again, sent later, is none of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) newest_hashes: Vec<FactHash>,
+    /// The facets whose owners have spoken, sorted: for these nobody else's word counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) owned: Vec<Facet>,
+    /// The feeds that spoke of it, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) feeds: Vec<FeedName>,
     /// The newest fact folded.
     pub(crate) newest: Stamp,
     /// How many facts were folded.
@@ -230,6 +261,9 @@ impl VisitState {
         sorted.sort_by_key(|fact| fact.stamp);
         let mut seen = std::collections::HashSet::new();
         let mut state = Self::default();
+        for fact in &sorted {
+            state.hear_owner(fact);
+        }
         for fact in sorted {
             if seen.insert(fact.hash) {
                 state.apply(fact);
@@ -240,7 +274,9 @@ impl VisitState {
 
     /// Where a fact belongs among those already folded. `late_window` is how long before the newest a plain update still counts.
     pub fn placement(&self, fact: &Fact, late_window: std::time::Duration) -> Placement {
-        if self.n_facts == 0 || fact.stamp > self.newest {
+        // The first word of an owner makes history of what others said before.
+        let is_news = fact.owns.iter().any(|facet| !self.owned.contains(facet));
+        if self.n_facts == 0 || (fact.stamp > self.newest && !is_news) {
             Placement::Last
         } else if matches!(fact.act, Act::Update | Act::Track | Act::CancelTrack) && fact.stamp.recorded < self.newest.recorded.minus(late_window) {
             Placement::History
@@ -289,6 +325,16 @@ impl VisitState {
         &self.ids
     }
 
+    /// The feeds that spoke of it.
+    pub fn feeds(&self) -> &[FeedName] {
+        &self.feeds
+    }
+
+    /// Whether the fact is one of those recorded last, sent again.
+    pub fn is_newest(&self, fact: &Fact) -> bool {
+        fact.stamp.recorded == self.newest.recorded && self.newest_hashes.contains(&fact.hash)
+    }
+
     /// How many facts were folded.
     pub const fn n_facts(&self) -> u64 {
         self.n_facts
@@ -315,16 +361,31 @@ impl VisitState {
         self.newest_hashes.push(fact.hash);
         self.n_facts += 1;
         self.newest = self.newest.max(fact.stamp);
+        if let Err(at) = self.feeds.binary_search(&fact.feed) {
+            self.feeds.insert(at, fact.feed.clone());
+        }
+        self.hear_owner(fact);
         self.name(fact);
         if fact.movement.as_ref().is_some_and(|movement| movement.historic) {
             return;
         }
+        let opens = owner::counts(fact, Facet::Lifecycle, &self.owned);
+        let heard = owner::heard(fact, &self.owned);
+        let fact = &*heard;
         let begins_another = fact.act == Act::Open && self.stays.last().is_some_and(|stay| stay.number_is_used_again(fact));
         if self.stays.is_empty() || begins_another {
             self.stays.push(Stay::default());
         }
         if let Some(stay) = self.stays.last_mut() {
-            stay.apply(fact);
+            stay.apply(fact, opens);
+        }
+    }
+
+    fn hear_owner(&mut self, fact: &Fact) {
+        for facet in &fact.owns {
+            if let Err(at) = self.owned.binary_search(facet) {
+                self.owned.insert(at, *facet);
+            }
         }
     }
 
@@ -392,6 +453,21 @@ impl Stay {
         self.milestones.iter().any(|milestone| !milestone.struck && matches!(milestone.act, Act::Move | Act::CancelEnd))
     }
 
+    /// When the beginning was recorded, as far as anything that stands tells.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.milestones.iter().find(|milestone| !milestone.struck && milestone.act != Act::Expect).map(|milestone| milestone.stamp.recorded)
+    }
+
+    /// Every place the patient was in.
+    pub fn places(&self) -> impl Iterator<Item = &BedLocation> + Clone {
+        self.location.values()
+    }
+
+    /// The class that stands.
+    pub fn class(&self) -> Option<&PatientClass> {
+        self.class.standing()
+    }
+
     /// When the stay ended, as the feed says.
     pub fn discharged(&self) -> Option<Timestamp> {
         self.discharged_at.standing().copied()
@@ -404,9 +480,11 @@ impl Stay {
         differs(fact.stay.admitted_at.value(), self.admitted_at.standing()) || (class && fact.act != Act::Reclassify)
     }
 
-    fn apply(&mut self, fact: &Fact) {
+    /// `opens` is whether the fact's word counts for whether the stay has begun.
+    fn apply(&mut self, fact: &Fact, opens: bool) {
         self.newest = self.newest.max(fact.stamp);
-        self.signals.say(&fact.stay.signals, fact.stamp);
+        self.signals.say(&fact.stay.signals, fact.stamp, false);
+        self.instruct(fact.stay.instructions.expose());
         match fact.act {
             Act::CancelOpen
             | Act::CancelMove
@@ -426,9 +504,15 @@ impl Stay {
             Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson => {}
             Act::End if self.ends_the_emergency_part_only(fact) => {}
             Act::Open | Act::Reclassify | Act::Expect | Act::Move | Act::End | Act::Update | Act::Leave | Act::Return | Act::ChangeProviders => {
-                self.take(fact);
+                self.take(fact, opens);
             }
         }
+    }
+
+    fn instruct(&mut self, said: &[String]) {
+        let mut known = std::mem::take(&mut self.instructions).into_inner();
+        known.extend(said.iter().filter(|text| !known.contains(text)).cloned().collect::<Vec<_>>());
+        self.instructions = Phi::new(known);
     }
 
     /// An A03 of class E while the patient is an inpatient ends the emergency part, not the stay.
@@ -448,10 +532,10 @@ impl Stay {
     }
 
     /// Takes everything an ordinary fact says, and notes it as a milestone where a cancel could name it.
-    fn take(&mut self, fact: &Fact) {
+    fn take(&mut self, fact: &Fact, opens: bool) {
         let said = &fact.stay;
         let location = self.location_said(fact);
-        let adopts = fact.act == Act::Update && self.milestones.iter().all(|milestone| milestone.struck) && self.looks_begun(fact);
+        let adopts = opens && fact.act == Act::Update && self.milestones.iter().all(|milestone| milestone.struck) && self.looks_begun(fact);
         if fact.act != Act::Update || adopts {
             self.milestones.push(Milestone {
                 act: fact.act,
@@ -460,6 +544,7 @@ impl Stay {
                 movement: fact.movement.as_ref().map(|movement| movement.ids.clone()).unwrap_or_default(),
                 prior_location: said.prior_location.clone(),
                 said: strikable(said, location.clone()),
+                day_ends: said.day_ends,
                 reopens: fact.act == Act::Open && fact.recorded_by_sender,
                 struck: false,
             });
@@ -485,6 +570,7 @@ impl Stay {
         self.attending.say(&said.attending, fact.stamp, None);
         self.referring.say(&said.referring, fact.stamp, None);
         self.admitting.say(&said.admitting, fact.stamp, None);
+        self.others.say(&said.others, fact.stamp, None);
         match (&said.consulting, self.consulting.standing()) {
             (FieldUpdate::Set(new), Some(standing)) if said.consulting_adds => {
                 let mut all = standing.clone();
@@ -572,6 +658,7 @@ fn strikable(said: &StaySaid, location: FieldUpdate<BedLocation>) -> Strikable {
         referring: said.referring.clone(),
         consulting: said.consulting.clone(),
         admitting: said.admitting.clone(),
+        others: said.others.clone(),
         discharged_at: said.discharged_at.clone(),
     }
 }

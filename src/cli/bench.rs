@@ -336,7 +336,7 @@ fn free_address() -> anyhow::Result<SocketAddr> {
 fn configuration(feed: SocketAddr, admin: SocketAddr) -> String {
     format!(
         "[[feeds]]\nname = \"main\"\nlisten = \"{feed}\"\nfacility = \"GHH\"\nauthority = \"GHH\"\ntime_zone = \"UTC\"\n\n[directory]\nstaff = \"staff.csv\"\n\
-         units = \"units.csv\"\n\n[publish]\nto = \"jsonl\"\njsonl.path = \"events.jsonl\"\n\n[admin]\nlisten = \"{admin}\"\n"
+         units = \"units.csv\"\n\n[rooms]\nmass_guard = false\n\n[publish]\nto = \"jsonl\"\njsonl.path = \"events.jsonl\"\n\n[admin]\nlisten = \"{admin}\"\n"
     )
 }
 

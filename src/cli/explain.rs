@@ -225,7 +225,11 @@ fn team(fact: &Fact) -> Vec<Value> {
     if let FieldUpdate::Set(consulting) = &stay.consulting {
         team.extend(consulting.iter().map(|who| person("consulting", "PV1-9", who)));
     }
-    if let AssignmentsSaid::Snapshot(list) | AssignmentsSaid::Delta(list) = &stay.assignments {
+    for (role, from, said) in [("other", "PV1-52", &stay.others), ("primary care", "PD1-4", &fact.person.primary_care)] {
+        team.extend(said.value().into_iter().flatten().map(|who| person(role, from, who)));
+    }
+    for said in [&stay.assignments, &fact.person.assignments] {
+        let (AssignmentsSaid::Snapshot(list) | AssignmentsSaid::Delta(list)) = said else { continue };
         team.extend(list.iter().map(|assignment| {
             let role = assignment.role.as_ref().map_or(assignment.source.as_str(), |role| role.as_str());
             person(role, assignment.from.as_str(), &assignment.person)

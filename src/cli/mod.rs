@@ -8,6 +8,8 @@ pub mod check;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod guard;
+pub mod ledger;
 pub mod merge;
 pub mod messages;
 pub(crate) mod orders;
@@ -17,7 +19,9 @@ pub mod rooms;
 pub mod schema;
 pub mod serve;
 pub mod setting;
+pub mod simulate;
 pub(crate) mod story;
+pub mod torture;
 pub mod verify;
 mod viewing;
 pub(crate) mod table;
@@ -58,8 +62,14 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Send messages over MLLP and report every answer
     Replay(replay::ReplayArgs),
+    /// Make up a hospital and what its EMR sends, into a folder or over MLLP
+    Simulate(simulate::SimulateArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Leaves and ends that wait because many rooms would have ended at once
+    Guard(guard::GuardArgs),
+    /// Whether every accepted message and every event is accounted for
+    Ledger(ledger::LedgerArgs),
     /// Look at messages in quarantine, try them again, or end them
     Quarantine(quarantine::QuarantineArgs),
     /// Look at what was merged from what, and take a merge back
@@ -68,6 +78,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
     Bench(bench::BenchArgs),
+    /// Kill a daemon of its own under load, again and again, and prove that nothing was lost
+    #[command(hide = true)]
+    Torture(torture::TortureArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),
 }
@@ -82,7 +95,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Demo(args) => demo::run(args, &console).await,
+        Command::Ledger(args) => ledger::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
+        Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
@@ -91,5 +106,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args, config, &console),
         Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
+        Command::Torture(args) => torture::run(args, &console).await,
+        Command::Simulate(args) => simulate::run(args, &console, &SystemClock).await,
     }
 }

@@ -22,6 +22,7 @@ use crate::ids::IdSource;
 use crate::intake::daemon;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::WakeAt;
+use crate::intake::guard::Guard;
 use crate::intake::orders::Operator;
 use crate::intake::orders::Order;
 use crate::intake::orders::Outcome;
@@ -99,8 +100,10 @@ async fn carry_out(setting: &Setting, store: &Store, number: u16, order: Order, 
         feeds: feeds.collect::<HashMap<_, _>>(),
         outbox: Arc::new(Notify::new()),
         wake: Arc::new(WakeAt::default()),
+        guard: Arc::new(Guard::default()),
     };
     let (intake, _, task) = daemon::start(parts);
+    #[expect(clippy::disallowed_methods, reason = "the command waits for it a few lines further down")]
     let running = tokio::spawn(task);
     let outcome = intake.order(order, by).await;
     drop(intake);

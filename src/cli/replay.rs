@@ -32,6 +32,7 @@ use crate::mllp::client::Endpoint;
 use crate::mllp::client::MllpClient;
 use crate::mllp::tls::ClientTls;
 use crate::mllp::tls::ClientTlsFiles;
+use crate::mllp::tls::TlsError;
 
 use answer::Acknowledgement;
 use answer::Header;
@@ -58,6 +59,17 @@ pub struct ReplayArgs {
     /// Where to send them
     #[arg(long, value_name = "HOST:PORT")]
     pub to: Endpoint,
+    /// Give every message a new control id (MSH-10)
+    #[arg(long)]
+    pub fresh_ids: bool,
+    /// How to send them.
+    #[command(flatten)]
+    pub sending: SendingArgs,
+}
+
+/// How messages are sent.
+#[derive(clap::Args, Clone, Debug)]
+pub struct SendingArgs {
     /// Speak TLS
     #[arg(long)]
     pub tls: bool,
@@ -79,9 +91,6 @@ pub struct ReplayArgs {
     /// Send over N connections; the messages of one file stay on one of them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub connections: u16,
-    /// Give every message a new control id (MSH-10)
-    #[arg(long)]
-    pub fresh_ids: bool,
     /// Send a message that was not answered N times again
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub retries: u32,
@@ -100,18 +109,49 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 /// # Errors
 /// When the report cannot be written.
 pub async fn run(args: &ReplayArgs, json: bool) -> anyhow::Result<ExitCode> {
-    let (plan, messages) = match prepare(args) {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            writeln!(io::stderr(), "error: {error:#}").context("cannot write to standard error")?;
-            return Ok(ExitCode::from(EXIT_USAGE));
-        }
-    };
+    match prepare(args) {
+        Ok((plan, messages)) => perform(&plan, messages, json, Telling::All).await,
+        Err(error) => wrong_usage(&error),
+    }
+}
+
+/// Sends messages that were not read from files, and reports those that were not accepted.
+///
+/// # Errors
+/// When the report cannot be written.
+pub(super) async fn send(to: &Endpoint, sending: &SendingArgs, messages: Vec<InputMessage>, json: bool) -> anyhow::Result<ExitCode> {
+    match Plan::new(to, sending) {
+        Ok(plan) => perform(&plan, messages, json, Telling::NotAccepted).await,
+        Err(error) => wrong_usage(&error.into()),
+    }
+}
+
+/// Whether an answer accepts this message.
+pub(super) fn acknowledgement(answer: &[u8], message: &[u8]) -> bool {
+    matches!(Verdict::of(read_acknowledgements(answer), &headers(message)), Verdict::Accepted { .. })
+}
+
+/// Of which messages something is told while they are sent.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Telling {
+    All,
+    NotAccepted,
+}
+
+fn wrong_usage(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+    writeln!(io::stderr(), "error: {error:#}").context("cannot write to standard error")?;
+    Ok(ExitCode::from(EXIT_USAGE))
+}
+
+async fn perform(plan: &Plan, messages: Vec<InputMessage>, json: bool, telling: Telling) -> anyhow::Result<ExitCode> {
     let coloured = io::stdout().is_terminal();
     let progress = progress_bar(messages.len());
-    let report = send_all(&plan, messages, |outcome| {
+    let report = send_all(plan, messages, |outcome| {
         progress.inc(1);
-        if json { Ok(()) } else { progress.suspend(|| outcome.print(&mut io::stdout().lock(), coloured)) }
+        if json || (telling == Telling::NotAccepted && outcome.is_accepted()) {
+            return Ok(());
+        }
+        progress.suspend(|| outcome.print(&mut io::stdout().lock(), coloured))
     })
     .await;
     progress.finish_and_clear();
@@ -143,19 +183,25 @@ struct Plan {
     fresh_ids: bool,
 }
 
+impl Plan {
+    fn new(to: &Endpoint, sending: &SendingArgs) -> Result<Self, TlsError> {
+        let tls = if sending.tls {
+            let identity = sending.tls_certificate.clone().zip(sending.tls_key.clone());
+            Some(ClientTls::load(&ClientTlsFiles { ca: sending.tls_ca.clone(), identity, name: sending.tls_name.clone() })?)
+        } else {
+            None
+        };
+        let client = ClientOptions { tls, answer_timeout: Duration::from_secs(sending.timeout), ..ClientOptions::default() };
+        let SendingArgs { connections, rate, retries, .. } = *sending;
+        Ok(Self { endpoint: to.clone(), client, connections, rate, retries, fresh_ids: false })
+    }
+}
+
 fn prepare(args: &ReplayArgs) -> anyhow::Result<(Plan, Vec<InputMessage>)> {
-    let tls = if args.tls {
-        let identity = args.tls_certificate.clone().zip(args.tls_key.clone());
-        Some(ClientTls::load(&ClientTlsFiles { ca: args.tls_ca.clone(), identity, name: args.tls_name.clone() })?)
-    } else {
-        None
-    };
+    let plan = Plan::new(&args.to, &args.sending)?;
     let messages = read_messages(&args.paths)?;
     anyhow::ensure!(!messages.is_empty(), "there is no message in what was named");
-    let client = ClientOptions { tls, answer_timeout: Duration::from_secs(args.timeout), ..ClientOptions::default() };
-    let plan =
-        Plan { endpoint: args.to.clone(), client, connections: args.connections, rate: args.rate, retries: args.retries, fresh_ids: args.fresh_ids };
-    Ok((plan, messages))
+    Ok((Plan { fresh_ids: args.fresh_ids, ..plan }, messages))
 }
 
 /// Sends everything; `tell` hears of each message when it is done.

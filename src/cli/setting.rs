@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use secrecy::ExposeSecret;
 
 use crate::care::policy::Policy;
@@ -13,12 +14,15 @@ use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::config::feeds::BatchAck;
 use crate::config::feeds::FeedConfig;
+use crate::config::publish::AmqpConfig;
 use crate::config::store::KeySource;
 use crate::directory;
 use crate::directory::Sources;
 use crate::hl7::ack::AckMode;
+use crate::ids::TriggerEvent;
 use crate::intake::answer::Feed;
 use crate::intake::answer::SenderClaim;
+use crate::outbox::amqp::AmqpOptions;
 use crate::store::StoreOptions;
 use crate::store::master_key::MasterKey;
 use crate::store::master_key::MasterKeyError;
@@ -55,6 +59,12 @@ impl Setting {
     /// The names of all feeds.
     pub fn feed_names(&self) -> String {
         self.config.feeds.iter().map(|feed| feed.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Which event each feed means by the one it sends.
+    pub fn meant_events(&self) -> impl Fn(&str, TriggerEvent) -> TriggerEvent + use<> {
+        let maps: Vec<_> = self.config.feeds.iter().map(|feed| (feed.name.clone(), feed.profile.event_map.clone())).collect();
+        move |feed, event| maps.iter().find(|(name, _)| name.as_str() == feed).and_then(|(_, map)| map.get(&event)).copied().unwrap_or(event)
     }
 
     /// The policy.
@@ -104,6 +114,19 @@ impl Setting {
     }
 }
 
+/// How the broker is reached, with what is in the files that the configuration names.
+///
+/// # Errors
+/// When the file with the authority's certificates cannot be read.
+pub fn amqp_options(amqp: &AmqpConfig) -> anyhow::Result<AmqpOptions> {
+    let ca_pem = match &amqp.ca {
+        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("cannot read `{}` (`publish.amqp.ca`)", path.display()))?),
+        None => None,
+    };
+    let queue = amqp.queue.clone().unwrap_or_default();
+    Ok(AmqpOptions { exchange: amqp.exchange.clone(), queue, ca_pem, ..AmqpOptions::new(amqp.url.clone()) })
+}
+
 /// A feed as the intake sees it.
 pub fn feed(config: &FeedConfig) -> Feed {
     let senders = config.senders.clone();
@@ -123,6 +146,7 @@ pub fn feed(config: &FeedConfig) -> Feed {
             crate::config::feeds::AckMode::Enhanced => AckMode::Enhanced,
             crate::config::feeds::AckMode::None => AckMode::None,
         },
+        warns_quarantined: config.warn_quarantined,
         answers_each: config.batch_ack == BatchAck::Each,
         commit_timeout: config.commit_timeout,
         permits: if config.senders.is_empty() { None } else { Some(Arc::new(permits)) },

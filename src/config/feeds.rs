@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
@@ -18,6 +17,7 @@ use crate::adt::profile::RecordedFrom;
 use crate::adt::profile::RolMode;
 use crate::adt::profile::Unsupported;
 use crate::care::fact::Confidentiality;
+use crate::care::fact::Facet;
 use crate::config::feed_values as values;
 use crate::config::feed_values::AddressRange;
 use crate::config::reader;
@@ -31,7 +31,6 @@ use crate::ids::Facility;
 use crate::ids::FeedName;
 use crate::ids::Role;
 use crate::mllp::tls::ServerTlsFiles;
-use crate::time::Timestamp;
 
 /// A feed: one listener for HL7 v2 messages over MLLP, and how its messages are read.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -64,6 +63,8 @@ pub(super) struct RawFeed {
     visit_id: Vec<String>,
     /// How messages are acknowledged; `auto`: as MSH-15 and MSH-16 ask.
     ack_mode: AckMode,
+    /// Whether an AA to a message that waits in quarantine carries a warning (ERR), which says that it waits and nothing of what it says.
+    warn_quarantined: bool,
     /// Several messages in one frame: `one` frame with all answers, or a frame for `each`.
     batch_ack: BatchAck,
     /// What becomes of messages that HL7 lets a receiver refuse.
@@ -134,6 +135,7 @@ impl Default for RawFeed {
             patient_id_type: "MR".to_owned(),
             visit_id: ["PV1-19", "PID-18", "PV1-50"].map(str::to_owned).to_vec(),
             ack_mode: AckMode::Auto,
+            warn_quarantined: false,
             batch_ack: BatchAck::One,
             strictness: RawStrictness::Lenient,
             unsupported: None,
@@ -276,26 +278,6 @@ enum RawRolMode {
     Delta,
 }
 
-/// A part of a visit for which one feed's word counts.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, JsonSchema, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Facet {
-    /// Beginning, end, leave.
-    Lifecycle,
-    /// The place.
-    Location,
-    /// The class.
-    Class,
-    /// The service.
-    Service,
-    /// Doctors and assignments.
-    Team,
-    /// Who may know.
-    Confidentiality,
-    /// Name, birth date and sex.
-    Identity,
-}
-
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "Confidentiality")]
@@ -322,16 +304,10 @@ pub struct FeedConfig {
     pub batch_ack: BatchAck,
     /// Who may send; empty is everybody who can connect.
     pub senders: Vec<Sender>,
-    /// How long a message is known again.
-    pub dedupe: Duration,
     /// How messages are acknowledged.
     pub ack_mode: AckMode,
-    /// Time zones by sending facility (MSH-4), in place of the profile's.
-    pub time_zones: BTreeMap<String, TimeZone>,
-    /// For what this feed's word counts where two feeds speak of one visit.
-    pub owner: Vec<Facet>,
-    /// Until when its word counts.
-    pub source_until: Option<Timestamp>,
+    /// Whether an AA to a message that waits carries a warning.
+    pub warn_quarantined: bool,
     /// Whether an A01 opens an ended stay again.
     pub reopen_on_admit: bool,
     /// Whether an update opens an ended stay again.
@@ -415,9 +391,6 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
     let senders = raw.senders.iter().enumerate();
     let senders = senders.map(|(index, raw)| sender(raw, requires_client_certificates, &path.key("senders").index(index), reader)).collect();
     let profile = profile(raw, path, reader);
-    let zones = raw.time_zones.iter();
-    let time_zones =
-        zones.map(|(facility, name)| (facility.clone(), values::time_zone(name, &path.key("time_zones").key(facility), reader))).collect();
     let feed = FeedConfig {
         name: FeedName::new(&raw.name),
         listen: listen.unwrap_or(reader::UNREADABLE_ADDRESS),
@@ -426,11 +399,8 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         max_frame_bytes,
         commit_timeout,
         batch_ack: raw.batch_ack,
-        dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
         ack_mode: raw.ack_mode,
-        time_zones,
-        owner: raw.owner.clone(),
-        source_until: values::until(&raw.source_until, &profile.time_zone, &path.key("source_until"), reader),
+        warn_quarantined: raw.warn_quarantined,
         reopen_on_admit: raw.reopen_on_admit,
         reopen_on_update: raw.reopen_on_update,
         adopt_on_update: raw.adopt_on_update,
@@ -446,17 +416,6 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
             "is not set: times without an offset are read as UTC",
             "name the hospital's zone, such as `America/New_York`",
         );
-    }
-    // Nothing may be silent: what is understood and has no effect yet is said.
-    let says = [("owner", !raw.owner.is_empty()), ("source_until", !raw.source_until.is_empty()), ("time_zones", !raw.time_zones.is_empty())];
-    for (key, says_something) in says {
-        if says_something {
-            reader.warn(
-                &path.key(key),
-                "has no effect yet: every feed's word counts, in the time zone of the feed",
-                "do not rely on it; give the feed a listener of its own",
-            );
-        }
     }
     for (key, text) in [("facility", &raw.facility), ("authority", &raw.authority)] {
         if text.trim() != text {
@@ -476,15 +435,32 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
     if raw.processing_ids.is_empty() || raw.processing_ids.iter().any(|id| !matches!(id.as_str(), "P" | "T" | "D")) {
         reader.problem(&path.key("processing_ids"), "must hold one or more of `P`, `T`, `D`");
     }
+    if raw.dedupe_days < 30 && raw.dedupe_days > 0 {
+        reader.warn(
+            &path.key("dedupe_days"),
+            "is short: what a sender sends again after that is taken as new",
+            "replays come weeks later; 30 days are the default",
+        );
+    }
     let location_from = values::triggers(&raw.location_from, &path.key("location_from"), reader);
     let recorded_from = raw.recorded_from.iter().map(|field| match field {
         RawRecordedFrom::Event => RecordedFrom::Event,
         RawRecordedFrom::Message => RecordedFrom::Message,
     });
+    let time_zone = values::time_zone(&raw.time_zone, &path.key("time_zone"), reader);
+    let zones = raw.time_zones.iter();
+    let time_zones = zones.map(|(facility, name)| (facility.clone(), values::time_zone(name, &path.key("time_zones").key(facility), reader)));
+    let mut owner = raw.owner.clone();
+    owner.sort_unstable();
+    owner.dedup();
     Profile {
         name: FeedName::new(&raw.name),
         facility: Facility::new(&raw.facility),
-        time_zone: values::time_zone(&raw.time_zone, &path.key("time_zone"), reader),
+        time_zones: time_zones.collect(),
+        owner,
+        source_until: values::until(&raw.source_until, &time_zone, &path.key("source_until"), reader),
+        time_zone,
+        dedupe: Duration::from_hours(24 * u64::from(raw.dedupe_days)),
         authority: AssigningAuthority::new(raw.authority.to_uppercase()),
         authority_map: values::authorities(&raw.authority_map, &path.key("authority_map"), reader),
         patient_id_type: raw.patient_id_type.to_uppercase(),

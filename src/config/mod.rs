@@ -76,6 +76,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Where the events go.
     pub publish: PublishConfig,
+    /// How many events may wait for the backend before no more messages are taken.
+    pub max_pending: Option<i64>,
     /// Where messages come from; at least one.
     pub feeds: Vec<FeedConfig>,
     /// Which rooms there are and who belongs in them.
@@ -161,6 +163,7 @@ impl Config {
     fn read(raw: &RawConfig, reader: &mut Reader<'_>) -> Self {
         let store = store::read(&raw.store, reader);
         let publish = publish::read(&raw.publish, reader);
+        let max_pending = publish::max_pending(&raw.publish);
         let feeds = feeds::read(&raw.feeds, reader);
         let (policy, rooms) = rooms::read(&raw.rooms, reader);
         let team = team::read(&raw.team, reader);
@@ -182,7 +185,7 @@ impl Config {
             ..policy
         };
         let warnings = std::mem::take(&mut reader.warnings);
-        Self { file: reader.file.map(Path::to_owned), store, publish, feeds, policy, rooms, directory, admin, telemetry, warnings }
+        Self { file: reader.file.map(Path::to_owned), store, publish, max_pending, feeds, policy, rooms, directory, admin, telemetry, warnings }
     }
 }
 

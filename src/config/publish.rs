@@ -14,14 +14,23 @@ use crate::config::reader::is_blank_or_padded;
 use crate::config::tree::KeyPath;
 
 /// Where the events go.
-#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Publish")]
 pub(super) struct RawPublish {
     /// Which of the two below.
     to: PublishTo,
+    /// How many events may wait for the backend before no more messages are taken. 0: any number.
+    #[schemars(range(max = 1_000_000_000))]
+    max_pending: u32,
     jsonl: RawJsonl,
     amqp: RawAmqp,
+}
+
+impl Default for RawPublish {
+    fn default() -> Self {
+        Self { to: PublishTo::default(), max_pending: 1_000_000, jsonl: RawJsonl::default(), amqp: RawAmqp::default() }
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema, Serialize)]
@@ -116,6 +125,11 @@ pub(super) fn read(raw: &RawPublish, reader: &mut Reader<'_>) -> PublishConfig {
         PublishTo::Jsonl => jsonl(&raw.jsonl, &section.key("jsonl"), reader),
         PublishTo::Amqp => PublishConfig::Amqp(amqp(&raw.amqp, &section.key("amqp"), reader)),
     }
+}
+
+/// How many events may wait.
+pub(super) fn max_pending(raw: &RawPublish) -> Option<i64> {
+    (raw.max_pending > 0).then_some(i64::from(raw.max_pending))
 }
 
 fn jsonl(raw: &RawJsonl, section: &KeyPath, reader: &mut Reader<'_>) -> PublishConfig {

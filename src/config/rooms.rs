@@ -48,6 +48,8 @@ pub(super) struct RawRooms {
     purge_after: String,
     /// Whether rooms of expected stays are published.
     publish_expected: bool,
+    /// Whether leaves and ends wait for an operator once more than a tenth of the open rooms (and more than ten) would end within ten minutes.
+    mass_guard: bool,
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema, Serialize)]
@@ -76,6 +78,7 @@ impl Default for RawRooms {
             late_window: "7d".to_owned(),
             purge_after: "365d".to_owned(),
             publish_expected: false,
+            mass_guard: true,
         }
     }
 }
@@ -85,6 +88,8 @@ impl Default for RawRooms {
 pub struct RoomsConfig {
     /// How long after its end everything about a stay is deleted.
     pub purge_after: Duration,
+    /// Whether many rooms that would end at once wait for an operator.
+    pub mass_guard: bool,
 }
 
 /// Reads the section into the policy; the team and what the feeds say are filled in by others.
@@ -123,7 +128,7 @@ pub(super) fn read(raw: &RawRooms, reader: &mut Reader<'_>) -> (Policy, RoomsCon
     if policy.when.is_some() && reader.is_set(&section.key("classes")) {
         reader.warn(&section.key("classes"), "counts for nothing beside `when`", "ask for `class` in the expression, and leave this key out");
     }
-    (policy, RoomsConfig { purge_after })
+    (policy, RoomsConfig { purge_after, mass_guard: raw.mass_guard })
 }
 
 /// A condition, where one is written.

@@ -21,11 +21,13 @@ pub(super) struct RawStore {
     url: String,
     /// The master key: 32 bytes in base64. A secret: may be `file:PATH` or `env:NAME`. A file that is not there is made, with mode 0600, beside a new SQLite database.
     key: String,
+    /// How much space must stay free on the volume of a SQLite database; with less, no more messages are taken. `0B`: none.
+    min_free: String,
 }
 
 impl Default for RawStore {
     fn default() -> Self {
-        Self { url: "sqlite:wardroom.db".to_owned(), key: "file:wardroom.key".to_owned() }
+        Self { url: "sqlite:wardroom.db".to_owned(), key: "file:wardroom.key".to_owned(), min_free: "64MiB".to_owned() }
     }
 }
 
@@ -36,6 +38,8 @@ pub struct StoreConfig {
     pub url: StoreUrl,
     /// The master key.
     pub key: KeySource,
+    /// How many bytes must stay free on the volume of a SQLite database.
+    pub min_free: Option<u64>,
 }
 
 /// Which database.
@@ -77,7 +81,12 @@ pub enum KeySource {
 /// Reads the section.
 pub(super) fn read(raw: &RawStore, reader: &mut Reader<'_>) -> StoreConfig {
     let section = KeyPath::of("store");
-    StoreConfig { url: url(&raw.url, &section.key("url"), reader), key: key(&raw.key, &section.key("key"), reader) }
+    let min_free = u64::try_from(reader.size(&section.key("min_free"), &raw.min_free)).unwrap_or(u64::MAX);
+    StoreConfig {
+        url: url(&raw.url, &section.key("url"), reader),
+        key: key(&raw.key, &section.key("key"), reader),
+        min_free: (min_free > 0).then_some(min_free),
+    }
 }
 
 fn url(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> StoreUrl {

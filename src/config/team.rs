@@ -21,9 +21,9 @@ use crate::ids::Role;
 pub(super) struct RawTeamRule {
     /// As what they belong; each rule has its own.
     role: String,
-    /// Where they come from: `PV1-7` attending, `PV1-8` referring, `PV1-9` consulting, `PV1-17` admitting, `ROL:CODE` or `PRT:CODE` an assignment
-    /// to the visit by its role code, `ROL:*` every other assignment whose role is mapped (but RP, RT, PP and FHCP), `unit` the team of the unit,
-    /// `service` the team of the service.
+    /// Where they come from: `PV1-7` attending, `PV1-8` referring, `PV1-9` consulting, `PV1-17` admitting, `PV1-52` other providers, `PD1-4` primary
+    /// care, `ROL:CODE` or `PRT:CODE` an assignment to the visit or (but AT, AD and CP) to the person by its role code, `ROL:*` every other assignment
+    /// to the visit whose role is mapped (but RP, RT, PP and FHCP), `unit` the team of the unit, `service` the team of the service.
     from: Vec<String>,
     /// What they may do.
     permission: RawPermission,
@@ -77,7 +77,10 @@ pub(super) fn read(raw: &[RawTeamRule], reader: &mut Reader<'_>) -> Vec<TeamRule
         for (position, text) in entry.from.iter().enumerate() {
             let path = path.key("from").index(position);
             let Some(source) = source(text) else {
-                reader.problem(&path, "must be one of `PV1-7`, `PV1-8`, `PV1-9`, `PV1-17`, `ROL:CODE`, `PRT:CODE`, `ROL:*`, `unit`, `service`");
+                reader.problem(
+                    &path,
+                    "must be one of `PV1-7`, `PV1-8`, `PV1-9`, `PV1-17`, `PV1-52`, `PD1-4`, `ROL:CODE`, `PRT:CODE`, `ROL:*`, `unit`, `service`",
+                );
                 continue;
             };
             // With a condition on either, both may have their say.
@@ -114,6 +117,8 @@ fn source(text: &str) -> Option<TeamSource> {
         "PV1-8" => Some(TeamSource::Referring),
         "PV1-9" => Some(TeamSource::Consulting),
         "PV1-17" => Some(TeamSource::Admitting),
+        "PV1-52" => Some(TeamSource::Others),
+        "PD1-4" => Some(TeamSource::PrimaryCare),
         "unit" => Some(TeamSource::Unit),
         "service" => Some(TeamSource::Service),
         "ROL:*" | "PRT:*" => Some(TeamSource::OtherAssignments),

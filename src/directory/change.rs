@@ -136,4 +136,7 @@ pub struct UnitRecord {
     /// LDP-2: departments that it belongs to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub departments: Vec<String>,
+    /// Whether it is in use: LDP-6, MDC and MAC. Nobody new gets a room in a unit that is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use: Option<bool>,
 }

@@ -110,6 +110,8 @@ fn flags(text: &str) -> Option<UnitFlags> {
         part2: said.contains("part2"),
         no_auto_join: said.contains("no_auto_join"),
         virtual_unit: said.contains("virtual"),
+        // Only a master file says so.
+        closed: false,
     })
 }
 

@@ -67,6 +67,7 @@ pub fn combine(files: &Roster, said: &Said, now: Timestamp) -> Roster {
             if unit.name.is_empty() {
                 unit.name = record.name.clone().unwrap_or_default();
             }
+            unit.flags.closed = record.in_use == Some(false);
             units.insert(key, unit);
         }
     }

@@ -282,7 +282,7 @@ impl<'m, 'p> Reader<'m, 'p> {
         let is_unit = place.room.is_empty() && place.bed.is_empty();
         let key = self.unit_key(&place);
         if !is_unit {
-            return Some(Change::Unit { key, act: Act::Deactivate, record: UnitRecord::default() });
+            return Some(Change::Unit { key, act: Act::Update, record: UnitRecord::default() });
         }
         let alias_of = record
             .iter()
@@ -293,7 +293,15 @@ impl<'m, 'p> Reader<'m, 'p> {
             .filter(|of| *of != key);
         let departments = record.iter().filter(|segment| segment.is("LDP")).map(|ldp| ldp.field(2).text().into_owned());
         let name = loc.map(|loc| loc.field(2).whole().into_owned()).filter(|name| !name.is_empty());
-        let said = UnitRecord { name, alias_of, departments: departments.filter(|code| !code.is_empty()).collect() };
+        let departments = departments.filter(|code| !code.is_empty()).collect();
+        let flags = record.iter().filter(|segment| segment.is("LDP")).map(|ldp| ldp.field(6).text().to_ascii_uppercase());
+        // One department that is in use is enough.
+        let in_use = flags.filter_map(|flag| match &*flag {
+            "A" => Some(true),
+            "I" => Some(false),
+            _ => None,
+        });
+        let said = UnitRecord { name, alias_of, departments, in_use: in_use.reduce(|one, other| one || other) };
         Some(Change::Unit { key, act, record: said })
     }
 

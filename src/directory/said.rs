@@ -161,13 +161,16 @@ impl Said {
                 units.remove(point_of_care);
             }
             // A unit that is closed keeps its team for those who are still in it.
-            Act::Deactivate | Act::Suspend | Act::Terminate => {}
+            Act::Deactivate | Act::Suspend | Act::Terminate => units.entry(point_of_care.clone()).or_default().in_use = Some(false),
+            // A word about a room or a bed says nothing of its unit.
+            Act::Update if *record == UnitRecord::default() => {}
             Act::Add => {
                 units.insert(point_of_care.clone(), record.clone());
             }
             Act::Update | Act::Reactivate => {
                 let known = units.entry(point_of_care.clone()).or_default();
-                let UnitRecord { name, alias_of, departments } = record.clone();
+                let UnitRecord { name, alias_of, departments, in_use } = record.clone();
+                known.in_use = in_use.or_else(|| if act == Act::Reactivate { Some(true) } else { known.in_use });
                 known.name = name.or_else(|| known.name.take());
                 known.alias_of = alias_of.or_else(|| known.alias_of.take());
                 if !departments.is_empty() {

@@ -278,7 +278,8 @@ fn begin(header: &AckHeader, kind: Kind, code: AckCode, error: Option<&ErrDetail
     writer.field(code.as_str().as_bytes());
     writer.separator();
     writer.raw(control_id);
-    if let Some(error) = error.filter(|_| version != Version::From25) {
+    // A warning is no answer to the sender's question, which MSA answers.
+    if let Some(error) = error.filter(|error| version != Version::From25 && error.severity == Severity::E) {
         writer.field(meaning(error.code).as_bytes());
     }
     writer.end();

@@ -25,6 +25,7 @@ use crate::hl7::batch;
 use crate::ids::IdSource;
 use crate::intake::Verdict;
 use crate::intake::daemon::Intake;
+use crate::intake::gate::Gate;
 use crate::intake::look_ups::LookUps;
 use crate::intake::pulse::Pulse;
 use crate::intake::read::Arrived;
@@ -62,6 +63,8 @@ pub struct Feed {
     pub profile: Profile,
     /// When it is answered.
     pub ack_mode: AckMode,
+    /// Whether an AA to a message that waits in quarantine carries a warning.
+    pub warns_quarantined: bool,
     /// Whether each of several messages in a frame is answered in a frame of its own.
     pub answers_each: bool,
     /// How long an answer may wait for the commit.
@@ -85,11 +88,17 @@ pub struct FeedAnswerer<C> {
     look_ups: LookUps,
     clock: Arc<C>,
     pulse: Arc<Pulse>,
+    gate: Arc<Gate>,
 }
 
 impl<C: Clock> FeedAnswerer<C> {
     pub(crate) fn new(feed: Arc<Feed>, intake: Intake, ids: Arc<IdSource>, look_ups: LookUps, clock: Arc<C>) -> Self {
-        Self { feed, intake, ids, look_ups, clock, pulse: Arc::default() }
+        Self { feed, intake, ids, look_ups, clock, pulse: Arc::default(), gate: Arc::default() }
+    }
+
+    /// Takes nothing while this is shut.
+    pub(crate) fn behind(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
     }
 
     /// The pulse of the feed.
@@ -131,6 +140,9 @@ impl<C: Clock> FeedAnswerer<C> {
     }
 
     async fn take(&self, peer: &PeerInfo, frame: Bytes) -> Answer {
+        if self.gate.is_shut() {
+            return Answer::Close;
+        }
         let deadline = Instant::now() + self.feed.commit_timeout;
         let batch = batch::split(&frame);
         let span = tracing::Span::current();
@@ -164,7 +176,8 @@ impl<C: Clock> FeedAnswerer<C> {
             let mut receipts = Vec::with_capacity(read_messages.len());
             for read in read_messages {
                 let id = read.incoming.journal.to_string();
-                answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, master_file: read.master_file, id });
+                let warns = self.feed.warns_quarantined;
+                answers.push(Answering { header: read.header, outcome: read.outcome, error: read.error, master_file: read.master_file, warns, id });
                 receipts.push(self.intake.submit(read.incoming).await?);
             }
             for (receipt, answer) in receipts.into_iter().zip(&mut answers) {
@@ -212,6 +225,8 @@ pub(crate) struct Answering {
     pub(crate) outcome: Outcome,
     pub(crate) error: Option<ErrDetail>,
     pub(crate) master_file: Option<MasterFile>,
+    /// Whether its sender is warned when the message waits.
+    pub(crate) warns: bool,
     pub(crate) id: String,
 }
 
@@ -220,16 +235,19 @@ impl Answering {
     pub(crate) fn hear(&mut self, verdict: &Verdict) {
         if verdict.disposition == Disposition::Quarantined {
             self.master_file.iter_mut().for_each(MasterFile::refuse_all);
+            if self.warns && self.outcome == Outcome::Accept {
+                self.error = Some(ErrDetail { code: 207, location: None, severity: Severity::W });
+            }
         }
     }
 
     /// The application answer to a master file is an MFK; every other is an ACK.
     pub(crate) fn build(&self, code: AckCode, now: Timestamp) -> Bytes {
+        // A commit answer says that the message is kept, which is no cause for a warning.
+        let error = self.error.as_ref().filter(|error| error.severity != Severity::W || code == AckCode::AA);
         match (&self.master_file, code) {
-            (Some(file), AckCode::AA | AckCode::AE | AckCode::AR) => {
-                ack::master_file::build(&self.header, file, code, self.error.as_ref(), now, &self.id)
-            }
-            (_, _) => ack::build(&self.header, code, self.error.as_ref(), now, &self.id),
+            (Some(file), AckCode::AA | AckCode::AE | AckCode::AR) => ack::master_file::build(&self.header, file, code, error, now, &self.id),
+            (_, _) => ack::build(&self.header, code, error, now, &self.id),
         }
     }
 }

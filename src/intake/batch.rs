@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
@@ -26,8 +27,10 @@ use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
 use crate::intake::recent::Recent;
 use crate::intake::route::Taken;
+use crate::intake::route::Waits;
 use crate::intake::staff;
 use crate::intake::staff::Hearing;
+use crate::intake::world::Ends;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
 use crate::intake::world::RoomChange;
@@ -93,6 +96,8 @@ pub(crate) struct Work {
     pub(crate) visits: Vec<(i64, Cause)>,
     /// Messages whose merges are taken back.
     pub(crate) undo: Vec<Arc<Incoming>>,
+    /// Messages in quarantine that were ended.
+    pub(crate) ended: Vec<Arc<Incoming>>,
     /// What is written into the audit trail besides the changes of rooms.
     pub(crate) audit: Vec<AuditRow>,
 }
@@ -110,6 +115,10 @@ pub(crate) struct Done {
     pub(crate) said: Option<Said>,
     /// Patients and visits that messages in quarantine may have waited for.
     pub(crate) explained: Vec<LookUpHash>,
+    /// Messages that are known again no more.
+    pub(crate) released: Vec<JournalId>,
+    /// Which rooms ended, and which did not because of the brake.
+    pub(crate) ends: Ends,
     /// Whether anything that was to be taken back stood.
     pub(crate) has_undone: bool,
 }
@@ -123,11 +132,12 @@ pub(crate) struct BatchContext<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) directory: &'a Snapshot,
     pub(crate) now: Timestamp,
+    pub(crate) brake: &'a Brake,
 }
 
 impl<'a> BatchContext<'a> {
     fn rules(&self) -> Rules<'a> {
-        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups }
+        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups, brake: self.brake }
     }
 }
 
@@ -172,6 +182,7 @@ pub(crate) async fn plan_ahead(
     if !recent.is_kept()
         || !work.visits.is_empty()
         || !work.undo.is_empty()
+        || !work.ended.is_empty()
         || !work.audit.is_empty()
         || work.messages.iter().any(|message| message.directory.is_some() || message.is_retry)
     {
@@ -289,7 +300,7 @@ fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
     for message in &work.messages {
         request.dedupe.extend(message.dedupe);
     }
-    for message in work.messages.iter().chain(&work.undo) {
+    for message in work.messages.iter().chain(&work.undo).chain(&work.ended) {
         for fact in &message.facts {
             name_look_ups(fact, look_ups, &mut wanted);
         }
@@ -398,8 +409,11 @@ pub(crate) fn take_all(
     let mut done = Done::default();
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
-        let known = message.dedupe.and_then(|hash| duplicates.get(&hash).or_else(|| seen.get(&hash))).copied();
-        let verdict = match known.filter(|known| *known != message.journal) {
+        let known = message.dedupe.and_then(|hash| seen.get(&hash).or_else(|| duplicates.get(&hash))).copied();
+        let is_old = |known: &JournalId| message.received_at.since(known.at()) >= message.known_for;
+        // What came so long ago gives its place up to what comes now; its facts stay, and say the same.
+        done.released.extend(known.filter(|known| is_old(known) && !done.released.contains(known)));
+        let verdict = match known.filter(|known| *known != message.journal && !is_old(known)) {
             Some(known) => Verdict::duplicate(known),
             None => take_message(world, hearing, message, rules, &mut done.explained)?,
         };
@@ -411,6 +425,9 @@ pub(crate) fn take_all(
         done.verdicts.push(verdict);
     }
     world.traceparent = None;
+    for fact in work.ended.iter().filter_map(|message| message.facts.first()) {
+        world.end_conflict(fact, rules)?;
+    }
     for fact in work.undo.iter().flat_map(|message| &message.facts) {
         done.has_undone |= world.undo(fact, rules)?;
         done.explained.extend(explained_by(world, fact, rules)?);
@@ -420,6 +437,7 @@ pub(crate) fn take_all(
         world.replan_all(vec![row], cause, false, true, rules)?;
     }
     done.n_events = world.changes.len();
+    done.ends = world.ends;
     done.wake_at = world.visits.values().filter(|visit| visit.is_dirty).filter_map(|visit| visit.wake_at).min();
     Ok(done)
 }
@@ -440,12 +458,21 @@ pub(crate) fn take_message(
     }
     for (index, fact) in message.facts.iter().enumerate() {
         if let Some(waits) = world.would_wait(fact, rules)? {
+            world.traceparent.clone_from(&message.traceparent);
+            match waits {
+                Waits::NoVisit => world.take_person(fact, rules)?,
+                Waits::IdentityConflict => world.note_conflict(fact, rules)?,
+                Waits::SeveralVisits | Waits::DeleteRequest | Waits::PossibleUnmerge => {}
+            }
             let patient = world.find_patient(&fact.patient, rules)?;
             return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
         }
     }
     let mut verdict = Verdict::noop("history");
     world.traceparent.clone_from(&message.traceparent);
+    if let Some(fact) = message.facts.first() {
+        world.end_conflict(fact, rules)?;
+    }
     for fact in &message.facts {
         if world.take(fact, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;
@@ -481,7 +508,13 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     let keys: HashMap<i64, SealingKey> = world.patients.iter().filter_map(|(row, entry)| Some((*row, entry.key.clone()?))).collect();
     let key_of = |row: i64| keys.get(&row).cloned();
     let directory = done.said.as_ref().map(staff::row);
-    let mut batch = CommitBatch { look_ups: std::mem::take(&mut world.new_look_ups), directory, audit: work.audit.clone(), ..CommitBatch::default() };
+    let mut batch = CommitBatch {
+        look_ups: std::mem::take(&mut world.new_look_ups),
+        directory,
+        dedupe_released: done.released.clone(),
+        audit: work.audit.clone(),
+        ..CommitBatch::default()
+    };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
     }

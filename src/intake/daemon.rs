@@ -33,6 +33,8 @@ use crate::intake::batch::BatchError;
 use crate::intake::batch::Done;
 use crate::intake::batch::Planned;
 use crate::intake::batch::Work;
+use crate::intake::guard::Guard;
+use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::orders::Hands;
 use crate::intake::orders::Operator;
@@ -43,6 +45,7 @@ use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
 use crate::intake::staff;
+use crate::intake::world::Ends;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -127,6 +130,8 @@ pub struct IntakeParts<C> {
     pub outbox: Arc<Notify>,
     /// Told when a visit must be planned earlier than anybody waited for.
     pub wake: Arc<WakeAt>,
+    /// What says that leaves and ends wait.
+    pub guard: Arc<Guard>,
 }
 
 /// The earliest instant at which a visit must be planned again, as far as this process knows.
@@ -287,8 +292,14 @@ impl<C: Clock> Running<C> {
         let before = self.flight.as_ref().map_or(&nothing, |flight| &flight.ahead);
         let directory = self.parts.directory.current();
         let (now, parts) = (self.parts.clock.now(), &self.parts);
-        let context =
-            BatchContext { store: &parts.store, ids: &parts.ids, look_ups: &self.look_ups, policy: &parts.policy, directory: &directory, now };
+        let mut brake = parts.guard.brake(now);
+        if let Some(Flight { done, .. }) = &self.flight {
+            // What is on its way to the disk has ended rooms already.
+            brake.may_end = brake.may_end.saturating_sub(done.ends.n_ended);
+            brake.is_on |= done.ends.stopped;
+        }
+        let (store, ids, policy) = (&parts.store, &*parts.ids, &*parts.policy);
+        let context = BatchContext { store, ids, look_ups: &self.look_ups, policy, directory: &directory, now, brake: &brake };
         let asks = self.n_asks > 0;
         self.n_asks = self.n_asks.saturating_sub(1);
         batch::plan_ahead(&context, &mut self.recent, work, before, asks).await.ok().flatten()
@@ -307,6 +318,7 @@ impl<C: Clock> Running<C> {
     async fn land(&mut self, landed: Result<(), CommitError>) -> bool {
         let Some(Flight { mut load, mut done, begun, .. }) = self.flight.take() else { return true };
         let Err(error) = landed.map_err(BatchError::from) else {
+            look_at_ends(&self.parts, done.ends).await;
             self.last = (load.n_jobs, begun.elapsed());
             load.answer(&done);
             account(&self.parts, &load.work, &mut done, self.last.1);
@@ -391,9 +403,16 @@ fn tell(error: &BatchError) {
 
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
 pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
+    let done = commit_what_can_be(parts, look_ups, recent, work).await?;
+    look_at_ends(parts, done.ends).await;
+    Ok(done)
+}
+
+async fn commit_what_can_be<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let directory = parts.directory.current();
     let now = parts.clock.now();
-    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now };
+    let brake = parts.guard.brake(now);
+    let context = BatchContext { store: &parts.store, ids: &parts.ids, look_ups, policy: &parts.policy, directory: &directory, now, brake: &brake };
     let error = match batch::run(&context, recent, work).await {
         Ok(done) => return Ok(done),
         Err(error) if is_about_content(&error) => error,
@@ -419,11 +438,15 @@ pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps,
         all.wake_at = [all.wake_at, done.wake_at].into_iter().flatten().min();
         all.explained.extend(done.explained);
         all.said = done.said.or(all.said);
+        all.ends.add(done.ends);
     }
     for visit in &work.visits {
         let alone = Work { visits: vec![visit.clone()], ..Work::default() };
         match batch::run(&context, recent, &alone).await {
-            Ok(done) => all.n_events += done.n_events,
+            Ok(done) => {
+                all.n_events += done.n_events;
+                all.ends.add(done.ends);
+            }
             Err(error) if is_about_content(&error) => tracing::error!(%error, "a visit cannot be planned again and keeps its room as it is"),
             Err(error) => return Err(error),
         }
@@ -437,6 +460,28 @@ const fn is_about_content(error: &BatchError) -> bool {
         BatchError::Form(_) | BatchError::Contended | BatchError::Fault => true,
         BatchError::Store(error) => matches!(error, StoreError::Unsealed { .. } | StoreError::Form { .. }),
         BatchError::Commit(error) => matches!(error, CommitError::Conflict),
+    }
+}
+
+/// Counts the rooms that ended. Where they were too many, that is in the store before anybody is answered.
+async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, ends: Ends) {
+    metrics::counter!("wardroom_held_changes_total").increment(u64::try_from(ends.n_held).unwrap_or(0));
+    if ends.n_kept_out > 0 {
+        metrics::counter!("wardroom_rooms_kept_out_total").increment(u64::try_from(ends.n_kept_out).unwrap_or(0));
+        tracing::warn!(
+            n_visits = ends.n_kept_out,
+            "patients are in a unit that a master file says is in use no more: they get no room until it is in use again, or they are moved"
+        );
+    }
+    let now = parts.clock.now();
+    if !parts.guard.note(now, ends.n_ended, ends.stopped) {
+        return;
+    }
+    tracing::error!(
+        "more than a tenth of the open rooms would end within ten minutes: leaves and ends wait, joins go on; find out why, then say `wardroom guard release`"
+    );
+    if let Err(error) = Word::On(now).write(&parts.store).await {
+        tracing::error!(%error, "the store could not note that leaves and ends wait; a restart would let them go on");
     }
 }
 

@@ -28,11 +28,11 @@ use crate::ids::GroupId;
 use crate::ids::PointOfCare;
 use crate::ids::Role;
 use crate::ids::UserId;
-use crate::intake::law::history::Rng;
 use crate::intake::law::history::Said;
 use crate::intake::law::history::UNITS;
 use crate::intake::law::history::history;
 use crate::intake::law::shelf::Shelf;
+use crate::random::Random;
 
 /// What nothing explains waits in any order, and arrival decides.
 const OUT_OF_REACH: &str = "something waits for ever, names an account of several visits, or takes a visit from a stranger";
@@ -118,7 +118,7 @@ struct Telling {
 
 impl Telling {
     fn any(seed: u64, n: usize) -> Self {
-        let mut rng = Rng::new(seed ^ 0x5eed);
+        let mut rng = Random::new(seed ^ 0x5eed);
         let mut deliveries = Vec::new();
         let nearly_sorted = rng.one_in(3);
         for message in 0..n {

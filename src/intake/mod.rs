@@ -6,6 +6,9 @@
 pub mod answer;
 pub mod batch;
 pub mod daemon;
+pub mod gate;
+pub mod guard;
+pub mod ledger;
 pub(crate) mod look_ups;
 pub mod orders;
 pub mod pulse;
@@ -19,6 +22,8 @@ pub(crate) mod world;
 
 #[cfg(test)]
 mod law;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -49,6 +54,8 @@ pub struct Incoming {
     pub(crate) directory: Option<Changes>,
     /// What makes it this message; absent when it cannot be told from another.
     pub(crate) dedupe: Option<LookUpHash>,
+    /// How long it is known again.
+    pub(crate) known_for: Duration,
     /// What became of it, where reading it already decided that.
     pub(crate) decided: Option<Verdict>,
     /// What is worth telling.

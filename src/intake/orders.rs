@@ -17,6 +17,7 @@ use crate::intake::batch::Work;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::account;
 use crate::intake::daemon::commit;
+use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
@@ -60,6 +61,8 @@ pub enum Order {
         /// Why, in the operator's words.
         reason: String,
     },
+    /// Let leaves and ends go on that wait because many rooms would have ended at once.
+    ReleaseGuard,
 }
 
 /// What became of an order.
@@ -77,6 +80,8 @@ pub enum Outcome {
     NothingMerged,
     /// The message is not in quarantine.
     NotWaiting,
+    /// No leave and no end waits.
+    NothingHeld,
     /// The store could not do it; nothing was changed.
     Failed,
 }
@@ -94,6 +99,7 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         Order::UndoMerge { message } => ("merge.undone", Some(*message)),
         Order::Retry { .. } => ("quarantine.retried", None),
         Order::Discard { message, .. } => ("quarantine.discarded", Some(*message)),
+        Order::ReleaseGuard => ("guard.released", None),
     };
     AuditRow {
         at,
@@ -113,6 +119,7 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
         Order::UndoMerge { message } => hands.undo(*message, audit).await,
         Order::Retry { messages } => hands.retry(messages, audit).await,
         Order::Discard { message, .. } => hands.discard(*message, audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::ReleaseGuard => hands.release(audit).await.map(|outcome| (outcome, Vec::new())),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!(%error, "an operator's order could not be carried out; nothing was changed");
@@ -155,14 +162,29 @@ impl<C: Clock> Hands<'_, C> {
         Ok((Outcome::Done { messages }, done.explained))
     }
 
-    async fn discard(&self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
+    async fn discard(&mut self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
         if !self.waits(id).await? {
             return Ok(Outcome::NotWaiting);
         }
         let settled = JournalSettled { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) };
         let batch = CommitBatch { journal_settled: vec![settled], quarantine_left: vec![id], audit: vec![audit], ..CommitBatch::default() };
         self.parts.store.commit(&batch).await?;
+        // A room may have shown that the message waits.
+        let ended = self.stored(id).await?.map(Arc::new);
+        let work = Work { ended: ended.into_iter().collect(), ..Work::default() };
+        let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
+        account(self.parts, &work, &mut done, Duration::ZERO);
         Ok(Outcome::Done { messages: 1 })
+    }
+
+    /// Says go on, in the store: whoever follows it there plans what waited.
+    async fn release(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
+        if !matches!(Word::read(&self.parts.store).await?, Word::On(_)) {
+            return Ok(Outcome::NothingHeld);
+        }
+        self.parts.store.commit(&CommitBatch { audit: vec![audit], ..CommitBatch::default() }).await?;
+        Word::GoOn.write(&self.parts.store).await?;
+        Ok(Outcome::Done { messages: 0 })
     }
 
     async fn waits(&self, id: JournalId) -> Result<bool, BatchError> {

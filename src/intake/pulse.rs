@@ -59,10 +59,15 @@ impl Pulse {
 
     /// How long the feed has been quiet, when that is longer than it ever usually is.
     pub fn quiet(&self, now: Timestamp) -> Option<Duration> {
+        self.quiet_since(now).and_then(|_| self.idle(now))
+    }
+
+    /// When the feed's silence became longer than it ever usually is, if it has.
+    pub fn quiet_since(&self, now: Timestamp) -> Option<Timestamp> {
         let beats = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let idle = now.since(beats.last.filter(|_| beats.n_messages >= MESSAGES)?);
+        let last = beats.last.filter(|_| beats.n_messages >= MESSAGES)?;
         let usual = Duration::from_secs_f64((beats.gap_us / 1e6).clamp(0.0, 86_400.0));
-        (idle > AT_LEAST.max(usual * GAPS)).then_some(idle)
+        Some(last.plus(AT_LEAST.max(usual * GAPS))).filter(|since| now > *since)
     }
 }
 

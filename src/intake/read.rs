@@ -98,6 +98,7 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
             facts: Vec::new(),
             directory: None,
             dedupe: None,
+            known_for: profile.dedupe,
             decided: None,
             notices: Vec::new(),
             raw: RawMessage(raw),
@@ -136,6 +137,11 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
     decide(&mut read, reading);
     if let Some(of_directory) = of_directory {
         decide_directory(&mut read, of_directory, profile);
+    }
+    let recorded = read.reading.as_ref().map(|reading| reading.recorded_at);
+    if read.outcome == Outcome::Accept && profile.source_until.zip(recorded).is_some_and(|(until, recorded)| recorded >= until) {
+        read.incoming.directory = None;
+        read.incoming.decided = Some(Verdict::noop("source_ended"));
     }
     if read.header.control_id().is_none() {
         let location = ErrLocation { segment: "MSH", occurrence: 1, field: 10 };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
@@ -30,6 +31,8 @@ use crate::intake::answer::Answering;
 use crate::intake::answer::Feed;
 use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_message;
+use crate::intake::guard::Guard;
+use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
@@ -44,7 +47,7 @@ use crate::store::rows::Disposition;
 use crate::store::sealing::LookUpHash;
 use crate::time::Timestamp;
 
-/// A rehearsal of one feed.
+/// A rehearsal.
 #[derive(Debug)]
 pub struct Rehearsal {
     world: World,
@@ -58,6 +61,7 @@ pub struct Rehearsal {
     n_messages: i64,
     known: HashMap<LookUpHash, JournalId>,
     quarantined: Vec<(Arc<ReadMessage>, Bytes)>,
+    guard: Guard,
 }
 
 /// What became of one message.
@@ -86,7 +90,13 @@ impl Rehearsal {
             n_messages: 0,
             known: HashMap::new(),
             quarantined: Vec::new(),
+            guard: Guard::default(),
         }
+    }
+
+    /// Who speaks from now on: another feed of the same hospital.
+    pub fn hear(&mut self, feed: Feed) {
+        self.feed = Arc::new(feed);
     }
 
     /// The present.
@@ -141,7 +151,8 @@ impl Rehearsal {
         let decoded = charset::decode(message, self.feed.profile.charset.as_deref());
         let message = Message::of(&decoded).ok()?;
         let said = message.header().field(7).text();
-        let context = TimeContext::for_message(self.feed.profile.time_zone.clone(), &said, None);
+        let zone = self.feed.profile.zone_of(&message.header().field(4).text()).clone();
+        let context = TimeContext::for_message(zone, &said, None);
         timestamp(&said, &context).ok().flatten().map(|dtm| dtm.at)
     }
 
@@ -208,13 +219,47 @@ impl Rehearsal {
     }
 
     fn replan(&mut self, row: i64, cause: &Cause) {
+        let brake = self.brake();
         let Self { world, policy, roster, ids, now, .. } = self;
-        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake };
         // In memory nothing can be lacking.
         if world.replan_all(vec![row], cause, false, true, &rules).is_err()
             && let Some(visit) = world.visits.get_mut(&row)
         {
             visit.wake_at = None;
+        }
+        self.note_ends();
+    }
+
+    /// What is held back now, and by how many open rooms that is judged.
+    fn brake(&self) -> Brake {
+        let n_open = self.world.visits.values().filter(|visit| visit.is_open && visit.status != "none" && visit.status != "expected").count();
+        self.guard.open_rooms(n_open);
+        self.guard.brake(self.now)
+    }
+
+    /// Has the pulse of the feed listened to: while it is silent, leaves wait.
+    #[cfg(test)]
+    pub(crate) fn listen(&mut self, pulse: Arc<crate::intake::pulse::Pulse>) {
+        self.guard.listen(self.feed.profile.name.clone(), pulse);
+    }
+
+    fn note_ends(&mut self) {
+        let ends = std::mem::take(&mut self.world.ends);
+        self.guard.note(self.now, ends.n_ended, ends.stopped);
+    }
+
+    /// Stops leaves and ends when many rooms end at once, as the daemon does.
+    pub fn guard(&mut self) {
+        self.guard = Guard::new(true);
+    }
+
+    /// Says, as an operator, that leaves and ends may go on.
+    pub fn go_on(&mut self) {
+        self.guard.hear(Word::GoOn);
+        let rows: Vec<i64> = self.world.visits.keys().copied().collect();
+        for row in rows {
+            self.replan(row, &Cause::of(CauseKind::Operator));
         }
     }
 
@@ -230,6 +275,7 @@ impl Rehearsal {
         let arrived = Arrived { journal, at: self.now, is_retry: false };
         let read = Arc::new(read(message.clone(), &self.feed.profile, arrived, &LookUps::InMemory));
         let known = read.incoming.dedupe.and_then(|hash| self.known.get(&hash)).copied();
+        let known = known.filter(|known| self.now.since(known.at()) < read.incoming.known_for);
         let verdict = match known {
             Some(known) => Verdict::duplicate(known),
             None => self.judge(&read),
@@ -243,7 +289,8 @@ impl Rehearsal {
         let code = if read.is_ack { None } else { ack::answers(&read.header, self.feed.ack_mode, read.outcome) };
         let ack = code.map(|code| {
             let (header, outcome, error) = (read.header.clone(), read.outcome, read.error);
-            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), id: format!("ACK{}", self.n_messages) };
+            let (warns, id) = (self.feed.warns_quarantined, format!("ACK{}", self.n_messages));
+            let mut answering = Answering { header, outcome, error, master_file: read.master_file.clone(), warns, id };
             answering.hear(&verdict);
             answering.build(code, self.now)
         });
@@ -270,14 +317,17 @@ impl Rehearsal {
     }
 
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
+        let brake = self.brake();
         let Self { world, policy, files, said, roster, ids, now, .. } = self;
-        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory };
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake };
         let mut hearing = Hearing::new(files, said.clone());
         let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,
             Err(Need::Facts(_) | Need::Visit(_) | Need::Patient(_) | Need::LookUp(_)) => Verdict::quarantined("internal_fault"),
         };
-        if let Some(changed) = hearing.changed() {
+        let changed = hearing.changed();
+        self.note_ends();
+        if let Some(changed) = changed {
             self.said = changed;
             self.renew_roster();
         }
@@ -307,6 +357,7 @@ mod tests {
     use crate::care::policy::Policy;
     use crate::care::roster::Roster;
     use crate::intake::answer::Feed;
+    use crate::intake::pulse::Pulse;
     use crate::store::form::Stored;
     use crate::store::form::VisitDocument;
     use crate::store::sealing::Document;
@@ -325,6 +376,7 @@ mod tests {
         let feed = Feed {
             profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
             ack_mode: crate::hl7::ack::AckMode::Auto,
+            warns_quarantined: false,
             answers_each: false,
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,
@@ -341,6 +393,41 @@ mod tests {
             rehearsal.send(&message);
         }
         rehearsal
+    }
+
+    /// The members of the one room, at minutes after ten o'clock.
+    fn members(rehearsal: &mut Rehearsal, minutes: u64) -> Vec<String> {
+        let ten: jiff::Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        rehearsal.move_to(Timestamp::from(ten).plus(std::time::Duration::from_mins(minutes)));
+        rehearsal.rooms()[0].state.members.iter().map(|member| member.user.to_string()).collect()
+    }
+
+    #[test]
+    fn while_a_feed_is_silent_a_leave_waits_for_two_hours_at_the_most() {
+        for speaks_again in [false, true] {
+            let mut rehearsal = rehearsal();
+            let pulse = Arc::new(Pulse::default());
+            rehearsal.listen(Arc::clone(&pulse));
+            for file in ["01_a01.hl7", "02_a02.hl7"] {
+                let message: Bytes = std::fs::read(format!("fixtures/journeys/s04-transfer-hands-over/{file}")).unwrap().into();
+                rehearsal.move_to(rehearsal.own_time(&message).unwrap());
+                rehearsal.send(&message);
+            }
+            // A message each minute until the transfer at ten, and none since: half an hour later that is silence.
+            let ten = rehearsal.now();
+            for minute in (0..100).rev() {
+                pulse.beat(ten.minus(std::time::Duration::from_mins(minute)), None);
+            }
+            assert_eq!(members(&mut rehearsal, 59), ["D100", "D200"].map(|id| format!("GHH:{id}")));
+            assert_eq!(members(&mut rehearsal, 61).len(), 2, "the handover is over, and the leave waits");
+            if speaks_again {
+                pulse.beat(ten.plus(std::time::Duration::from_mins(80)), None);
+                assert_eq!(members(&mut rehearsal, 82), ["GHH:D200"], "what waited happens within a minute");
+            } else {
+                assert_eq!(members(&mut rehearsal, 148).len(), 2);
+                assert_eq!(members(&mut rehearsal, 152), ["GHH:D200"], "two hours are the most");
+            }
+        }
     }
 
     fn read<T: Stored>((format, folder, kind): (u8, &str, &str), name: &str) -> T {

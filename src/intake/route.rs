@@ -18,6 +18,7 @@ use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
+use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
 use crate::store::form::VisitMerge;
 use crate::store::sealing::LookUpKind;
@@ -71,8 +72,6 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        // What comes late is told for the record, and nobody is disturbed by it.
-        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
         let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let row = match visit {
             Route::Waits(waits) => return Ok(Taken::Waits(waits)),
@@ -92,14 +91,7 @@ impl World {
             }
             self.join_other_numbers(row, fact, &cause, rules)?;
         }
-        if let Some(entry) = self.patients.get_mut(&patient) {
-            entry.record.say(fact);
-            entry.is_dirty = true;
-        }
-        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
-        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
-            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
-        }
+        self.hear_of(patient, fact, rules);
         let mut touched: Vec<i64> = Vec::new();
         let mut counts = true;
         match (visit, row) {
@@ -118,15 +110,71 @@ impl World {
             touched.extend(self.relate_visits(fact, relation, patient, &cause, rules)?);
         }
         touched.extend(self.settle_accounts(patient, &cause, rules)?);
-        // What is said of the person may change every open room of theirs.
+        self.replan_touched(touched, patient, fact, rules)?;
+        Ok(if counts { Taken::Applied } else { Taken::History })
+    }
+
+    /// Takes what a fact that waits for its visit says of the person. It may be said again when the visit is found: that changes nothing.
+    pub(crate) fn take_person(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let patient = self.patient(&fact.patient, rules)?;
+        self.hear_of(patient, fact, rules);
+        self.replan_touched(Vec::new(), patient, fact, rules)
+    }
+
+    /// Notes at the visit that a message names under an unexplained patient that it waits; whoever is in the room is told to look.
+    pub(crate) fn note_conflict(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let Some(named) = &fact.visit else { return Ok(()) };
+        let Some(row) = self.find_visits(LookUpKind::Visit, &named.id, rules)?.first().copied() else { return Ok(()) };
+        let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        let message = fact.stamp.arrival;
+        if visit.document.conflicts.contains(&message) {
+            return Ok(());
+        }
+        visit.document.conflicts.push(message);
+        visit.is_dirty = true;
+        self.replan_all(vec![row], &cause_of(fact), false, true, rules)
+    }
+
+    /// A message waits for no patient any more: it was taken, or ended.
+    pub(crate) fn end_conflict(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        let message = fact.stamp.arrival;
+        let has_it = |visit: &VisitEntry| visit.document.conflicts.contains(&message);
+        let rows: Vec<i64> = self.visits.iter().filter(|(_, visit)| has_it(visit)).map(|(row, _)| *row).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for row in &rows {
+            if let Some(visit) = self.visits.get_mut(row) {
+                visit.document.conflicts.retain(|known| *known != message);
+                visit.is_dirty = true;
+            }
+        }
+        self.replan_all(rows, &cause_of(fact), false, true, rules)
+    }
+
+    /// Notes what a fact says of persons and their identifiers.
+    fn hear_of(&mut self, patient: i64, fact: &Fact, rules: &Rules<'_>) {
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            entry.record.say(fact);
+            entry.is_dirty = true;
+        }
+        let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);
+        for id in std::iter::once(&fact.patient).chain(related.flat_map(|pair| [&pair.from, &pair.into])) {
+            self.lead(rules.look_ups.patient(id), LookUpKind::Patient, patient);
+        }
+    }
+
+    /// Plans the visits that a fact touched again, and every open one of its patient: what is said of the person may change them all.
+    fn replan_touched(&mut self, mut touched: Vec<i64>, patient: i64, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
         touched.extend(self.open_visits(patient));
         for row in touched.clone() {
             touched.extend(self.merged_with(row)?);
         }
         touched.sort_unstable();
         touched.dedup();
-        self.replan_all(touched, &cause, moves_a_visit(fact), notify, rules)?;
-        Ok(if counts { Taken::Applied } else { Taken::History })
+        // What comes late is told for the record, and nobody is disturbed by it.
+        let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
+        self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
     }
 
     /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
@@ -393,11 +441,6 @@ impl World {
     fn relate_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut touched = Vec::new();
         match relation.kind {
-            RelationKind::VisitChange | RelationKind::AccountChange => {
-                for pair in &relation.visits {
-                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
-            }
             RelationKind::AccountMove | RelationKind::VisitMove | RelationKind::PatientMove => {
                 touched.extend(self.move_visits(fact, relation, patient, cause, rules)?);
             }
@@ -406,7 +449,7 @@ impl World {
                     touched.extend(self.merge_visits(&pair.from, &pair.into, fact, patient, rules)?);
                 }
             }
-            RelationKind::Patient | RelationKind::PatientIdChange => {
+            RelationKind::VisitChange | RelationKind::AccountChange | RelationKind::Patient | RelationKind::PatientIdChange => {
                 for pair in &relation.visits {
                     touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
                 }

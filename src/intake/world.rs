@@ -6,17 +6,23 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::care::brake;
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::change::EventType;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
+use crate::care::diff::notices;
 use crate::care::fact::Fact;
 use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
+use crate::care::onward::EmergencyStay;
+use crate::care::onward::EmergencyStays;
 use crate::care::plan::PlanInput;
 use crate::care::plan::plan;
 use crate::care::plan::retired;
@@ -25,6 +31,7 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
+use crate::care::visit::CourseRules;
 use crate::care::visit::Placement;
 use crate::care::visit::Stay;
 use crate::care::visit::VisitState;
@@ -44,6 +51,8 @@ use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::time::Timestamp;
 
+/// How soon what waits for a silent feed is looked at again.
+const HELD: Duration = Duration::from_mins(1);
 /// The status of a visit without a room.
 const NO_ROOM: &str = "none";
 
@@ -89,6 +98,15 @@ pub(crate) struct Rules<'a> {
     pub(crate) now: Timestamp,
     pub(crate) ids: &'a IdSource,
     pub(crate) look_ups: &'a LookUps,
+    /// What is held back now.
+    pub(crate) brake: &'a Brake,
+}
+
+impl Rules<'_> {
+    /// What the policy says about the course of a stay.
+    const fn course(&self) -> CourseRules {
+        CourseRules { reopen_on_admit: self.policy.reopen_on_admit, adopt_on_update: self.policy.adopt_on_update }
+    }
 }
 
 /// A patient's record in the world.
@@ -129,6 +147,29 @@ pub(crate) struct RoomChange {
     pub(crate) room: CareRoom,
 }
 
+/// Which rooms ended in a batch, and which did not because of the brake; and which did not begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ends {
+    /// How many ended.
+    pub(crate) n_ended: usize,
+    /// How many changes were held back.
+    pub(crate) n_held: usize,
+    /// How many rooms were not opened because their unit is in use no more.
+    pub(crate) n_kept_out: usize,
+    /// Whether so many ended that the rest waits for an operator.
+    pub(crate) stopped: bool,
+}
+
+impl Ends {
+    /// Together with those of another batch.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.n_ended += other.n_ended;
+        self.n_held += other.n_held;
+        self.n_kept_out += other.n_kept_out;
+        self.stopped |= other.stopped;
+    }
+}
+
 /// The patients and visits of a batch.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -143,6 +184,8 @@ pub(crate) struct World {
     /// Numbers that turned out to be of one visit: messages may have waited for that.
     pub(crate) explained: Vec<LookUpHash>,
     pub(crate) room_ids: RoomIds,
+    /// What ended, and what was held back.
+    pub(crate) ends: Ends,
     /// The trace of the message that is being taken.
     pub(crate) traceparent: Option<String>,
 }
@@ -160,6 +203,7 @@ impl World {
             changes: Vec::new(),
             explained: Vec::new(),
             room_ids,
+            ends: Ends::default(),
             traceparent: None,
         }
     }
@@ -316,6 +360,8 @@ impl World {
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         match visit.document.state.placement(fact, rules.policy.late_window) {
             Placement::History => return Ok(false),
+            // The same again is known.
+            Placement::Last if visit.document.state.is_newest(fact) => return Ok(false),
             Placement::Last => {
                 visit.document.state.apply(fact);
                 if let Some(facts) = &mut visit.facts {
@@ -324,6 +370,9 @@ impl World {
             }
             Placement::Among => {
                 let facts = visit.facts.as_mut().ok_or(Need::Facts(row))?;
+                if facts.iter().any(|known| known.hash == fact.hash) {
+                    return Ok(false);
+                }
                 facts.push(fact.clone());
                 visit.document.state = VisitState::fold(facts.iter());
             }
@@ -365,6 +414,7 @@ impl World {
         loser.wake_at = None;
         let merges = std::mem::take(&mut loser.document.merges);
         let merged_from = std::mem::take(&mut loser.document.merged_from);
+        let conflicts = std::mem::take(&mut loser.document.conflicts);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
         let patient = loser.patient;
@@ -373,6 +423,7 @@ impl World {
         winner.document.absorbed.extend(absorbed);
         winner.document.merges.extend(merges);
         winner.document.merged_from.extend(merged_from);
+        winner.document.conflicts.extend(conflicts);
         winner.document.state = VisitState::fold(facts.iter());
         winner.facts = Some(facts);
         winner.is_dirty = true;
@@ -393,6 +444,11 @@ impl World {
                     rules,
                 );
                 self.changes.extend(changed);
+            }
+        }
+        if let Some(entry) = self.patients.get_mut(&patient) {
+            for slot in &rooms {
+                entry.is_dirty |= entry.record.emergencies.note(slot.id, None);
             }
         }
         if let Some(loser) = self.visits.get_mut(&from) {
@@ -484,15 +540,17 @@ impl World {
     pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
         for _ in 0..2 {
+            // Planning one may plan another that it was merged into.
+            let before: Vec<_> = rows.iter().map(|row| self.seen_beside(*row)).collect();
+            for row in &rows {
+                self.replan(*row, cause, rehomed, notify, rules)?;
+            }
             let mut beside = Vec::new();
-            for row in rows {
-                let before = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
-                self.replan(row, cause, rehomed, notify, rules)?;
-                let after = self.visits.get(&row).map(|visit| (visit.is_open, visit.status.clone()));
-                if before != after
-                    && let Some(visit) = self.visits.get(&row)
+            for (row, before) in rows.iter().zip(before) {
+                if before != self.seen_beside(*row)
+                    && let Some(visit) = self.visits.get(row)
                 {
-                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| *other != row));
+                    beside.extend(self.open_visits(visit.patient).into_iter().filter(|other| other != row));
                 }
             }
             beside.sort_unstable();
@@ -500,6 +558,12 @@ impl World {
             rows = beside;
         }
         Ok(())
+    }
+
+    /// What a visit shows of itself to the other visits of its patient.
+    fn seen_beside(&self, row: i64) -> Option<(bool, String, EmergencyStays)> {
+        let visit = self.visits.get(&row)?;
+        Some((visit.is_open, visit.status.clone(), self.patients.get(&visit.patient)?.record.emergencies.clone()))
     }
 
     /// Plans the rooms of a visit again and notes what changed. `notify` is whether anybody is to be told.
@@ -523,7 +587,8 @@ impl World {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
-        let VisitDocument { state, rooms, .. } = &mut visit.document;
+        let VisitDocument { state, rooms, conflicts, .. } = &mut visit.document;
+        let has_conflict = !conflicts.is_empty();
         let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| state.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
@@ -531,12 +596,15 @@ impl World {
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
+        let is_silent = state.feeds().iter().any(|feed| rules.brake.silent.contains(feed));
+        let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
                 rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
+            let continues = goes_on_from(stay, &own, &patient.record, person_id);
             let planned = plan(&PlanInput {
                 stay,
                 also: if index + 1 == n_stays { &also } else { &[] },
@@ -545,6 +613,8 @@ impl World {
                 person: &person,
                 room: slot.id,
                 merged_into,
+                continues,
+                has_conflict,
                 shares_its_bed,
                 policy: rules.policy,
                 roster: rules.roster,
@@ -555,22 +625,16 @@ impl World {
             let is_over = matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled)) && planned.wake_at.is_none();
             is_open |= !is_over && status != Some(RoomStatus::Merged);
             let before = slot.published.as_ref().map(|room| &room.state);
-            let target = match (planned.target, before) {
-                // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
-                (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => {
-                    let before = before.map(retired);
-                    visit.unpublished.push(Some(target));
-                    let Some(before) = before else { continue };
-                    before
-                }
-                (Some(target), None) if diff(None, &target, false).is_none() => {
-                    visit.unpublished.push(Some(target));
-                    continue;
-                }
-                (Some(target), _) => target,
-                (None, Some(before)) if is_told(before.status) => retired(before),
-                (None, _) => continue,
-            };
+            let is_closed = stay.place().and_then(|place| rules.roster.unit(place)).is_some_and(|unit| unit.flags.closed);
+            let (target, unpublished) = told(planned.target, before, is_closed, &mut self.ends, rules);
+            visit.unpublished.extend(unpublished.map(Some));
+            let Some(target) = target else { continue };
+            let (target, is_held) = braked(slot, target, is_silent, &publishing, &mut self.ends, rules);
+            if is_held {
+                status = Some(target.status);
+                is_open = true;
+                wake_at = [wake_at, Some(rules.now.plus(HELD)).filter(|_| is_silent)].into_iter().flatten().min();
+            }
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
@@ -579,7 +643,8 @@ impl World {
         // A late word may show that two stays were one.
         for slot in rooms.iter_mut().skip(n_stays) {
             let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
-            let target = retired(before);
+            let (target, is_held) = braked(slot, retired(before), is_silent, &publishing, &mut self.ends, rules);
+            is_open |= is_held;
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
@@ -592,8 +657,78 @@ impl World {
             visit.is_open = is_open;
             visit.is_dirty = true;
         }
+        self.note_emergencies(row, rules);
         Ok(())
     }
+
+    /// Notes with the person which stays of a visit another may go on from.
+    fn note_emergencies(&mut self, row: i64, rules: &Rules<'_>) {
+        let Some(visit) = self.visits.get(&row) else { return };
+        let VisitDocument { state, rooms, .. } = &visit.document;
+        let Some((entry, bound)) = self.patients.get_mut(&visit.patient).zip(state.patient()) else { return };
+        for (stay, slot) in state.stays().iter().zip(rooms) {
+            entry.is_dirty |= entry.record.emergencies.note(slot.id, emergency(stay, slot, bound, rules));
+        }
+    }
+}
+
+/// The room of an emergency stay from which an inpatient's stay goes on.
+fn goes_on_from(stay: &Stay, own: &[CareRoomId], record: &PatientRecord, person: &PatientId) -> Option<CareRoomId> {
+    let began = stay.began().filter(|_| stay.class().is_some_and(|class| class.as_str() == "I"))?;
+    record.emergencies.before(own, began, &stay.places(), |other| record.resolve(other) == person)
+}
+
+/// An emergency stay that ended and whose room was published: another stay may go on from it.
+fn emergency(stay: &Stay, slot: &RoomSlot, patient: &PatientId, rules: &Rules<'_>) -> Option<EmergencyStay> {
+    let published = &slot.published.as_ref()?.state;
+    let is_over = matches!(published.status, RoomStatus::Grace | RoomStatus::Closed);
+    let ended = stay.course(rules.now, &rules.course()).ended?.recorded;
+    let is_one = is_over && stay.class().is_some_and(|class| class.as_str() == "E");
+    let facility = stay.place().map(|place| place.facility.clone()).unwrap_or_default();
+    let began = stay.began()?;
+    is_one.then(|| EmergencyStay { room: slot.id, patient: patient.clone(), facility, began, ended })
+}
+
+/// What is told of a room as it is planned, and what it is where that is not told: while a patient is only expected, where all was over when first heard
+/// of, and in a unit that is in use no more.
+fn told(
+    planned: Option<RoomState>,
+    before: Option<&RoomState>,
+    is_closed: bool,
+    ends: &mut Ends,
+    rules: &Rules<'_>,
+) -> (Option<RoomState>, Option<RoomState>) {
+    match (planned, before) {
+        // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
+        (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => (before.map(retired), Some(target)),
+        (Some(target), None) if diff(None, &target, false).is_none() => (None, Some(target)),
+        (Some(target), None) if is_closed => {
+            ends.n_kept_out += 1;
+            (None, Some(target))
+        }
+        (Some(target), _) => (Some(target), None),
+        (None, Some(before)) if is_told(before.status) => (Some(retired(before)), None),
+        (None, _) => (None, None),
+    }
+}
+
+/// Holds back what must wait; also gives back whether anything does.
+fn braked(slot: &RoomSlot, target: RoomState, is_silent: bool, publishing: &Publishing<'_>, ends: &mut Ends, rules: &Rules<'_>) -> (RoomState, bool) {
+    let Some(before) = slot.published.as_ref().map(|room| &room.state) else { return (target, false) };
+    let &Publishing { cause, notify, .. } = publishing;
+    // What an operator lets go on is looked at already, and a backlog that comes in is no haste.
+    let is_end = notify && cause.kind != CauseKind::Operator && brake::ends(before, &target);
+    ends.stopped |= is_end && !rules.brake.is_on && ends.n_ended >= rules.brake.may_end;
+    let (target, is_held) = if rules.brake.is_on || ends.stopped {
+        brake::hold_all(before, target, rules.roster)
+    } else if is_silent && !matches!(cause.kind, CauseKind::Message | CauseKind::Load | CauseKind::Operator) {
+        brake::hold_scheduled(before, target, rules.roster, rules.now)
+    } else {
+        (target, false)
+    };
+    ends.n_ended += usize::from(is_end && !is_held);
+    ends.n_held += usize::from(is_held);
+    (target, is_held)
 }
 
 /// Whether a room of this status stands before its users.
@@ -627,12 +762,13 @@ fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Pu
     let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
     let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
+    let notices = notices(before.map(|room| &room.state), &target, &changes);
     let is_load = cause.kind == CauseKind::Load && before.is_none();
     let event_type = if is_load { EventType::Snapshot } else { event_type };
     let room =
         CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &[], source: &source, time: rules.now, traceparent };
+    let about = About { changes: &changes, event_type, cause, notify, notices: &notices, source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
     slot.published = Some(room.clone());
     Some(RoomChange { patient, event, cause: cause.clone(), room })

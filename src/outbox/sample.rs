@@ -75,6 +75,7 @@ pub(crate) fn room() -> CareRoom {
         merged_into: None,
         continues: None,
         closes_at: None,
+        to_say: Phi::default(),
     };
     CareRoom { id: CareRoomId(Uuid::from_u128(0x5b9f_3c1e_0d7a_4a52_8a3e_6f1d_2c4b_9e70)), epoch: 1, version: 1, state }
 }

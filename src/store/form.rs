@@ -14,6 +14,7 @@ use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
+use crate::ids::JournalId;
 use crate::ids::VisitId;
 use crate::store::sealing::Document;
 
@@ -63,6 +64,9 @@ pub struct VisitDocument {
     /// Visits that were said to be merged into this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<i64>,
+    /// Messages that name this visit under a patient whom nothing explains, and wait.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conflicts: Vec<JournalId>,
 }
 
 /// A visit was said to be merged into another.

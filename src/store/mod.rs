@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod chain;
 pub mod error;
 pub mod form;
+pub mod ledger;
 pub mod master_key;
 pub mod rows;
 pub mod sealing;
@@ -31,6 +32,8 @@ use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
@@ -118,6 +121,8 @@ pub struct Store {
     tasks: TaskTracker,
     /// Only where nobody else changes the outbox.
     tail: Option<Arc<Tail>>,
+    /// Why it could not be reached or written last; none once something was written again.
+    trouble: Arc<Mutex<Option<String>>>,
 }
 
 /// A batch that is sealed and not yet committed.
@@ -199,7 +204,15 @@ impl Store {
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
         let keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
-        Ok(Self { backend, keys: Arc::new(keys), lane: options.daemon, only_audit: false, tasks: TaskTracker::new(), tail: None })
+        Ok(Self {
+            backend,
+            keys: Arc::new(keys),
+            lane: options.daemon,
+            only_audit: false,
+            tasks: TaskTracker::new(),
+            tail: None,
+            trouble: Arc::default(),
+        })
     }
 
     /// Waits for the writes that were begun, then closes.
@@ -243,8 +256,19 @@ impl Store {
     /// When the store cannot be read.
     pub async fn find(&self, request: &FindRequest) -> Result<Found, StoreError> {
         let request = RawFind { dedupe: &request.dedupe, look_ups: &request.look_ups, visits: &request.visits, patients: &request.patients };
-        let raw = on_backend!(self.backend, backend => backend.find(&request).await?);
-        self.unseal_found(raw)
+        let raw = on_backend!(self.backend, backend => backend.find(&request).await);
+        self.unseal_found(raw.inspect_err(|error| self.note(error))?)
+    }
+
+    /// Why the store cannot be reached or written just now, in the words of the error.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, error: &StoreError) {
+        if error.is_transient() {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
     }
 
     fn unseal_found(&self, raw: RawFound) -> Result<Found, StoreError> {
@@ -389,12 +413,17 @@ impl Store {
     fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> JoinHandle<Result<(), Trouble>> {
         let is_refused = self.only_audit && !matches!(write, Write::Audit(_));
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
-        let (backend, tail) = (self.backend.clone(), self.tail.clone());
+        let (backend, tail, is_durable, store) = (self.backend.clone(), self.tail.clone(), write.is_durable(), self.clone());
         self.tasks.spawn(async move {
             if is_refused {
                 return Err(StoreError::ReadOnly.into());
             }
             let outcome = on_backend!(backend, backend => backend.write(write).await);
+            match &outcome {
+                Ok(()) if is_durable => *store.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
+                Err(Trouble::Other(error)) => store.note(error),
+                Ok(()) | Err(Trouble::Conflict) => {}
+            }
             match (&outcome, tail) {
                 (Ok(()), Some(tail)) => tail.add(events),
                 // Nobody knows what is in the table now.

@@ -13,6 +13,8 @@ use std::time::Duration;
 use sqlx::ConnectOptions;
 use sqlx::PgConnection;
 use sqlx::PgPool;
+use sqlx::Postgres;
+use sqlx::Transaction;
 use sqlx::postgres::PgArguments;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::PgPoolOptions;
@@ -20,6 +22,7 @@ use sqlx::postgres::PgPoolOptions;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
+use crate::store::ledger;
 use crate::store::postgres_sql as text;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::FactColumns;
@@ -42,7 +45,7 @@ const WRITERS: u32 = 3;
 /// How long a connection is waited for; the caller tries again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Postgres, PgArguments>;
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
 /// One PostgreSQL database.
 #[derive(Clone, Debug)]
@@ -64,7 +67,8 @@ impl PostgresBackend {
     pub(super) async fn open(url: &str, readers: u32) -> Result<Self, StoreError> {
         let backend = Self::connect(url, readers, false)?;
         let mut connection = backend.readers.acquire().await?;
-        sql::migrator(include_str!("migrations/postgres/0001_initial.sql")).run_direct(None, &mut *connection, false).await.map_err(migrate_error)?;
+        let (initial, tally) = (include_str!("migrations/postgres/0001_initial.sql"), include_str!("migrations/postgres/0002_tally.sql"));
+        sql::migrator(initial, tally).run_direct(None, &mut *connection, false).await.map_err(migrate_error)?;
         drop(connection);
         Ok(backend)
     }
@@ -105,6 +109,11 @@ impl PostgresBackend {
         }
         session.apply(write).await?;
         Ok(transaction.commit().await?)
+    }
+
+    /// A transaction in which every statement sees the same state.
+    pub(super) async fn one_moment(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        Ok(self.readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?)
     }
 
     pub(super) async fn find(&self, request: &RawFind<'_>) -> Result<RawFound, StoreError> {
@@ -194,14 +203,17 @@ impl Session<'_> {
         match write.write {
             Write::Commit(mut batch) => {
                 let audit = std::mem::take(&mut batch.audit);
+                let counted = ledger::counted(&batch.journal, batch.outbox.len());
                 self.commit(*batch).await?;
+                self.count(write.lane, counted).await?;
                 if !audit.is_empty() {
                     self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => {
-                self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;
+                let n_settled = self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;
+                self.count(write.lane, ledger::confirmed(n_settled)).await?;
             }
             Write::Park { seq, reason } => {
                 self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
@@ -214,6 +226,13 @@ impl Session<'_> {
                     self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn count(&mut self, lane: u16, counted: impl IntoIterator<Item = (String, i64, i64)>) -> Result<(), sqlx::Error> {
+        for (what, hour, n) in counted {
+            self.run(sqlx::query(ledger::TALLY_ADD).bind(what).bind(i64::from(lane)).bind(hour).bind(n)).await?;
         }
         Ok(())
     }

@@ -8,8 +8,10 @@ use sqlx::migrate::MigrationType;
 use sqlx::migrate::Migrator;
 
 /// The migrations of one database, in order. Written ones are never edited; both databases have the same versions.
-pub(super) fn migrator(initial: &'static str) -> Migrator {
-    let mut migrator = Migrator::with_migrations(vec![Migration::new(1, "initial".into(), MigrationType::Simple, initial.into_sql_str(), false)]);
+pub(super) fn migrator(initial: &'static str, tally: &'static str) -> Migrator {
+    let simple =
+        |version, name: &'static str, sql: &'static str| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false);
+    let mut migrator = Migrator::with_migrations(vec![simple(1, "initial", initial), simple(2, "tally", tally)]);
     // While replicas are replaced one by one, an older program meets a newer scheme; migrations only ever add.
     migrator.set_ignore_missing(true);
     migrator

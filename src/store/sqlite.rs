@@ -18,8 +18,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sqlx::ConnectOptions;
+use sqlx::Sqlite;
 use sqlx::SqliteConnection;
 use sqlx::SqlitePool;
+use sqlx::Transaction;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
@@ -34,6 +36,7 @@ use tokio_util::task::TaskTracker;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
+use crate::store::ledger;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
@@ -62,7 +65,7 @@ const LOG_ROWS: u64 = 4096;
 const STATEMENTS_KEPT: usize = 256;
 const ROWS_BUFFERED: usize = 256;
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, SqliteArguments>;
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
 
 /// One SQLite file.
 #[derive(Clone, Debug)]
@@ -135,7 +138,8 @@ impl SqliteBackend {
             .pragma("journal_size_limit", "134217728")
             .pragma("cache_size", "-32768");
         let mut connection = writing.connect().await?;
-        sql::migrator(include_str!("migrations/sqlite/0001_initial.sql")).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        let (initial, tally) = (include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_tally.sql"));
+        sql::migrator(initial, tally).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
         let writer = Writer { options: writing, connection, durable: true };
         Ok(Self {
             readers: pool(options, readers),
@@ -294,6 +298,11 @@ impl SqliteBackend {
         }
     }
 
+    /// A transaction in which every statement sees the same state.
+    pub(super) async fn one_moment(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.readers.begin_with("BEGIN").await?)
+    }
+
     pub(super) async fn find(&self, request: &RawFind<'_>) -> Result<RawFound, StoreError> {
         if request.look_ups.is_empty() && request.visits.is_empty() && request.patients.is_empty() {
             return self.find_known(request.dedupe).await;
@@ -369,7 +378,7 @@ impl Writer {
     }
 
     async fn attempt(&mut self, write: SealedWrite, settled: &[i64], n_statements: &AtomicU64) -> Result<(), Trouble> {
-        let durable = write.is_durable();
+        let (durable, lane) = (write.is_durable(), write.lane);
         let mut session = Session { connection: &mut self.connection, n_statements };
         if durable != self.durable {
             // In WAL mode NORMAL may lose the last commits when the power fails, and never harms the file.
@@ -380,7 +389,8 @@ impl Writer {
         session.run(sqlx::query("BEGIN IMMEDIATE")).await?;
         session.apply(write).await?;
         if !settled.is_empty() {
-            session.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(settled))).await?;
+            let n_settled = session.run(sqlx::query(text::OUTBOX_SETTLE).bind(ids(settled))).await?;
+            session.count(lane, ledger::confirmed(n_settled)).await?;
         }
         session.run(sqlx::query("COMMIT")).await?;
         Ok(())
@@ -447,7 +457,9 @@ impl Session<'_> {
         match write.write {
             Write::Commit(mut batch) => {
                 let audit = std::mem::take(&mut batch.audit);
+                let counted = ledger::counted(&batch.journal, batch.outbox.len());
                 self.commit(*batch).await?;
+                self.count(write.lane, counted).await?;
                 if !audit.is_empty() {
                     self.append(write.lane, &write.keys, &audit).await?;
                 }
@@ -466,6 +478,13 @@ impl Session<'_> {
                     self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    async fn count(&mut self, lane: u16, counted: impl IntoIterator<Item = (String, i64, i64)>) -> Result<(), sqlx::Error> {
+        for (what, hour, n) in counted {
+            self.run(sqlx::query(ledger::TALLY_ADD).bind(what).bind(i64::from(lane)).bind(hour).bind(n)).await?;
         }
         Ok(())
     }

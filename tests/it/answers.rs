@@ -30,6 +30,9 @@ ack_mode = "enhanced"
 [[feeds]]
 name = "none"
 ack_mode = "none"
+[[feeds]]
+name = "warns"
+warn_quarantined = true
 "#;
 
 /// The answers to each file of `fixtures/mllp`, frame by frame.
@@ -174,6 +177,27 @@ async fn a_feed_may_be_answered_in_one_mode_whatever_the_sender_asks() {
     daemon.signal("TERM");
     assert_eq!(none.receive().await, None);
     assert!(daemon.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_feed_may_be_warned_of_a_message_that_waits() {
+    let daemon = Daemon::start(FEEDS).await;
+    // Nobody can say whose message this is.
+    let waits = |id: &str, version: &str, tail: &str| {
+        let msh = format!("MSH|^~\\&|EMR|GHH|WARDROOM|GHH|20261121080500||ADT^A08|{id}|P|{version}{tail}");
+        format!("{msh}\rEVN|A08|20261121080500\rPID|1||||DOE^JANE\rPV1|1|I|4N^1^A^GHH|||||||||||||||||{id}\r")
+    };
+    let mut quiet = Peer::connect(daemon.feed("main")).await;
+    assert_eq!(quiet.ask(waits("W0", "2.5.1", "")).await, "AA W0");
+    let mut warned = Peer::connect(daemon.feed("warns")).await;
+    for (id, version, err) in [("W1", "2.3", "ERR|^^^207&Application error&HL70357"), ("W2", "2.5.1", "ERR|||207^Application error^HL70357|W")] {
+        warned.send(waits(id, version, "")).await;
+        let answer = String::from_utf8(warned.receive().await.unwrap()).unwrap();
+        assert!(answer.contains(&format!("\rMSA|AA|{id}\r{err}\r")), "{answer}");
+    }
+    // A commit answer says that it is kept, which it is.
+    assert_eq!(warned.ask(waits("W3", "2.5.1", "|||AL|NE")).await, "CA W3");
+    assert_eq!(warned.ask(Plain::new("W4", "A08", 990_007, "4N", 7).text()).await, "AA W4");
 }
 
 #[tokio::test]

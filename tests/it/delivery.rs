@@ -1,6 +1,6 @@
 //! From the socket to the consumer: the daemon, a real broker that goes away and comes back, and a second client that reads the queue.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -15,16 +15,12 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::AMQPValue;
 use lapin::types::FieldTable;
 use serde_json::Value;
-use sqlx::AssertSqlSafe;
-use sqlx::ConnectOptions as _;
-use sqlx::Connection as _;
-use sqlx::postgres::PgConnectOptions;
-use uuid::Uuid;
 
 use super::support::daemon::Daemon;
 use super::support::eventually;
 use super::support::peer::Peer;
 use super::support::peer::Plain;
+use super::support::postgres;
 use super::support::rabbit::Rabbit;
 
 const SOON: Duration = Duration::from_mins(1);
@@ -160,7 +156,7 @@ impl House {
 async fn everything_arrives_from_either_store_although_the_broker_goes_away() {
     let Some(mut rabbit) = Rabbit::start("everything_arrives_from_either_store_although_the_broker_goes_away").await else { return };
     let mut houses = vec![House::start(&rabbit, ["wardroom.events", "wardroom.backend"], "").await];
-    if let Some(database) = new_database().await {
+    if let Some(database) = postgres::new_database().await {
         let store = format!("[store]\nurl = \"{database}\"\nkey = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"\n");
         houses.push(House::start(&rabbit, ["postgresql.events", "postgresql.backend"], &store).await);
     }
@@ -194,19 +190,4 @@ async fn is_a_quorum_queue(rabbit: &Rabbit, queue: &str) {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let channel = connection.create_channel().await.unwrap();
     channel.queue_declare(queue.into(), options, quorum).await.expect("it is a durable quorum queue");
-}
-
-/// An empty database on the server that `WARDROOM_TEST_POSTGRES` names.
-#[expect(clippy::disallowed_methods, reason = "a test server is named by the environment, not by a configuration")]
-async fn new_database() -> Option<String> {
-    let Ok(server) = std::env::var("WARDROOM_TEST_POSTGRES") else {
-        println!("skipped: WARDROOM_TEST_POSTGRES names no PostgreSQL server");
-        return None;
-    };
-    let options: PgConnectOptions = server.parse().unwrap();
-    let name = format!("wardroom_{}", Uuid::new_v4().simple());
-    let mut connection = options.clone().connect().await.unwrap();
-    sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
-    Some(options.database(&name).to_url_lossy().to_string())
 }

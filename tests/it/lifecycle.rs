@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use serde_json::Value;
+use sqlx::ConnectOptions as _;
 use tokio::time::Instant;
 
 use super::support::daemon::Daemon;
@@ -69,6 +70,25 @@ async fn it_ends_in_time_also_while_it_waits_for_its_store() {
     daemon.signal("TERM");
     assert!(daemon.ended().await.success());
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut daemon = Daemon::start("[[feeds]]\ncommit_timeout = \"60s\"\n").await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(daemon.path("wardroom.db")).busy_timeout(Duration::from_secs(20));
+    let mut held = options.connect().await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut held).await.unwrap();
+    let mut peer = Peer::connect(daemon.mllp).await;
+    peer.send(Plain::new("W1", "A01", 612_001, "4N", 1).text()).await;
+    daemon.says("first frame of a connection").await;
+    daemon.signal("TERM");
+    daemon.says("a second signal ends it at once").await;
+    let begun = Instant::now();
+    daemon.signal("TERM");
+    let status = daemon.ended().await;
+    assert_eq!(status.code(), Some(1), "it says that it did not end in good order");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(peer.receive().await, None, "what is not kept is not acknowledged");
 }
 
 #[tokio::test]

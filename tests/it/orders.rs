@@ -1,6 +1,6 @@
 //! What operators ask for: merges taken back, messages in quarantine tried again or ended, with a daemon on the store and without.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::Value;
 use wardroom::store::Store;

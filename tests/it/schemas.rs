@@ -184,6 +184,7 @@ fn full() -> Value {
         merged_into: Some(CareRoomId(Uuid::from_u128(2))),
         continues: Some(CareRoomId(Uuid::from_u128(3))),
         closes_at: Some(at),
+        to_say: Phi::default(),
     };
     let changes = [
         Change::Status { from: Some(RoomStatus::Active), to: RoomStatus::Grace },
@@ -232,6 +233,7 @@ fn bare() -> Value {
         merged_into: None,
         continues: None,
         closes_at: None,
+        to_say: Phi::default(),
     };
     let changes =
         [Change::Status { from: None, to: RoomStatus::Active }, Change::Location { from: None, to: None }, Change::Class { from: None, to: None }];

@@ -15,7 +15,7 @@ use self::source::is_rust;
 use self::source::top;
 
 /// What everybody stands on.
-const VOCABULARY: &[&str] = &["phi", "ids", "time"];
+const VOCABULARY: &[&str] = &["phi", "ids", "time", "random"];
 
 /// Who may import whom, beside the vocabulary and itself. A module that is not in the list may import nothing else.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
@@ -72,6 +72,7 @@ const NOT_IN_CORE: &[&str] = &[
     "Timestamp::now",
     "Zoned::now",
     "SystemClock",
+    "crate::random",
     "new_v4",
     "now_v7",
     "println!",

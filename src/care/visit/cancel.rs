@@ -45,6 +45,7 @@ impl Stay {
             movement: Vec::new(),
             prior_location: None,
             said: super::Strikable::default(),
+            day_ends: None,
             reopens: false,
             struck: false,
         });
@@ -102,6 +103,7 @@ impl Stay {
         self.referring.strike(&said.referring, from, until);
         self.consulting.strike(&said.consulting, from, until);
         self.admitting.strike(&said.admitting, from, until);
+        self.others.strike(&said.others, from, until);
         if cancel.act == Act::CancelEnd {
             // An A08 between the discharge and its cancel may have been the first to say when: no discharge time of that span stands.
             let times: Vec<_> = self.discharged_at.until(None).iter().filter(|run| run.since >= from).filter_map(|run| run.value).collect();

@@ -52,6 +52,8 @@ pub struct Course {
     pub phase: Phase,
     /// The fact that brought it there.
     pub since: Stamp,
+    /// The end of the day on which it began, where that is known.
+    pub day_ends: Option<Timestamp>,
     /// Whether the patient was ever there.
     pub was_active: bool,
     /// The fact that told of the end, where it has ended.
@@ -65,7 +67,8 @@ pub struct Course {
 impl Stay {
     /// Where the stay stands at `at`.
     pub fn course(&self, at: Timestamp, rules: &CourseRules) -> Course {
-        let mut course = Course { phase: Phase::Unknown, since: Stamp::default(), was_active: false, ended: None, ended_at: None, turns_at: None };
+        let mut course =
+            Course { phase: Phase::Unknown, since: Stamp::default(), day_ends: None, was_active: false, ended: None, ended_at: None, turns_at: None };
         for (index, milestone) in self.milestones.iter().enumerate() {
             if milestone.struck {
                 continue;
@@ -86,6 +89,7 @@ impl Stay {
             if let Some(phase) = next {
                 course.phase = phase;
                 course.since = milestone.stamp;
+                course.day_ends = milestone.day_ends.or_else(|| course.day_ends.filter(|_| phase == Phase::OnLeave || course.was_active));
                 course.was_active |= matches!(phase, Phase::Active | Phase::OnLeave);
                 course.ended = (phase == Phase::Ended).then_some(milestone.stamp);
             }

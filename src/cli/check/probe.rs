@@ -1,28 +1,42 @@
-//! Reaching what the configuration names, as far as that needs no knowledge of what is there: files that can be written, servers that answer.
+//! Reaching what the configuration names, the way the daemon does it, and changing nothing: files that can be written, a store that the key
+//! opens, a broker that lets us in.
 
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::TaskTracker;
+
 use crate::cli::check::Probe;
+use crate::cli::setting::Setting;
+use crate::cli::setting::amqp_options;
 use crate::config::Config;
-use crate::config::endpoint::Endpoint;
+use crate::config::publish::AmqpConfig;
 use crate::config::publish::PublishConfig;
 use crate::config::store::StoreUrl;
+use crate::outbox::amqp::AmqpError;
+use crate::outbox::amqp::AmqpOptions;
+use crate::outbox::amqp::AmqpPublisher;
+use crate::store;
+use crate::store::Store;
+use crate::store::error::StoreError;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The reply code of AMQP for what is not there.
+const NOT_FOUND: u16 = 404;
 
 /// The probes of every configuration.
 pub(super) fn standard(config: &Config) -> Vec<Probe> {
     let store = match &config.store.url {
         StoreUrl::Sqlite(file) => Some(can_write(file.clone())),
         StoreUrl::SqliteInMemory => None,
-        StoreUrl::Postgres { server, .. } => server.clone().map(can_connect),
+        StoreUrl::Postgres { .. } => Some(can_open(config.clone())),
     };
     let publish = match &config.publish {
         PublishConfig::Stdout => None,
         PublishConfig::File(file) => Some(can_write(file.clone())),
-        PublishConfig::Amqp(amqp) => Some(can_connect(amqp.server.clone())),
+        PublishConfig::Amqp(amqp) => Some(can_publish(amqp.clone())),
     };
     let named = |name: &str, attempt: Option<_>| attempt.map(|attempt| (name.to_owned(), attempt));
     named("store", store).into_iter().chain(named("publish", publish)).collect()
@@ -35,13 +49,50 @@ pub(super) async fn in_time(attempt: impl Future<Output = Result<String, String>
 
 type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
-fn can_connect(server: Endpoint) -> Attempt {
+/// Logs in, and looks whether the key opens what is there. Nothing is made or brought up to date.
+fn can_open(config: Config) -> Attempt {
     Box::pin(async move {
-        match tokio::net::TcpStream::connect((server.host.as_str(), server.port)).await {
-            Ok(_) => Ok(format!("{server} takes connections")),
-            Err(error) => Err(format!("{server}: {error}")),
+        let setting = Setting { config };
+        let options = setting.store(store::BESIDE_LANE, false).map_err(|error| in_words(&error))?;
+        match Store::open_read_only(options).await {
+            Ok(store) => {
+                store.close().await;
+                Ok("lets us in, and the key opens it".to_owned())
+            }
+            Err(StoreError::NotMigrated) => Ok("lets us in; its tables are made when the daemon starts".to_owned()),
+            Err(error) => Err(in_words(&error)),
         }
     })
+}
+
+/// Logs in, with TLS where that is asked for, and looks for the exchange. Nothing is declared.
+fn can_publish(amqp: AmqpConfig) -> Attempt {
+    Box::pin(async move {
+        let server = amqp.server.clone();
+        let options = AmqpOptions { queue: String::new(), ..amqp_options(&amqp).map_err(|error| format!("{error:#}"))? };
+        let publisher = AmqpPublisher::new(options, Arc::default(), TaskTracker::new());
+        match publisher.check().await {
+            Ok(()) => Ok(format!("{server} lets us in and has the exchange `{}`", amqp.exchange)),
+            Err(AmqpError::Topology { reply, .. }) if reply.code == NOT_FOUND && amqp.queue.is_some() => {
+                Ok(format!("{server} lets us in; exchange and queue are declared when the daemon starts"))
+            }
+            Err(error) => Err(format!("{server}: {}", in_words(&error))),
+        }
+    })
+}
+
+/// An error and what is behind it.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 fn can_write(file: PathBuf) -> Attempt {

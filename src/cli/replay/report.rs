@@ -79,6 +79,11 @@ impl Outcome {
         Self { position, path: message.path.display().to_string(), index: message.index, accepted, code, error, ms, attempts }
     }
 
+    /// Whether the message was taken.
+    pub(super) const fn is_accepted(&self) -> bool {
+        self.accepted
+    }
+
     /// Whether a receiver answered, or was not to.
     fn is_settled(&self) -> bool {
         self.accepted || self.ms.is_some()

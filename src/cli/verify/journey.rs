@@ -73,9 +73,15 @@ pub(super) struct Step {
     /// A message file, or several. The clock moves to each message's own time, if that is later.
     #[serde(default)]
     pub(super) send: Option<OneOrMany>,
+    /// The feed by which they come; without it, the first of the configuration.
+    #[serde(default)]
+    pub(super) feed: Option<String>,
     /// How far the clock moves: `61m`, `4h`, `1d`.
     #[serde(default)]
     pub(super) advance: Option<String>,
+    /// Whether an operator first says that leaves and ends may go on, which many at once have stopped.
+    #[serde(default)]
+    pub(super) go_on: bool,
     /// What holds then.
     #[serde(default)]
     pub(super) expect: Option<Expect>,
@@ -104,6 +110,9 @@ pub(super) struct Expect {
     /// The types of the step's events, in order.
     #[serde(default)]
     pub(super) events: Option<Vec<String>>,
+    /// The codes of what the step's events say in rooms, in order.
+    #[serde(default)]
+    pub(super) notices: Option<Vec<String>>,
     /// A room.
     #[serde(default)]
     pub(super) room: Option<ExpectedRoom>,
@@ -148,6 +157,9 @@ pub(super) struct ExpectedRoom {
     /// The visit of the room that this one was merged into.
     #[serde(default)]
     pub(super) merged_into: Option<String>,
+    /// The visit of the room that this one goes on from.
+    #[serde(default)]
+    pub(super) continues: Option<String>,
 }
 
 /// The JSON Schema of `journey.toml`.
@@ -230,7 +242,11 @@ impl Journey {
         let roster = self.setting.roster().map_err(|error| JourneyError::Setting(error.to_string()))?;
         let feed = self.setting.feed(None).ok_or_else(|| JourneyError::Setting("there is no feed".to_owned()))?;
         let mut rehearsal = Rehearsal::new(feed, self.setting.policy(), Arc::clone(&roster), self.now);
+        rehearsal.guard();
         for (index, step) in self.file.step.iter().enumerate() {
+            if step.go_on {
+                rehearsal.go_on();
+            }
             if let Some(span) = &step.advance {
                 let span: jiff::SignedDuration =
                     span.parse::<jiff::Span>().ok().and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()).ok_or_else(
@@ -241,6 +257,11 @@ impl Journey {
                     )?;
                 rehearsal.advance(span.unsigned_abs());
             }
+            let feed = self.setting.feed(step.feed.as_deref()).ok_or_else(|| JourneyError::Form {
+                path: self.folder.join(FILE),
+                message: format!("step {}: there is no feed `{}`", index + 1, step.feed.as_deref().unwrap_or_default()),
+            })?;
+            rehearsal.hear(feed);
             let files = match &step.send {
                 None => Vec::new(),
                 Some(OneOrMany::One(file)) => vec![file.clone()],

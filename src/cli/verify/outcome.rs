@@ -9,6 +9,7 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomStatus;
 use crate::cli::verify::journey::Expect;
 use crate::cli::verify::journey::ExpectedRoom;
+use crate::ids::CareRoomId;
 use crate::ids::VisitId;
 use crate::intake::rehearsal::Rehearsal;
 use crate::intake::rehearsal::Rehearsed;
@@ -36,6 +37,7 @@ struct Seen {
     unresolved: Vec<String>,
     flags: Vec<String>,
     merged_into: String,
+    continues: String,
 }
 
 impl Outcome<'_> {
@@ -50,6 +52,7 @@ impl Outcome<'_> {
         text("ack", &expect.ack, &self.ack());
         text("disposition", &expect.disposition, self.disposition());
         list("events", expect.events.as_ref(), &self.events(), &mut differences);
+        list("notices", expect.notices.as_ref(), &self.notices(), &mut differences);
         for room in expect.room.iter().chain(&expect.rooms) {
             self.compare_room(room, &mut differences);
         }
@@ -73,6 +76,7 @@ impl Outcome<'_> {
             ("confidentiality", &expect.confidentiality, &seen.confidentiality),
             ("patient", &expect.patient, &seen.patient),
             ("merged_into", &expect.merged_into, &seen.merged_into),
+            ("continues", &expect.continues, &seen.continues),
         ] {
             if let Some(expected) = expected {
                 differs(what, expected, got);
@@ -103,6 +107,15 @@ impl Outcome<'_> {
         self.events.iter().map(|event| event.event_type.as_str().to_owned()).collect()
     }
 
+    fn notices(&self) -> Vec<String> {
+        let bodies = self.events.iter().filter_map(|event| serde_json::from_slice::<serde_json::Value>(&event.body).ok());
+        let codes = |body: serde_json::Value| {
+            let notices = body.pointer("/data/notices").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+            notices.into_iter().filter_map(|notice| notice.get("code").and_then(|code| code.as_str().map(str::to_owned)))
+        };
+        bodies.flat_map(codes).collect()
+    }
+
     /// The room of a visit: the latest, where the number was used again.
     fn room(&self, visit: &str) -> Option<CareRoom> {
         let (authority, number) = visit.split_once('/').map_or((None, visit), |(authority, number)| (Some(authority), number));
@@ -124,6 +137,7 @@ impl Outcome<'_> {
                 unresolved: Vec::new(),
                 flags: Vec::new(),
                 merged_into: none(),
+                continues: none(),
             };
         };
         let state = &room.state;
@@ -137,7 +151,10 @@ impl Outcome<'_> {
             },
         );
         let name = state.name.as_str();
-        let into = state.merged_into.and_then(|into| self.rehearsal.rooms().into_iter().find(|room| room.id == into));
+        let visit_of = |other: Option<CareRoomId>| {
+            let room = other.and_then(|other| self.rehearsal.rooms().into_iter().find(|room| room.id == other));
+            room.map_or_else(|| "none".to_owned(), |room| room.state.visit.id.0.value.as_str().to_owned())
+        };
         Seen {
             absent: room.version == 0 || state.status == RoomStatus::Purged,
             status: state.status.as_str().to_owned(),
@@ -148,7 +165,8 @@ impl Outcome<'_> {
             members: state.members.iter().map(|member| member.user.to_string()).collect(),
             unresolved: state.unresolved.iter().map(|one| one.ids.first().map(|id| id.value.to_string()).unwrap_or_default()).collect(),
             flags: state.flags.iter().filter_map(|flag| serde_json::to_value(flag).ok().and_then(|word| word.as_str().map(str::to_owned))).collect(),
-            merged_into: into.map_or_else(|| "none".to_owned(), |room| room.state.visit.id.0.value.as_str().to_owned()),
+            merged_into: visit_of(state.merged_into),
+            continues: visit_of(state.continues),
         }
     }
 
@@ -163,6 +181,9 @@ impl Outcome<'_> {
         }
         if expect.events.is_some() {
             table.insert("events", value(self.events().into_iter().collect::<Array>()));
+        }
+        if expect.notices.is_some() {
+            table.insert("notices", value(self.notices().into_iter().collect::<Array>()));
         }
         if let (Some(room), Some(table)) = (&expect.room, table.get_mut("room").and_then(Item::as_table_like_mut)) {
             self.write_room(room, table);
@@ -196,6 +217,7 @@ impl Outcome<'_> {
             ("confidentiality", expect.confidentiality.is_some(), seen.confidentiality),
             ("patient", expect.patient.is_some(), seen.patient),
             ("merged_into", expect.merged_into.is_some(), seen.merged_into),
+            ("continues", expect.continues.is_some(), seen.continues),
         ] {
             if is_named {
                 table.insert(key, value(text));

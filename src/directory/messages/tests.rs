@@ -164,7 +164,7 @@ fn units_are_read_and_beds_are_not() {
         ],
     );
     let name = Some("4 North annex".to_owned());
-    let record = UnitRecord { name, alias_of: Some(("GHH".into(), "4N".into())), departments: vec!["4N".to_owned()] };
+    let record = UnitRecord { name, alias_of: Some(("GHH".into(), "4N".into())), departments: vec!["4N".to_owned()], in_use: None };
     assert_eq!(read[0].1, Change::Unit { key: ("GHH".into(), "4NX".into()), act: Act::Add, record });
-    assert_eq!(read[1].1, Change::Unit { key: ("GHH".into(), "4N".into()), act: Act::Deactivate, record: UnitRecord::default() });
+    assert_eq!(read[1].1, Change::Unit { key: ("GHH".into(), "4N".into()), act: Act::Update, record: UnitRecord::default() });
 }

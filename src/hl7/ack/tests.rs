@@ -194,15 +194,25 @@ fn each_combination_of_msh_15_and_msh_16_gets_the_answer_that_is_due() {
     for (accept, application, expected) in table {
         let frame = format!("MSH|^~\\&|A|B|C|D|1||ADT^A01|M1|P|2.5|||{accept}|{application}\r");
         assert_eq!(all_outcomes(&frame, AckMode::Auto), expected, "{accept} {application}");
+        // What the feed says overrides whatever the sender declares.
+        assert_eq!(all_outcomes(&frame, AckMode::Original), "AA AE AR", "{accept} {application}");
+        assert_eq!(all_outcomes(&frame, AckMode::Enhanced), "CA CE CR", "{accept} {application}");
+        assert_eq!(all_outcomes(&frame, AckMode::None), "- - -", "{accept} {application}");
     }
 }
 
 #[test]
-fn what_the_feed_says_overrides_what_the_sender_declares() {
-    let frame = "MSH|^~\\&|A|B|C|D|1||ADT^A01|M1|P|2.5|||NE|NE\r";
-    assert_eq!(all_outcomes(frame, AckMode::Original), "AA AE AR");
-    assert_eq!(all_outcomes(frame, AckMode::Enhanced), "CA CE CR");
-    assert_eq!(all_outcomes(&frame.replace("NE", "AL"), AckMode::None), "- - -");
+fn a_warning_stands_beside_the_answer_and_not_in_it() {
+    let warning = ErrDetail { code: 207, location: None, severity: Severity::W };
+    let check = |version: &str, msa: &str, err: &str| {
+        let shown = shown(&frame(version), AckCode::AA, Some(&warning));
+        let lines: Vec<&str> = shown.lines().filter(|line| !line.starts_with("MSH")).collect();
+        assert_eq!(lines, [msa, err], "{version}");
+    };
+    check("2.3", "MSA|AA|MSG 0001", "ERR|^^^207&Application error&HL70357");
+    check("2.4", "MSA|AA|MSG 0001", "ERR|^^^207&Application error&HL70357");
+    check("2.5.1", "MSA|AA|MSG 0001", "ERR|||207^Application error^HL70357|W");
+    check("2.7", "MSA|AA|MSG 0001", "ERR|||207^Application error^HL70357|W");
 }
 
 fn all_outcomes(frame: &str, mode: AckMode) -> String {

@@ -67,6 +67,7 @@ pub(super) fn fact(trigger: &str, act: Act, minute: i64) -> Fact {
         occurred_at: None,
         movement: None,
         feed: FeedName::from("main"),
+        owns: Vec::new(),
         load: false,
         patient: patient("P"),
         other_ids: Vec::new(),

@@ -9,6 +9,7 @@ use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::BedLocation;
 use crate::care::fact::Confidentiality;
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
 use crate::care::fact::FieldRef;
@@ -40,37 +41,8 @@ use crate::ids::StaffId;
 use crate::ids::TriggerEvent;
 use crate::ids::VisitId;
 use crate::phi::Phi;
+use crate::random::Random;
 use crate::time::Timestamp;
-
-/// A small generator of numbers: the same seed gives the same history on every machine.
-#[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(n.max(1)).unwrap()).unwrap()
-    }
-
-    pub(super) fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[self.below(of.len())]
-    }
-}
 
 /// One message of a history.
 #[derive(Clone, Debug)]
@@ -103,7 +75,10 @@ struct Visit {
 }
 
 struct Maker {
-    rng: Rng,
+    rng: Random,
+    /// Which of two feeds speaks, drawn by itself; and what the second owns, where there is one.
+    feeds: Random,
+    owned: Vec<Facet>,
     minute: u64,
     n_facts: u64,
     by_account: bool,
@@ -116,9 +91,25 @@ struct Maker {
 
 /// A history, in the order in which it was recorded.
 pub(super) fn history(seed: u64) -> Vec<Said> {
-    let mut rng = Rng::new(seed);
+    let mut rng = Random::new(seed);
     let (by_account, movements) = (rng.one_in(4), rng.one_in(3));
-    let mut maker = Maker { rng, minute: 0, n_facts: 0, by_account, movements, patients: Vec::new(), visits: Vec::new(), n_ids: 0, said: Vec::new() };
+    let mut feeds = Random::new(seed ^ 0xfeed);
+    let facets = [Facet::Lifecycle, Facet::Location, Facet::Class, Facet::Service, Facet::Team, Facet::Confidentiality, Facet::Identity];
+    let two = feeds.one_in(4);
+    let owned = facets.into_iter().filter(|_| two && feeds.one_in(3)).collect();
+    let mut maker = Maker {
+        rng,
+        feeds,
+        owned,
+        minute: 0,
+        n_facts: 0,
+        by_account,
+        movements,
+        patients: Vec::new(),
+        visits: Vec::new(),
+        n_ids: 0,
+        said: Vec::new(),
+    };
     for n in 0..=maker.rng.below(3) {
         let id = maker.patient_id();
         maker.patients.push(Patient { ids: vec![id], n });
@@ -176,7 +167,7 @@ impl Maker {
         }
         let alternate = (!self.by_account && self.rng.one_in(6)).then(|| self.number());
         let preadmit = (!self.by_account && self.rng.one_in(4)).then(|| self.number());
-        let unit = *self.rng.pick(&UNITS);
+        let unit = *self.rng.pick(&UNITS).unwrap();
         let admitted = self.now();
         self.visits.push(Visit {
             numbers: vec![number],
@@ -192,8 +183,8 @@ impl Maker {
     }
 
     fn place(&mut self) -> BedLocation {
-        let unit = *self.rng.pick(&UNITS);
-        let b = *self.rng.pick(&["1", "2", "3", ""]);
+        let unit = *self.rng.pick(&UNITS).unwrap();
+        let b = *self.rng.pick(&["1", "2", "3", ""]).unwrap();
         bed(unit, b)
     }
 
@@ -202,6 +193,7 @@ impl Maker {
         let mut hash = [0; 16];
         hash[..8].copy_from_slice(&self.n_facts.to_be_bytes());
         let at = self.now();
+        let owns = if self.feeds.one_in(2) { self.owned.clone() } else { Vec::new() };
         Fact {
             hash: FactHash(hash),
             stamp: Stamp { recorded: at, sent: at, arrival: JournalId(0) },
@@ -211,6 +203,7 @@ impl Maker {
             occurred_at: None,
             movement: None,
             feed: FeedName::from("main"),
+            owns,
             load: false,
             patient,
             other_ids: Vec::new(),
@@ -224,14 +217,14 @@ impl Maker {
     /// Any id of a patient that is theirs by now.
     fn id_of(&mut self, patient: usize) -> PatientId {
         let ids = &self.patients[patient].ids;
-        if self.rng.one_in(3) { self.rng.pick(ids).clone() } else { ids[0].clone() }
+        if self.rng.one_in(3) { self.rng.pick(ids).unwrap().clone() } else { ids[0].clone() }
     }
 
     fn person(&mut self, patient: usize) -> PersonSaid {
         let n = self.patients[patient].n;
         let mut said = PersonSaid::default();
         if self.rng.one_in(2) {
-            let given = *self.rng.pick(&["Ann", "Bea", "Eve"]);
+            let given = *self.rng.pick(&["Ann", "Bea", "Eve"]).unwrap();
             said.name =
                 FieldUpdate::Set(PersonName { family: Phi::from(format!("Fam{n}").as_str()), given: Phi::from(given), middle: Phi::from("") });
             said.birth_date = FieldUpdate::Set(Phi::from(format!("19{}0-01-01", 5 + n).as_str()));
@@ -244,15 +237,17 @@ impl Maker {
             said.deceased = FieldUpdate::Set(self.rng.one_in(2));
         }
         if self.rng.one_in(6) {
-            let source = self.rng.pick(&[SignalSource::PatientProtection, SignalSource::AccessRestriction("x".to_owned())]).clone();
+            let source = self.rng.pick(&[SignalSource::PatientProtection, SignalSource::AccessRestriction("x".to_owned())]).unwrap().clone();
             said.signals = self.signal(source);
         }
         said
     }
 
     fn signal(&mut self, source: SignalSource) -> SignalsSaid {
-        let level =
-            *self.rng.pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted]);
+        let level = *self
+            .rng
+            .pick(&[Confidentiality::Normal, Confidentiality::Restricted, Confidentiality::Restricted, Confidentiality::VeryRestricted])
+            .unwrap();
         let ends_at = self.rng.one_in(3).then(|| self.now().plus(Duration::from_hours(1)));
         let update = if self.rng.one_in(2) { FieldUpdate::Clear } else { FieldUpdate::Set(Restriction { level, ends_at, ..Restriction::default() }) };
         SignalsSaid { replaces_access_restrictions: self.rng.one_in(6), said: vec![SignalSaid { source, update }] }
@@ -281,7 +276,8 @@ impl Maker {
         let n = self.rng.below(3);
         let mut list = Vec::new();
         for _ in 0..n {
-            let (source, role) = *self.rng.pick(&[("ROL:RN", "nurse"), ("ROL:PT", "therapist"), ("ROL:AT", "attending"), ("PRT:CM", "case manager")]);
+            let (source, role) =
+                *self.rng.pick(&[("ROL:RN", "nurse"), ("ROL:PT", "therapist"), ("ROL:AT", "attending"), ("PRT:CM", "case manager")]).unwrap();
             list.push(Assignment {
                 source: source.into(),
                 role: Some(Role::from(role)),
@@ -301,7 +297,7 @@ impl Maker {
         let mut fact = self.fact(trigger, act, id);
         fact.person = self.person(patient);
         let visit = &self.visits[at];
-        let number = if self.rng.one_in(4) { self.rng.pick(&visit.numbers).clone() } else { visit.numbers[0].clone() };
+        let number = if self.rng.one_in(4) { self.rng.pick(&visit.numbers).unwrap().clone() } else { visit.numbers[0].clone() };
         let visit = &self.visits[at];
         fact.visit = Some(VisitRef {
             id: number,
@@ -367,13 +363,13 @@ impl Maker {
             // The number is used again.
             self.visits[at].admitted = self.now();
         }
-        fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "I", "I", "E", "O"])));
+        fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "I", "I", "E", "O"]).unwrap()));
         fact.stay.location = FieldUpdate::Set(self.visits[at].place.clone());
         if !self.rng.one_in(4) {
             fact.stay.admitted_at = FieldUpdate::Set(self.visits[at].admitted);
         }
         if self.rng.one_in(4) {
-            fact.stay.service = FieldUpdate::Set(HospitalService::from(*self.rng.pick(&["CAR", "MED"])));
+            fact.stay.service = FieldUpdate::Set(HospitalService::from(*self.rng.pick(&["CAR", "MED"]).unwrap()));
         }
         self.doctors(&mut fact.stay);
         self.done(at, Act::Open);
@@ -410,7 +406,7 @@ impl Maker {
             fact.stay.location = FieldUpdate::Set(self.visits[at].place.clone());
         }
         if self.rng.one_in(4) {
-            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E"])));
+            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E"]).unwrap()));
         }
         self.doctors(&mut fact.stay);
         self.done(at, Act::End);
@@ -431,7 +427,7 @@ impl Maker {
         let meant = done.last().filter(|_| !self.rng.one_in(4)).cloned();
         let (_, trigger, act) = match &meant {
             Some((of, ..)) => *kinds.iter().find(|(kind, ..)| kind == of).unwrap_or(&kinds[0]),
-            None => *self.rng.pick(&kinds),
+            None => *self.rng.pick(&kinds).unwrap(),
         };
         let mut fact = self.of_visit(trigger, act, at);
         fact.movement = fact.movement.filter(|_| false);
@@ -454,7 +450,7 @@ impl Maker {
             fact.stay.location = FieldUpdate::Set(place);
         }
         if self.rng.one_in(4) {
-            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E", "O"])));
+            fact.stay.class = FieldUpdate::Set(PatientClass::from(*self.rng.pick(&["I", "E", "O"]).unwrap()));
         }
         if self.rng.one_in(4) {
             fact.stay.admitted_at = FieldUpdate::Set(self.visits[at].admitted);
@@ -469,7 +465,7 @@ impl Maker {
     }
 
     fn left(&mut self, at: usize) -> Fact {
-        let (trigger, act) = *self.rng.pick(&[("A21", Act::Leave), ("A22", Act::Return)]);
+        let (trigger, act) = *self.rng.pick(&[("A21", Act::Leave), ("A22", Act::Return)]).unwrap();
         self.done(at, act);
         self.of_visit(trigger, act, at)
     }
@@ -490,7 +486,7 @@ impl Maker {
     }
 
     fn reclassified(&mut self, at: usize) -> Fact {
-        let (trigger, class) = *self.rng.pick(&[("A06", "I"), ("A07", "O"), ("A07", "E")]);
+        let (trigger, class) = *self.rng.pick(&[("A06", "I"), ("A07", "O"), ("A07", "E")]).unwrap();
         let mut fact = self.of_visit(trigger, Act::Reclassify, at);
         fact.stay.class = FieldUpdate::Set(PatientClass::from(class));
         if self.rng.one_in(2) {
@@ -509,7 +505,7 @@ impl Maker {
     }
 
     fn tracked(&mut self, at: usize) -> Fact {
-        let (trigger, act) = *self.rng.pick(&[("A09", Act::Track), ("A10", Act::Track), ("A33", Act::CancelTrack)]);
+        let (trigger, act) = *self.rng.pick(&[("A09", Act::Track), ("A10", Act::Track), ("A33", Act::CancelTrack)]).unwrap();
         let mut fact = self.of_visit(trigger, act, at);
         if self.rng.one_in(2) {
             fact.stay.whereabouts = FieldUpdate::Set(self.place());
@@ -519,7 +515,7 @@ impl Maker {
 
     fn planned(&mut self, at: usize) -> Fact {
         let kinds = [("A15", Act::PlanMove), ("A26", Act::CancelPlanMove), ("A16", Act::PlanEnd), ("A25", Act::CancelPlanEnd)];
-        let (trigger, act) = *self.rng.pick(&kinds);
+        let (trigger, act) = *self.rng.pick(&kinds).unwrap();
         self.of_visit(trigger, act, at)
     }
 
@@ -625,7 +621,7 @@ impl Maker {
         if others.is_empty() {
             return Vec::new();
         }
-        let into = *self.rng.pick(&others);
+        let into = *self.rng.pick(&others).unwrap();
         let id = self.id_of(patient);
         let (trigger, kind) = if self.by_account { ("A41", RelationKind::Account) } else { ("A42", RelationKind::Visit) };
         let mut fact = self.relate(trigger, kind, id);
@@ -715,7 +711,7 @@ impl Maker {
             return Vec::new();
         }
         let (a, b) = (self.id_of(a), self.id_of(b));
-        let (trigger, kind) = *self.rng.pick(&[("A24", RelationKind::Link), ("A37", RelationKind::Unlink)]);
+        let (trigger, kind) = *self.rng.pick(&[("A24", RelationKind::Link), ("A37", RelationKind::Unlink)]).unwrap();
         let pairs = [(a.clone(), b.clone()), (b, a)];
         pairs
             .into_iter()

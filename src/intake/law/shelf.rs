@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::fact::Fact;
@@ -106,6 +108,7 @@ impl Shelf {
                 trigger: facts.first().map(|fact| fact.trigger),
                 facts,
                 dedupe: None,
+                known_for: Duration::MAX,
                 directory: None,
                 decided: None,
                 notices: Vec::new(),
@@ -198,7 +201,7 @@ impl Shelf {
             let mut world = self.load(&wanted, &visits, &patients, &with_facts);
             let policy = Arc::clone(&self.policy);
             let roster = Arc::clone(&self.roster);
-            let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups };
+            let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups, brake: &Brake::RELEASED };
             let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::new(), &rules) {
                 Ok(done) => {
                     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {

@@ -32,6 +32,7 @@ pub(super) fn judge(policy: &Arc<Policy>, roster: &Arc<Roster>, said: &[Said], t
         let feed = Feed {
             profile: Profile::default(),
             ack_mode: AckMode::default(),
+            warns_quarantined: false,
             answers_each: false,
             commit_timeout: Duration::from_secs(1),
             permits: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Recent;
 use crate::adt::profile::Profile;
+use crate::care::brake::Brake;
 use crate::care::policy::Policy;
 use crate::directory::Snapshot;
 use crate::ids::IdSource;
@@ -74,7 +75,8 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
                 work.messages.push(Arc::new(read.incoming));
             }
         }
-        let context = BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now };
+        let context =
+            BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
         let nothing = Ahead::default();
         let before = flight.as_ref().map_or(&nothing, |(ahead, ..)| ahead);
         let mut planned = if way == Way::Ahead { batch::plan_ahead(&context, &mut recent, &work, before, size > 1).await.unwrap() } else { None };
@@ -142,7 +144,8 @@ async fn what_was_planned_on_a_batch_that_was_not_committed_cannot_be_committed_
     let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
     let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
     let now = Timestamp::from_micros(1_795_300_000_000_000);
-    let context = BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now };
+    let context =
+        BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
     let work = |trigger: &str, second: u32| {
         let text = format!(
             "MSH|^~\\&|EMR|GHH|W|GHH|202611210101{second:02}||ADT^{trigger}|C{second}|P|2.5.1\rEVN|{trigger}|202611210101{second:02}\r\

@@ -21,6 +21,8 @@ use crate::outbox::Publisher;
 use crate::outbox::amqp::session::Session;
 use crate::outbox::status::RelayStatus;
 
+pub mod consumer;
+
 mod connect;
 mod error;
 mod message;

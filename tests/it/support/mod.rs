@@ -6,6 +6,7 @@ use std::time::Duration;
 
 pub(crate) mod daemon;
 pub(crate) mod peer;
+pub(crate) mod postgres;
 pub(crate) mod rabbit;
 
 /// Looks again and again until there is something, and gives it; fails when that takes too long.

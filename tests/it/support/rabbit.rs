@@ -159,6 +159,13 @@ impl Rabbit {
         assert!(output.status.success(), "rabbitmqctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// A line for a shell that stops the broker and starts it again, with the connections and without the machine below it.
+    pub(crate) fn restart_line(&self) -> String {
+        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name}='{value}'")).collect();
+        let ctl = format!("cd '{}' && env {} '{}'", self.dir.path().display(), settings.join(" "), self.bin.join("rabbitmqctl").display());
+        format!("{ctl} stop_app && {ctl} start_app")
+    }
+
     fn command(&self, script: &str) -> Command {
         let mut command = Command::new(self.bin.join(script));
         command.envs(self.settings.iter().map(|(name, value)| (*name, value))).stdin(Stdio::null()).current_dir(self.dir.path());

@@ -1,0 +1,121 @@
+//! Back-pressure: the intake stops before the store cannot take any more, and starts again by itself.
+//!
+//! Two things are watched: how many events wait for the backend, and how much space the volume of a SQLite store has left. A store that refuses to write
+//! is tried again until it does, and is a reason in `/readyz` until then. Nothing here is ever deleted.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::readiness::Readiness;
+use crate::admin::readiness::Reason;
+use crate::intake::gate::Bar;
+use crate::intake::gate::Gate;
+use crate::store::Store;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const PROBE: &str = "probe";
+
+/// When the intake stops.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    /// So many events may wait.
+    pub(super) max_pending: Option<i64>,
+    /// So much space is to stay free where this file is.
+    pub(super) min_free: Option<(PathBuf, u64)>,
+}
+
+/// Says what stands in the way.
+pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
+    let gate = Arc::clone(gate);
+    readiness.register(move || {
+        let remedy = |bar| match bar {
+            Bar::Outbox => "look at the broker and at the log; the intake starts again when the events are published",
+            Bar::Disk => "free some space on the volume of the store, or make it larger; the intake starts again by itself",
+        };
+        gate.reasons().into_iter().map(|(bar, what)| Reason::new(bar.as_str(), format!("messages are not taken: {what}"), remedy(bar))).collect()
+    });
+    let store = store.clone();
+    readiness.register(move || {
+        let reason = |trouble: String| {
+            let (what, remedy) =
+                trouble.split_once("\nhint: ").unwrap_or((&trouble, "look at the database; the daemon goes on by itself when it can write"));
+            Reason::new("store", what.to_owned(), remedy.to_owned())
+        };
+        store.trouble().map(reason).into_iter().collect()
+    });
+}
+
+/// Watches until it is told to stop.
+pub(super) async fn watch(limits: Limits, gate: Arc<Gate>, store: Store, stop: CancellationToken) {
+    loop {
+        // A store without messages to write would not find out that it can write again.
+        if store.trouble().is_some()
+            && let Err(error) = store.put_setting(PROBE, Vec::new()).await
+        {
+            tracing::debug!(%error, "the store still cannot write");
+        }
+        if let Some(max) = limits.max_pending
+            && let Ok(depth) = store.outbox_depth().await
+        {
+            look_at_outbox(&gate, depth.n_pending, max);
+        }
+        if let Some((file, min_free)) = &limits.min_free
+            && let Some(n_free) = free_bytes(file)
+        {
+            look_at_disk(&gate, n_free, *min_free);
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// It opens a little later than it shuts, so that it does not flutter.
+fn look_at_outbox(gate: &Gate, n_pending: i64, max: i64) {
+    if n_pending >= max {
+        gate.shut(Bar::Outbox, &format!("{n_pending} events wait, and `publish.max_pending` is {max}"));
+    } else if n_pending < max - max / 10 {
+        gate.open(Bar::Outbox);
+    }
+}
+
+fn look_at_disk(gate: &Gate, n_free: u64, min_free: u64) {
+    if n_free < min_free {
+        gate.shut(Bar::Disk, &format!("{} MiB are free, and `store.min_free` is {} MiB", n_free >> 20, min_free >> 20));
+    } else if n_free >= min_free + min_free / 10 {
+        gate.open(Bar::Disk);
+    }
+}
+
+/// What somebody without privileges may still write on the volume of a file.
+fn free_bytes(file: &Path) -> Option<u64> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let volume = rustix::fs::statvfs(folder).ok()?;
+    Some(volume.f_bavail.saturating_mul(volume.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::look_at_disk;
+    use super::look_at_outbox;
+    use crate::intake::gate::Gate;
+
+    #[test]
+    fn it_shuts_at_the_limit_and_opens_only_well_below_it() {
+        let gate = Gate::default();
+        let after = |n| {
+            look_at_outbox(&gate, n, 100);
+            gate.is_shut()
+        };
+        assert_eq!([99, 100, 99, 90, 89, 99].map(after), [false, true, true, true, false, false]);
+        let after = |n| {
+            look_at_disk(&gate, n, 100);
+            gate.is_shut()
+        };
+        assert_eq!([100, 99, 100, 109, 110, 100].map(after), [false, true, true, true, false, false]);
+    }
+}

@@ -1,0 +1,71 @@
+//! A consumer as a backend would write one: it takes every event from the queue, acknowledges it, and connects again when the connection breaks.
+//!
+//! It is for `torture`, which has to see what really arrives. It keeps nothing.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use lapin::options::BasicAckOptions;
+use lapin::options::BasicConsumeOptions;
+use lapin::options::BasicQosOptions;
+use lapin::options::ExchangeDeleteOptions;
+use lapin::options::QueueDeleteOptions;
+use lapin::types::FieldTable;
+use tokio_util::sync::CancellationToken;
+
+use crate::outbox::amqp::AmqpError;
+use crate::outbox::amqp::AmqpOptions;
+use crate::outbox::amqp::connect::connect;
+use crate::outbox::amqp::topology;
+
+/// How long to wait before connecting again.
+const PAUSE: Duration = Duration::from_millis(200);
+const PREFETCH: u16 = 256;
+
+/// Hears every event until it is told to stop; gives how often it had to connect.
+pub async fn consume(options: &AmqpOptions, mut hear: impl FnMut(Vec<u8>) + Send, stop: CancellationToken) -> u64 {
+    let mut n_connections = 0;
+    while !stop.is_cancelled() {
+        n_connections += 1;
+        match stop.run_until_cancelled(session(options, &mut hear)).await {
+            None => break,
+            Some(ended) => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "the consumer lost its connection");
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    n_connections
+}
+
+async fn session(options: &AmqpOptions, hear: &mut (impl FnMut(Vec<u8>) + Send)) -> Result<(), AmqpError> {
+    let broken = |source| AmqpError::Broken { source };
+    let (connection, _wire) = connect(options).await?;
+    topology::ensure(&connection, options).await?;
+    let channel = connection.create_channel().await.map_err(broken)?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(broken)?;
+    let queue = topology::name("queue", &options.queue)?;
+    let mut consumer = channel.basic_consume(queue, "torture".into(), BasicConsumeOptions::default(), FieldTable::default()).await.map_err(broken)?;
+    while let Some(delivery) = consumer.next().await {
+        let delivery = delivery.map_err(broken)?;
+        let tag = delivery.delivery_tag;
+        hear(delivery.data);
+        channel.basic_ack(tag, BasicAckOptions::default()).await.map_err(broken)?;
+    }
+    Ok(())
+}
+
+/// Takes exchange and queue away.
+///
+/// # Errors
+/// When the broker cannot be reached, or does not let us.
+pub async fn remove(options: &AmqpOptions) -> Result<(), AmqpError> {
+    let broken = |source| AmqpError::Broken { source };
+    let (connection, _wire) = connect(options).await?;
+    let channel = connection.create_channel().await.map_err(broken)?;
+    channel.queue_delete(topology::name("queue", &options.queue)?, QueueDeleteOptions::default()).await.map_err(broken)?;
+    channel.exchange_delete(topology::name("exchange", &options.exchange)?, ExchangeDeleteOptions::default()).await.map_err(broken)?;
+    Ok(())
+}

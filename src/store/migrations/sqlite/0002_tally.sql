@@ -1,0 +1,19 @@
+-- What was counted at the moment it happened, so that a recount has something to be held against: messages by feed (`message/FEED`) and the hour of
+-- their id, events put into the outbox (`event`) and those the broker confirmed (`confirmed`), by the daemon's number.
+
+CREATE TABLE tally (
+    what TEXT NOT NULL,
+    lane INTEGER NOT NULL,
+    hour INTEGER NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (what, lane, hour)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO tally (what, lane, hour, n)
+SELECT 'message/' || feed, 0, id / 3686400000000, COUNT(*) FROM journal GROUP BY feed, id / 3686400000000;
+
+INSERT INTO tally (what, lane, hour, n)
+SELECT 'event', 0, 0, COUNT(*) FROM audit WHERE kind LIKE 'room.%';
+
+INSERT INTO tally (what, lane, hour, n)
+SELECT 'confirmed', 0, 0, (SELECT COUNT(*) FROM audit WHERE kind LIKE 'room.%') - (SELECT COUNT(*) FROM outbox);
