@@ -47,7 +47,7 @@ use wardroom::store::form::VisitDocument;
 use wardroom::time::Timestamp;
 
 /// What one message may allocate from its bytes to its difference.
-const ALLOCATIONS: u64 = 300;
+const ALLOCATIONS: u64 = 100;
 
 /// A message of the size of the load, recorded at this minute and second of an hour.
 fn message(trigger: &str, bed: &str, second: u32) -> String {

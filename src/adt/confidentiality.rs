@@ -3,6 +3,8 @@
 //! It only ever narrows by itself: a level falls when a message says so in so many words, never because a field is empty, and never by a cancel or a
 //! merge. Codes that nobody knows restrict.
 
+use compact_str::format_compact;
+
 use crate::adt::context::Context;
 use crate::adt::group::Anchor;
 use crate::adt::group::Group;
@@ -194,13 +196,13 @@ fn access_restriction(context: &mut Context<'_, '_>, arv: Segment<'_>, said: &mu
     }
     let value = maps::upper(&code(arv.field(3).text()));
     let instance = code(arv.field(10).text());
-    let key = if instance.is_empty() { value.clone() } else { format!("{instance}/{}", maps::upper(&arv.field(10).component(2).text())) };
+    let key = if instance.is_empty() { value.clone() } else { format_compact!("{instance}/{}", maps::upper(&arv.field(10).component(2).text())) };
     if matches!(action.as_str(), "D" | "DE" | "UN") || value == "NO" {
         if instance.is_empty() && (key.is_empty() || value == "NO") {
             // Neither an instance nor a value: all of them, and "no restriction" says the same.
             said.replaces_access_restrictions = true;
         } else {
-            put(said, SignalSource::AccessRestriction(key), FieldUpdate::Clear);
+            put(said, SignalSource::AccessRestriction(key.into()), FieldUpdate::Clear);
         }
         return;
     }
@@ -208,14 +210,14 @@ fn access_restriction(context: &mut Context<'_, '_>, arv: Segment<'_>, said: &mu
         said.replaces_access_restrictions = true;
     }
     let Some(asked) = asked(context, arv, &value) else { return };
-    let key = if key.is_empty() { "ARV".to_owned() } else { key };
+    let key = if key.is_empty() { "ARV".into() } else { key };
     let range = arv.field(6);
     let dated = raise(asked).map(|restriction| Restriction {
         begins_at: context.times.instant(&range.component(1).text()),
         ends_at: context.times.end(&range.component(2).text()),
         ..restriction
     });
-    put(said, SignalSource::AccessRestriction(key), dated);
+    put(said, SignalSource::AccessRestriction(key.into()), dated);
 }
 
 /// What the value, the reasons and the security labels of an ARV ask for together; `None` when it says nothing.

@@ -4,6 +4,8 @@
 //! All of these tables are "user-defined" in practice: senders put words, truncated words and local codes where a code is meant. A code that is in
 //! no map is never guessed at.
 
+use compact_str::CompactString;
+
 use crate::adt::profile::Profile;
 use crate::care::fact::Confidentiality;
 use crate::ids::PatientClass;
@@ -46,7 +48,7 @@ const CLASSES: &[(&str, &[&str])] = &[
 /// The class of a code or word, by the feed's map and then by the standard's table; `None` when neither has it.
 pub(crate) fn class(profile: &Profile, code: &str) -> Option<PatientClass> {
     let code = upper(code);
-    if let Some(class) = profile.class_map.get(&code) {
+    if let Some(class) = profile.class_map.get(code.as_str()) {
         return Some(class.clone());
     }
     CLASSES.iter().find(|(_, words)| words.contains(&code.as_str())).map(|(class, _)| PatientClass::from(*class))
@@ -153,7 +155,7 @@ pub(crate) fn role(profile: &Profile, code: &str, text: &str) -> Option<Role> {
     let said = [upper(code), upper(text)];
     let said = || said.iter().filter(|word| !word.is_empty());
     said()
-        .find_map(|word| profile.role_map.get(word))
+        .find_map(|word| profile.role_map.get(word.as_str()))
         .cloned()
         .or_else(|| said().find_map(|word| ROLES.iter().find(|(_, words)| words.contains(&word.as_str())).map(|(role, _)| Role::from(*role))))
 }
@@ -193,7 +195,7 @@ impl Asked {
 /// PV1-16: what an indicator asks for; `None` when it says that the patient is no VIP.
 pub(crate) fn vip(profile: &Profile, code: &str) -> Option<Asked> {
     let code = upper(code);
-    if let Some(level) = profile.vip_map.get(&code) {
+    if let Some(level) = profile.vip_map.get(code.as_str()) {
         return (*level > Confidentiality::Normal).then(|| Asked { employee: is_employee(&code), ..Asked::level(*level) });
     }
     match code.as_str() {
@@ -223,7 +225,7 @@ pub(crate) fn restriction(profile: &Profile, code: &str) -> Asked {
         | "MH" | "BH" | "SDV" | "SEX" | "ADOL" | "CEL" | "TBOO" | "DIA" | "PHY" | "PAT" => Asked::level(Confidentiality::Restricted),
         _ => Asked { unknown: true, ..Asked::level(Confidentiality::Restricted) },
     };
-    if let Some(level) = profile.vip_map.get(&code) {
+    if let Some(level) = profile.vip_map.get(code.as_str()) {
         asked = Asked { level: *level, unknown: false, ..asked };
     }
     asked
@@ -264,15 +266,24 @@ pub(crate) fn yes_or_no(code: &str) -> Option<bool> {
 }
 
 /// Trimmed, in upper case, inner white space reduced to one blank.
-pub(crate) fn upper(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
+pub(crate) fn upper(text: &str) -> CompactString {
+    let mut out = CompactString::default();
     for word in text.split_whitespace() {
         if !out.is_empty() {
             out.push(' ');
         }
-        out.push_str(&word.to_uppercase());
+        capitals(word, &mut out);
     }
     out
+}
+
+/// Adds a text in capitals.
+pub(crate) fn capitals(text: &str, out: &mut CompactString) {
+    if text.bytes().any(|byte| byte.is_ascii_lowercase() || !byte.is_ascii()) {
+        out.extend(text.chars().flat_map(char::to_uppercase));
+    } else {
+        out.push_str(text);
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ mod confidentiality;
 mod relation;
 mod movement;
 
+use compact_str::CompactString;
+
 use crate::adt::context::Context;
 use crate::adt::event::Times;
 use crate::adt::event::When;
@@ -94,7 +96,7 @@ pub struct Reading {
     /// MSH-12 as sent; may be empty.
     pub version: String,
     /// MSH-11.1, upper case; `P` where it is empty.
-    pub processing_id: String,
+    pub processing_id: CompactString,
     /// When the message was recorded, as the fold orders it.
     pub recorded_at: Timestamp,
     /// When it happened (EVN-6).
@@ -179,7 +181,7 @@ pub fn read(message: &Message<'_>, profile: &Profile, arrival: Arrival) -> Readi
     let mut notices = Vec::new();
     let times = Times::of(message, profile, arrival.at);
     let when = event::when(message, &times, profile, arrival, &mut notices);
-    let processing_id = Some(maps::upper(&header.field(11).text())).filter(|id| !id.is_empty()).unwrap_or_else(|| "P".to_owned());
+    let processing_id = Some(maps::upper(&header.field(11).text())).filter(|id| !id.is_empty()).unwrap_or_else(|| "P".into());
     let mut reading = Reading {
         trigger: event,
         version: header.field(12).text().into_owned(),
@@ -201,7 +203,7 @@ pub fn read(message: &Message<'_>, profile: &Profile, arrival: Arrival) -> Readi
     };
     if !is_version_2(&reading.version) {
         reading.disposition_hint = reject(203, "MSH-12");
-    } else if !matches!(reading.disposition_hint, Hint::Reject { .. }) && !profile.processing_ids.contains(&reading.processing_id) {
+    } else if !matches!(reading.disposition_hint, Hint::Reject { .. }) && !profile.processing_ids.iter().any(|id| *id == reading.processing_id) {
         reading.disposition_hint = reject(202, "MSH-11");
     }
     reading

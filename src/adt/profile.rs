@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use jiff::tz::TimeZone;
 
+use crate::adt::maps;
 use crate::care::fact::Confidentiality;
 use crate::care::fact::Facet;
 use crate::ids::AssigningAuthority;
@@ -130,13 +132,18 @@ impl Profile {
 
     /// The authority that counts for what a message says: mapped, or the feed's own where it says nothing.
     pub(crate) fn authority(&self, said: &str) -> AssigningAuthority {
-        let said = said.trim().to_uppercase();
-        if said.is_empty() {
+        let mut authority = CompactString::default();
+        maps::capitals(said.trim(), &mut authority);
+        if authority.is_empty() {
             return self.authority.clone();
         }
         // A universal id may be mapped with its type (`1.2.3&ISO`) or without.
-        let bare = said.split('&').next().unwrap_or_default();
-        self.authority_map.get(&said).or_else(|| self.authority_map.get(bare)).cloned().unwrap_or_else(|| AssigningAuthority::new(said))
+        let bare = authority.split('&').next().unwrap_or_default();
+        self.authority_map
+            .get(authority.as_str())
+            .or_else(|| self.authority_map.get(bare))
+            .cloned()
+            .unwrap_or_else(|| AssigningAuthority::new(authority))
     }
 }
 
