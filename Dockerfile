@@ -6,6 +6,7 @@ WORKDIR /build
 
 # The dependencies first, behind an empty crate: this layer is built again only when they change.
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo ./.cargo
 RUN mkdir -p src benches tests/it \
  && echo 'fn main() {}' | tee src/main.rs benches/pure_path.rs tests/it/main.rs >/dev/null \
  && touch src/lib.rs \

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,11 +21,11 @@ macro_rules! string_id {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(CompactString);
 
         impl $name {
             /// Takes the text as it stands.
-            pub fn new(text: impl Into<String>) -> Self {
+            pub fn new(text: impl Into<CompactString>) -> Self {
                 Self(text.into())
             }
 
@@ -41,7 +42,7 @@ macro_rules! string_id {
 
         impl From<&str> for $name {
             fn from(text: &str) -> Self {
-                Self(text.to_owned())
+                Self(text.into())
             }
         }
 
@@ -98,16 +99,16 @@ pub struct Identifier {
     /// CX.4 or the feed's default.
     pub authority: AssigningAuthority,
     /// CX.5, table 0203: `MR`, `VN`, `AN`; empty when untyped.
-    pub id_type: String,
+    pub id_type: CompactString,
     /// CX.1.
     #[serde(with = "sealed_form")]
-    pub value: Phi<String>,
+    pub value: Phi<CompactString>,
 }
 
 impl Identifier {
     /// An identifier from its three parts.
     pub fn new(authority: &str, id_type: &str, value: &str) -> Self {
-        Self { authority: AssigningAuthority::new(authority), id_type: id_type.to_owned(), value: Phi::from(value) }
+        Self { authority: AssigningAuthority::new(authority), id_type: id_type.into(), value: Phi::from(value) }
     }
 }
 
@@ -124,7 +125,7 @@ pub struct PatientId(pub Identifier);
 pub struct VisitId(pub Identifier);
 
 impl VisitId {
-    fn key(&self) -> (&AssigningAuthority, &Phi<String>) {
+    fn key(&self) -> (&AssigningAuthority, &Phi<CompactString>) {
         (&self.0.authority, &self.0.value)
     }
 }
@@ -161,15 +162,15 @@ pub struct StaffId {
     /// XCN.9, else the fallbacks for older versions, else the feed's default; upper case.
     pub authority: AssigningAuthority,
     /// XCN.13, table 0203; upper case, empty when untyped.
-    pub id_type: String,
+    pub id_type: CompactString,
     /// XCN.1.
-    pub value: String,
+    pub value: CompactString,
 }
 
 impl StaffId {
     /// A staff id from its three parts.
     pub fn new(authority: &str, id_type: &str, value: &str) -> Self {
-        Self { authority: AssigningAuthority::new(authority), id_type: id_type.to_owned(), value: value.to_owned() }
+        Self { authority: AssigningAuthority::new(authority), id_type: id_type.into(), value: value.into() }
     }
 }
 

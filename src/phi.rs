@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
+
 /// A value that is protected health information.
 #[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Phi<T>(T);
@@ -27,10 +29,10 @@ impl<T> Phi<T> {
     }
 }
 
-impl Phi<String> {
+impl<T: AsRef<str>> Phi<T> {
     /// The text, borrowed.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_ref()
     }
 }
 
@@ -44,6 +46,12 @@ impl<T> Phi<Vec<T>> {
 impl From<&str> for Phi<String> {
     fn from(value: &str) -> Self {
         Self(value.to_owned())
+    }
+}
+
+impl From<&str> for Phi<CompactString> {
+    fn from(value: &str) -> Self {
+        Self(value.into())
     }
 }
 
@@ -87,7 +95,7 @@ mod tests {
 
     #[test]
     fn debug_never_shows_the_value() {
-        let shown = format!("{:?} {:#?}", Phi::from("SMITH"), Some(Phi::new(vec!["SMITH"])));
+        let shown = format!("{:?} {:#?}", Phi::<String>::from("SMITH"), Some(Phi::new(vec!["SMITH"])));
         assert!(!shown.contains("SMITH"));
         assert!(shown.contains("‹phi›"));
     }

@@ -77,11 +77,7 @@ pub(crate) fn ids(context: &mut Context<'_, '_>, field: Field<'_>, name: &'stati
             "" => context.profile.patient_id_type.as_str(),
             id_type => id_type,
         };
-        ids.push(PatientId(Identifier {
-            authority: context.profile.authority(&cx.authority),
-            id_type: id_type.to_owned(),
-            value: Phi::from(&*cx.id),
-        }));
+        ids.push(PatientId(Identifier { authority: context.profile.authority(&cx.authority), id_type: id_type.into(), value: Phi::from(&*cx.id) }));
     }
     ids
 }

@@ -2,6 +2,8 @@
 //!
 //! Nobody is ever matched by name, and nobody is grouped here: which ids are one human being is for the directory to say.
 
+use compact_str::format_compact;
+
 use crate::adt::context::Context;
 use crate::adt::group::Anchor;
 use crate::adt::group::Group;
@@ -58,7 +60,7 @@ fn person(context: &mut Context<'_, '_>, repetition: Field<'_>, name: &'static s
     let ids = if xcn.id.is_empty() {
         Vec::new()
     } else {
-        vec![StaffId { authority: context.profile.authority(&xcn.authority), id_type: xcn.id_type.into_owned(), value: xcn.id.into_owned() }]
+        vec![StaffId { authority: context.profile.authority(&xcn.authority), id_type: xcn.id_type.into(), value: xcn.id.into() }]
     };
     Some(Practitioner { ids, family: Phi::from(&*xcn.family), given: Phi::from(&*xcn.given) })
 }
@@ -164,7 +166,7 @@ fn assignment(context: &mut Context<'_, '_>, segment: Segment<'_>, layout: &Layo
     }
     let said = if code.is_empty() { &text } else { &code };
     Some(Assignment {
-        source: format!("{}:{}", layout.id, maps::upper(said)),
+        source: format_compact!("{}:{}", layout.id, maps::upper(said)),
         role,
         from: FieldRef::new(layout.person),
         person,
@@ -181,7 +183,7 @@ fn extra(context: &mut Context<'_, '_>, group: &Group<'_>, said: &mut Vec<(Actio
         let Some((segment, n)) = path.split_once('-').and_then(|(id, n)| Some((group.first(id)?, n.parse::<usize>().ok()?))) else { continue };
         for person in each(context, segment.field(n), "Z").unwrap_or_default() {
             let assignment = Assignment {
-                source: format!("{path}:{}", maps::upper(role.as_str())),
+                source: format_compact!("{path}:{}", maps::upper(role.as_str())),
                 role: Some(role.clone()),
                 from: FieldRef::configured(path.clone()),
                 person,

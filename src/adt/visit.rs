@@ -74,7 +74,7 @@ pub(crate) fn id(context: &mut Context<'_, '_>, field: Field<'_>, name: &'static
         }
         if let Some(cx) = Cx::read(repetition) {
             let authority = context.profile.authority(&cx.authority);
-            return Some(VisitId(Identifier { authority, id_type: cx.id_type.into_owned(), value: Phi::from(&*cx.id) }));
+            return Some(VisitId(Identifier { authority, id_type: cx.id_type.into(), value: Phi::from(&*cx.id) }));
         }
     }
     None
@@ -160,9 +160,9 @@ fn somewhere(field: Field<'_>, facility: &Facility) -> Option<BedLocation> {
     let place = BedLocation {
         facility: if pl.facility.is_empty() { facility.clone() } else { Facility::new(pl.facility) },
         point_of_care: PointOfCare::new(code(pl.point_of_care)),
-        room: code(pl.room).into_owned(),
-        bed: code(pl.bed).into_owned(),
-        building: code(pl.building).into_owned(),
+        room: code(pl.room).into(),
+        bed: code(pl.bed).into(),
+        building: code(pl.building).into(),
     };
     let is_known = !place.point_of_care.is_empty() || !place.room.is_empty() || !place.bed.is_empty();
     is_known.then_some(place)

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -176,14 +177,14 @@ pub struct BedLocation {
     /// PL.1.
     pub point_of_care: PointOfCare,
     /// PL.2; empty when not given.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub room: String,
+    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    pub room: CompactString,
     /// PL.3; empty when not given.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub bed: String,
+    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    pub bed: CompactString,
     /// PL.7; empty when not given. Part of the unit only where the unit table says so.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub building: String,
+    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    pub building: CompactString,
 }
 
 impl BedLocation {
@@ -206,17 +207,17 @@ pub struct Practitioner {
     pub ids: Vec<StaffId>,
     /// XCN.2; may be empty.
     #[serde(with = "sealed_form")]
-    pub family: Phi<String>,
+    pub family: Phi<CompactString>,
     /// XCN.3; may be empty.
     #[serde(with = "sealed_form")]
-    pub given: Phi<String>,
+    pub given: Phi<CompactString>,
 }
 
 /// One person in one role for the visit: a ROL or a PRT segment.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Assignment {
     /// The source as `[[team]]` rules name it: `ROL:AT`, `PRT:RN`; the code as sent, upper case.
-    pub source: String,
+    pub source: CompactString,
     /// The role after the feed's role map; `None` when the code is in no map.
     pub role: Option<Role>,
     /// Where the person stood: `ROL-4` or `PRT-5`.
@@ -345,13 +346,13 @@ impl SignalsSaid {
 pub struct PersonName {
     /// XPN.1, its first part.
     #[serde(with = "sealed_form")]
-    pub family: Phi<String>,
+    pub family: Phi<CompactString>,
     /// XPN.2; may be empty.
     #[serde(with = "sealed_form")]
-    pub given: Phi<String>,
+    pub given: Phi<CompactString>,
     /// XPN.3; may be empty.
     #[serde(with = "sealed_form")]
-    pub middle: Phi<String>,
+    pub middle: Phi<CompactString>,
 }
 
 /// What a message says of the person, whatever stay it is about.

@@ -539,7 +539,7 @@ mod tests {
     fn of(doctor: &str, removed: bool) -> Assignment {
         let person = Practitioner { ids: vec![StaffId::new("GHH", "EI", doctor)], ..Practitioner::default() };
         let (source, from) = ("ROL:PP".to_owned(), FieldRef::new("ROL-4"));
-        Assignment { source, role: None, from, person, begins_at: None, ends_at: None, removed }
+        Assignment { source: source.into(), role: None, from, person, begins_at: None, ends_at: None, removed }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! A [`RoomState`] is what `plan` makes and what is published; a [`CareRoom`] is that state under its id and version. Neither knows how it is sent.
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -87,7 +88,7 @@ pub struct Ground {
     /// The `[[team]]` rule, `grant`, or `handover`/`grace` where the ground has ended and its grace runs.
     pub rule: Role,
     /// `PV1-7`, `ROL-4`, `unit GHH/4N`, `service CAR`.
-    pub from: String,
+    pub from: CompactString,
     /// The message that said so.
     pub message: JournalId,
     /// Since when.
@@ -120,10 +121,10 @@ pub struct Unresolved {
     pub ids: Vec<StaffId>,
     /// The name given; may be empty.
     #[serde(with = "sealed_form")]
-    pub family: Phi<String>,
+    pub family: Phi<CompactString>,
     /// The name given; may be empty.
     #[serde(with = "sealed_form")]
-    pub given: Phi<String>,
+    pub given: Phi<CompactString>,
 }
 
 /// How well the team covers the patient.

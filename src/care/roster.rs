@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 
+use compact_str::format_compact;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -168,7 +169,7 @@ impl Roster {
     /// Who one id is.
     pub fn resolve_id(&self, id: &StaffId) -> Resolved<'_> {
         let mut found: Option<&UserId> = None;
-        for (pattern, user) in self.by_value.get(&id.value).map_or(&[][..], Vec::as_slice) {
+        for (pattern, user) in self.by_value.get(id.value.as_str()).map_or(&[][..], Vec::as_slice) {
             if pattern.fits(id) {
                 match found {
                     Some(other) if other != user => return Resolved::Ambiguous,
@@ -180,7 +181,7 @@ impl Roster {
             Some(user) if self.staff.get(user).is_some_and(|member| member.active) => Resolved::User(std::borrow::Cow::Borrowed(user)),
             Some(user) => Resolved::Inactive(user),
             None if self.include_unknown && !id.value.is_empty() => {
-                let user = if id.authority.is_empty() { id.value.clone() } else { format!("{}:{}", id.authority, id.value) };
+                let user = if id.authority.is_empty() { id.value.clone() } else { format_compact!("{}:{}", id.authority, id.value) };
                 Resolved::User(std::borrow::Cow::Owned(UserId::new(user)))
             }
             None => Resolved::Unknown,

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use compact_str::format_compact;
+
 use crate::care::fact::Assignment;
 use crate::care::fact::Confidentiality;
 use crate::care::fact::FieldRef;
@@ -311,7 +313,7 @@ impl Gathering<'_> {
             }
             let ground = Ground {
                 rule: rule.role.clone(),
-                from: format!("unit {}/{}", place.facility, place.point_of_care),
+                from: format_compact!("unit {}/{}", place.facility, place.point_of_care),
                 message: run.since.arrival,
                 since: run.since.recorded,
                 until,
@@ -332,7 +334,7 @@ impl Gathering<'_> {
         let Some((service, group)) = run.value.as_ref().and_then(|service| Some((service, roster.service_group(service)?))) else { return };
         let ground = Ground {
             rule: rule.role.clone(),
-            from: format!("service {service}"),
+            from: format_compact!("service {service}"),
             message: run.since.arrival,
             since: run.since.recorded,
             until: None,
@@ -374,7 +376,7 @@ impl Gathering<'_> {
             self.unresolved(claim.role, FieldRef::new(claim.from), person);
         }
         let ground =
-            Ground { rule: claim.rule.role.clone(), from: claim.from.to_owned(), message: claim.message, since: claim.since, until: claim.until };
+            Ground { rule: claim.rule.role.clone(), from: claim.from.into(), message: claim.message, since: claim.since, until: claim.until };
         self.join(&user, claim.rule.permission, claim.role, ground);
     }
 

@@ -187,7 +187,7 @@ mod tests {
             point_of_care: PointOfCare::from("4N"),
             room: "12".into(),
             bed: "A".into(),
-            building: String::new(),
+            building: "".into(),
         };
         let service = HospitalService::from("CAR");
         let visit = VisitView {

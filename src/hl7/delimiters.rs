@@ -114,6 +114,22 @@ const fn character(byte: u8) -> char {
     if byte.is_ascii() { byte as char } else { NO_CHARACTER }
 }
 
+/// The piece with this number, counted from zero, of what the delimiter divides; empty where there is none.
+pub(crate) fn piece(text: &str, delimiter: char, n: usize) -> &str {
+    // One pass over the bytes: most pieces are a few bytes long, too few to search for the end of each.
+    let (mut from, mut left) = (0, n);
+    for (at, byte) in text.bytes().enumerate() {
+        if char::from(byte) == delimiter {
+            if left == 0 {
+                return text.get(from..at).unwrap_or_default();
+            }
+            left -= 1;
+            from = at + 1;
+        }
+    }
+    if left == 0 { text.get(from..).unwrap_or_default() } else { "" }
+}
+
 /// ASCII punctuation; letters, digits, spaces and controls are data.
 const fn is_delimiter(byte: u8) -> bool {
     byte.is_ascii_punctuation() && byte != b'"'

@@ -9,6 +9,7 @@ use encoding_rs::Encoding;
 
 use crate::care::fact::FieldUpdate;
 use crate::hl7::delimiters::Delimiters;
+use crate::hl7::delimiters::piece;
 use crate::hl7::escape::unescape;
 
 /// By what a text is to be taken apart.
@@ -44,6 +45,9 @@ impl<'m> Field<'m> {
 
     /// Whether it says that the value is no more: `""`, and what senders write for it. `^^""` is not: it clears one component.
     pub fn is_null(&self) -> bool {
+        if !self.text.as_bytes().contains(&b'"') {
+            return false;
+        }
         let escape = self.syntax.delimiters.escape();
         let mut pieces = self.text.split(|c| self.syntax.delimiters.divides(c)).map(str::trim);
         pieces.next().is_some_and(|first| is_null_token(first, escape)) && pieces.all(|piece| piece.is_empty() || is_null_token(piece, escape))
@@ -69,7 +73,7 @@ impl<'m> Field<'m> {
 
     /// Component `n` of the first repetition, counted from one; empty where there is none.
     pub fn component(&self, n: usize) -> Component<'m> {
-        let text = n.checked_sub(1).and_then(|at| self.first_repetition().split(self.syntax.delimiters.component()).nth(at)).unwrap_or_default();
+        let text = n.checked_sub(1).map(|at| piece(self.first_repetition(), self.syntax.delimiters.component(), at)).unwrap_or_default();
         Component { text, syntax: self.syntax }
     }
 
@@ -89,7 +93,7 @@ impl<'m> Field<'m> {
     }
 
     fn first_repetition(&self) -> &'m str {
-        self.text.split(self.syntax.delimiters.repetition()).next().unwrap_or_default()
+        piece(self.text, self.syntax.delimiters.repetition(), 0)
     }
 }
 
@@ -135,7 +139,7 @@ impl<'m> Component<'m> {
 
     /// Subcomponent `n` as it stands.
     pub(crate) fn sub_raw(&self, n: usize) -> &'m str {
-        n.checked_sub(1).and_then(|at| self.text.split(self.syntax.delimiters.subcomponent()).nth(at)).unwrap_or_default()
+        n.checked_sub(1).map(|at| piece(self.text, self.syntax.delimiters.subcomponent(), at)).unwrap_or_default()
     }
 
     /// Whether the sender cut the value off.

@@ -1,6 +1,7 @@
 //! Segments: one line of a message, and its fields by number (HL7 v2.5.1 §2.5.1, §2.5.3).
 
 use crate::hl7::delimiters::Delimiters;
+use crate::hl7::delimiters::piece;
 use crate::hl7::field::Field;
 use crate::hl7::field::Syntax;
 
@@ -33,7 +34,6 @@ impl<'m> Segment<'m> {
     /// Field `n`, as HL7 counts: `field(3)` of PID is PID-3, and of MSH, FHS and BHS the first is the separator itself. Empty where there is none.
     pub fn field(&self, n: usize) -> Field<'m> {
         let separator = self.syntax.delimiters.field();
-        let mut pieces = self.text.split(separator);
         let undivided = Syntax { delimiters: self.syntax.delimiters.undivided(), charset: self.syntax.charset };
         match (self.is_header(), n) {
             (_, 0) => Field::new("", self.syntax),
@@ -41,9 +41,9 @@ impl<'m> Segment<'m> {
                 let from = 3;
                 Field::new(self.text.get(from..from + separator.len_utf8()).unwrap_or_default(), undivided)
             }
-            (true, 2) => Field::new(pieces.nth(1).unwrap_or_default(), undivided),
-            (true, n) => Field::new(pieces.nth(n - 1).unwrap_or_default(), self.syntax),
-            (false, n) => Field::new(pieces.nth(n).unwrap_or_default(), self.syntax),
+            (true, 2) => Field::new(piece(self.text, separator, 1), undivided),
+            (true, n) => Field::new(piece(self.text, separator, n - 1), self.syntax),
+            (false, n) => Field::new(piece(self.text, separator, n), self.syntax),
         }
     }
 

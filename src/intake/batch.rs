@@ -170,9 +170,8 @@ pub(crate) struct Ahead {
 
 /// Plans a batch while the one before it is still being committed, as if that had succeeded already: it may be committed only after it has.
 ///
-/// What the batch before has changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. Where all that the
-/// batch works on is in memory, the store is asked whether its messages are new only if one `asks`: the commit finds a repeat too, and is taken again then.
-/// `None` where that is not enough: the batch must be [`run`] when nothing else is being committed.
+/// What the batch before has changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. The store is asked
+/// whether the messages are new only if one `asks`: the commit finds a repeat too, and the batch is taken again then. `None` where that is not enough: the batch must be [`run`] when nothing else is being committed.
 pub(crate) async fn plan_ahead(
     context: &BatchContext<'_>,
     recent: &mut Recent,
@@ -196,6 +195,9 @@ pub(crate) async fn plan_ahead(
     request.look_ups = recent.take(&wanted, &mut world);
     if request.look_ups.iter().any(|hash| before.led.contains(hash)) {
         return Ok(None);
+    }
+    if !asks {
+        request.dedupe.clear();
     }
     let mut found = if asks || !request.look_ups.is_empty() { context.store.find(&request).await? } else { Found::default() };
     // What is in memory is newer.
@@ -589,14 +591,16 @@ pub(crate) fn waits_for(message: &Incoming, verdict: &Verdict, look_ups: &LookUp
 }
 
 fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: Option<SealingKey>, rules: &Rules<'_>) {
-    let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
-    let waits = || QuarantineRow {
-        journal_id: message.journal,
-        reason: verdict.reason.unwrap_or_default().to_owned(),
-        since: message.received_at,
-        patient_hash,
-        visit_hash,
-        state: "waiting".to_owned(),
+    let waits = || {
+        let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
+        QuarantineRow {
+            journal_id: message.journal,
+            reason: verdict.reason.unwrap_or_default().to_owned(),
+            since: message.received_at,
+            patient_hash,
+            visit_hash,
+            state: "waiting".to_owned(),
+        }
     };
     if message.is_retry {
         // It is in the journal already; only what became of it changes.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
-use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use foldhash::fast::RandomState;
 use ring::digest;
 
 use crate::ids::Identifier;
@@ -33,7 +33,7 @@ pub(crate) enum LookUps {
 #[derive(Default)]
 pub(crate) struct Remembered {
     hasher: RandomState,
-    hashes: HashMap<u64, (LookUpKind, Identifier, LookUpHash)>,
+    hashes: HashMap<u64, (LookUpKind, Identifier, LookUpHash), RandomState>,
 }
 
 impl fmt::Debug for Remembered {

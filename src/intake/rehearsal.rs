@@ -381,7 +381,7 @@ mod tests {
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,
         };
-        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(0))
+        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(1_795_300_000_000_000))
     }
 
     fn stay() -> Rehearsal {
@@ -437,6 +437,27 @@ mod tests {
     #[test]
     fn documents_that_any_version_wrote_are_read() {
         VERSIONS.into_iter().for_each(is_read);
+    }
+
+    #[test]
+    fn a_stored_visit_is_short_and_messages_that_repeat_what_stands_add_nothing() {
+        let sealer = crate::store::ceiling::BareSealer::new().unwrap();
+        let n_bytes = |rehearsal: &Rehearsal| sealer.seal(&[rehearsal.world.visits.values().next().unwrap().document.document()]).unwrap();
+        let of_a_stay = n_bytes(&stay());
+        assert!(of_a_stay < 2048, "{of_a_stay}");
+        let mut rehearsal = rehearsal();
+        let mut sizes = Vec::new();
+        for n in 0..200 {
+            let (trigger, at) = (if n == 0 { "A01" } else { "A08" }, format!("2026112110{:02}{:02}", n / 60, n % 60));
+            let message = format!(
+                "MSH|^~\\&|EMR|GHH|W|GHH|{at}||ADT^{trigger}|C{n}|P|2.5.1\rEVN|{trigger}|{at}\rPID|1||410003^^^GHH^MR||SMITH^JANE\r\
+                 PV1|1|I|4N^1^A^GHH||||D1^Garcia||||||||||||V1^^^GHH^VN\r"
+            );
+            rehearsal.send(&Bytes::from(message));
+            sizes.push(n_bytes(&rehearsal));
+        }
+        assert_eq!(rehearsal.world.visits.values().next().unwrap().document.state.n_facts(), 200);
+        assert!(sizes[199] < sizes[9] + 64, "{} after 200 messages, {} after 10", sizes[199], sizes[9]);
     }
 
     fn is_read(version: (u8, &str, &str)) {

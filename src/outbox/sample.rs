@@ -35,9 +35,8 @@ pub(super) fn at(text: &str) -> Timestamp {
 /// The room of the contract's example.
 pub(crate) fn room() -> CareRoom {
     let admitted = at("2026-11-21T14:00:00Z");
-    let ground = Ground { rule: "attending".into(), from: "PV1-7".to_owned(), message: JournalId(7), since: admitted, until: None };
-    let place =
-        BedLocation { facility: "GHH".into(), point_of_care: "4N".into(), room: "12".to_owned(), bed: "A".to_owned(), building: String::new() };
+    let ground = Ground { rule: "attending".into(), from: "PV1-7".into(), message: JournalId(7), since: admitted, until: None };
+    let place = BedLocation { facility: "GHH".into(), point_of_care: "4N".into(), room: "12".into(), bed: "A".into(), building: "".into() };
     let state = RoomState {
         status: RoomStatus::Active,
         name: Phi::from("4N 12-A KXQT"),

@@ -136,7 +136,7 @@ impl SqliteBackend {
             // The log is written back beside the commits (see `Log`); inside a commit only where that does not keep up.
             .pragma("wal_autocheckpoint", "32768")
             .pragma("journal_size_limit", "134217728")
-            .pragma("cache_size", "-49152");
+            .pragma("cache_size", "-32768");
         let mut connection = writing.connect().await?;
         let (initial, tally) = (include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_tally.sql"));
         sql::migrator(initial, tally).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
@@ -570,7 +570,7 @@ fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
         .statement_cache_capacity(STATEMENTS_KEPT)
         .row_buffer_size(ROWS_BUFFERED)
         .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-8192")
+        .pragma("cache_size", "-4096")
         .disable_statement_logging())
 }
 

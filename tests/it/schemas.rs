@@ -172,7 +172,7 @@ fn full() -> Value {
             user: "lgarcia".into(),
             permission: Permission::Owner,
             roles: vec!["attending".into()],
-            grounds: vec![Ground { rule: "attending".into(), from: "PV1-7".to_owned(), message: JournalId(7), since: at, until: Some(at) }],
+            grounds: vec![Ground { rule: "attending".into(), from: "PV1-7".into(), message: JournalId(7), since: at, until: Some(at) }],
         }],
         unresolved: vec![Unresolved {
             role: "consulting".into(),

@@ -35,13 +35,7 @@ fn doctor(id: &str) -> Practitioner {
 }
 
 fn bed(unit: &str, bed: &str) -> BedLocation {
-    BedLocation {
-        facility: Facility::from("GHH"),
-        point_of_care: PointOfCare::from(unit),
-        room: "1".to_owned(),
-        bed: bed.to_owned(),
-        building: String::new(),
-    }
+    BedLocation { facility: Facility::from("GHH"), point_of_care: PointOfCare::from(unit), room: "1".into(), bed: bed.into(), building: "".into() }
 }
 
 fn fact(trigger: &str, act: Act, minutes: i64) -> Fact {

@@ -163,7 +163,7 @@ impl Outcome<'_> {
             confidentiality: state.confidentiality.as_str().to_owned(),
             patient: state.patient.id.0.value.as_str().to_owned(),
             members: state.members.iter().map(|member| member.user.to_string()).collect(),
-            unresolved: state.unresolved.iter().map(|one| one.ids.first().map(|id| id.value.clone()).unwrap_or_default()).collect(),
+            unresolved: state.unresolved.iter().map(|one| one.ids.first().map(|id| id.value.to_string()).unwrap_or_default()).collect(),
             flags: state.flags.iter().filter_map(|flag| serde_json::to_value(flag).ok().and_then(|word| word.as_str().map(str::to_owned))).collect(),
             merged_into: visit_of(state.merged_into),
             continues: visit_of(state.continues),

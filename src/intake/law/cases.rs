@@ -260,7 +260,7 @@ fn numbers_that_turn_out_to_be_of_one_visit_become_one_in_any_order() {
 #[test]
 fn a_change_of_providers_leaves_the_roles_that_it_does_not_name() {
     let role = |source: &str, role: &str, id: &str| Assignment {
-        source: source.to_owned(),
+        source: source.into(),
         role: Some(Role::from(role)),
         from: FieldRef::new("ROL-4"),
         person: doctor(id),

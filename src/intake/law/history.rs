@@ -130,9 +130,9 @@ pub(super) fn bed(unit: &str, bed: &str) -> BedLocation {
     BedLocation {
         facility: Facility::from("GHH"),
         point_of_care: PointOfCare::from(unit),
-        room: if bed.is_empty() { String::new() } else { "1".to_owned() },
-        bed: bed.to_owned(),
-        building: String::new(),
+        room: if bed.is_empty() { "".into() } else { "1".into() },
+        bed: bed.into(),
+        building: "".into(),
     }
 }
 
@@ -279,7 +279,7 @@ impl Maker {
             let (source, role) =
                 *self.rng.pick(&[("ROL:RN", "nurse"), ("ROL:PT", "therapist"), ("ROL:AT", "attending"), ("PRT:CM", "case manager")]).unwrap();
             list.push(Assignment {
-                source: source.to_owned(),
+                source: source.into(),
                 role: Some(Role::from(role)),
                 from: FieldRef::new(if source.starts_with("ROL") { "ROL-4" } else { "PRT-5" }),
                 person: doctor(self.rng.below(7)),
