@@ -3,6 +3,7 @@
 //! It is the one place that knows all parts of the message's way. Messages from all connections are gathered into a commit batch; an answer is released
 //! by the commit of its batch and by nothing else. A store that cannot commit means no answer and a closed connection.
 
+mod accounts;
 pub mod answer;
 pub mod batch;
 pub mod daemon;
@@ -15,6 +16,7 @@ pub mod pulse;
 pub mod read;
 pub(crate) mod recent;
 pub mod rehearsal;
+mod relate;
 pub(crate) mod route;
 pub(crate) mod staff;
 mod trace;

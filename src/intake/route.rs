@@ -7,7 +7,6 @@ use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::fact::Act;
 use crate::care::fact::Fact;
-use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
 use crate::care::fact::VisitRef;
 use crate::care::identity::PatientRecord;
@@ -16,11 +15,11 @@ use crate::care::visit::Phase;
 use crate::care::visit::VisitState;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
+use crate::intake::relate::moves_a_visit;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
-use crate::store::form::VisitMerge;
 use crate::store::sealing::LookUpKind;
 
 /// How long an ended visit is looked for when a cancelled discharge names none.
@@ -181,65 +180,6 @@ impl World {
         self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
     }
 
-    /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
-    /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
-    fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
-        let mut changed = Vec::new();
-        let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts();
-        for numbers in accounts {
-            let Some(account) = numbers.first() else { continue };
-            let mut own = Vec::new();
-            let mut numbered = Vec::new();
-            for row in self.find_by_account(&numbers, rules)? {
-                let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
-                if self.surviving_patient(visit.patient)? != patient {
-                    continue;
-                }
-                let is_own = visit.document.state.ids().iter().all(|id| numbers.contains(id));
-                if is_own { &mut own } else { &mut numbered }.push(row);
-            }
-            let into = if let [only] = numbered[..] { Some(only) } else { own.first().copied() };
-            if let Some(into) = into.filter(|_| own.len() + usize::from(numbered.len() == 1) > 1) {
-                for row in own.drain(..) {
-                    self.join_visits(into, row, cause, rules)?;
-                }
-                changed.push(into);
-            }
-            for row in numbered.into_iter().chain(own).chain(into) {
-                if self.settle_account(row, patient, account, &numbers, rules)? {
-                    changed.push(row);
-                }
-            }
-        }
-        Ok(changed)
-    }
-
-    /// One visit of an account that has these numbers. Gives back whether anything changed.
-    fn settle_account(&mut self, row: i64, patient: i64, account: &VisitId, numbers: &[VisitId], rules: &Rules<'_>) -> Result<bool, Need> {
-        let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
-        let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
-        let is_own = state.ids().iter().all(|id| numbers.contains(id));
-        let is_new = |word: &&Fact| {
-            let moves = moves_a_visit(word) && !state.was_moved_at(word.stamp.recorded);
-            moves || (is_own && !state.was_renamed_at(word.stamp.recorded))
-        };
-        let words: Vec<Fact> = record.words_of_account(account).filter(is_new).cloned().collect();
-        for number in numbers {
-            self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
-            if is_own {
-                self.lead(rules.look_ups.visit(LookUpKind::Visit, number), LookUpKind::Visit, row);
-            }
-        }
-        for word in &words {
-            self.fold(row, word, rules)?;
-        }
-        if !words.is_empty() {
-            let ids = self.visits.get(&row).map(|visit| visit.document.state.ids().to_vec()).unwrap_or_default();
-            self.explained.extend(ids.iter().map(|id| rules.look_ups.visit(LookUpKind::Visit, id)));
-        }
-        Ok(!words.is_empty())
-    }
-
     /// Why a fact has to wait, if it has to. Asked for every fact of a message before any of them is taken.
     pub(crate) fn would_wait(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Option<Waits>, Need> {
         if matches!(fact.act, Act::DeleteVisit | Act::DeletePerson) {
@@ -330,28 +270,6 @@ impl World {
         Ok(explained)
     }
 
-    /// Whether the account that a fact names went over, sooner or later, from the patient of the visit to the one that the fact names, or from that one
-    /// after the fact.
-    fn moved_with_its_account(record: &PatientRecord, visit: &VisitState, fact: &Fact) -> bool {
-        let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
-        let mut moves: Vec<&Fact> = record.words_of_account(account).filter(|word| moves_a_visit(word)).collect();
-        moves.sort_unstable_by_key(|word| word.stamp);
-        let from =
-            |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
-        if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
-            return true;
-        }
-        let Some((mut at, since)) = visit.bindings().iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
-            return false;
-        };
-        for word in moves.into_iter().filter(|word| word.stamp > since) {
-            if from(word, at) {
-                at = &word.patient;
-            }
-        }
-        record.are_one(at, &fact.patient)
-    }
-
     /// What a message names by several numbers is one visit: rows under the others become one with it.
     fn join_other_numbers(&mut self, row: i64, fact: &Fact, cause: &Cause, rules: &Rules<'_>) -> Result<(), Need> {
         let Some(named) = fact.visit.as_ref().filter(|named| !named.is_account) else { return Ok(()) };
@@ -394,13 +312,6 @@ impl World {
         Ok(once)
     }
 
-    /// Whether nothing but numbers of an account ever named a visit.
-    fn is_by_account_alone(&self, row: i64, account: &VisitId) -> bool {
-        let Some(visit) = self.visits.get(&row) else { return false };
-        let record = self.surviving_patient(visit.patient).ok().and_then(|patient| self.patients.get(&patient)).map(|entry| &entry.record);
-        record.is_some_and(|record| is_of_account_alone(&visit.document.state, account, record))
-    }
-
     /// A fact that names no visit: the only open one of the patient, or for a cancelled discharge the one that ended.
     fn route_unnamed(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Route, Need> {
         let Some(patient) = self.find_patient(&fact.patient, rules)? else { return Ok(Route::Waits(Waits::NoVisit)) };
@@ -424,176 +335,6 @@ impl World {
         let [row] = open[..] else { return Ok(Route::Waits(Waits::NoVisit)) };
         let stay = self.visits.get(&row).and_then(|visit| visit.document.state.stays().last());
         Ok(if stay.is_some_and(|stay| stay.contradicts(fact)) { Route::Waits(Waits::NoVisit) } else { Route::Known(row) })
-    }
-
-    /// Merges and changes of patient ids: the records become one.
-    fn relate_patients(&mut self, relation: &Relation, mut patient: i64, rules: &Rules<'_>) -> Result<i64, Need> {
-        if relation.kind.is_link() {
-            return Ok(patient);
-        }
-        for pair in &relation.patients {
-            for id in [&pair.from, &pair.into] {
-                if let Some(other) = self.find_patient(id, rules)? {
-                    patient = self.join_patients(patient, other, rules);
-                }
-            }
-        }
-        Ok(patient)
-    }
-
-    /// What a relation does to visits: renames, moves and merges.
-    fn relate_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
-        let mut touched = Vec::new();
-        match relation.kind {
-            RelationKind::AccountMove | RelationKind::VisitMove | RelationKind::PatientMove => {
-                touched.extend(self.move_visits(fact, relation, patient, cause, rules)?);
-            }
-            RelationKind::Visit | RelationKind::Account => {
-                for pair in relation.visits.iter().chain(&relation.accounts) {
-                    touched.extend(self.merge_visits(&pair.from, &pair.into, fact, patient, rules)?);
-                }
-            }
-            RelationKind::VisitChange | RelationKind::AccountChange | RelationKind::Patient | RelationKind::PatientIdChange => {
-                for pair in &relation.visits {
-                    touched.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-                }
-            }
-            RelationKind::Link | RelationKind::Unlink => {}
-        }
-        Ok(touched)
-    }
-
-    /// The same visit has another number: both rows become one, and both numbers lead to it.
-    fn rename_visit(
-        &mut self,
-        from: &VisitId,
-        into: &VisitId,
-        fact: &Fact,
-        patient: i64,
-        cause: &Cause,
-        rules: &Rules<'_>,
-    ) -> Result<Vec<i64>, Need> {
-        let old = self.find_visits(LookUpKind::Visit, from, rules)?.first().copied();
-        let new = self.find_visits(LookUpKind::Visit, into, rules)?.first().copied();
-        let row = match (old, new) {
-            (Some(old), Some(new)) => {
-                self.join_visits(new, old, cause, rules)?;
-                new
-            }
-            (Some(row), None) | (None, Some(row)) => row,
-            (None, None) if fact.act == Act::Relate => self.new_visit(patient, rules),
-            (None, None) => return Ok(Vec::new()),
-        };
-        let is_known = self.visits.get(&row).is_some_and(|visit| visit.new_facts.iter().any(|known| known.hash == fact.hash));
-        if !is_known {
-            self.fold(row, fact, rules)?;
-        }
-        for id in [from, into] {
-            self.lead(rules.look_ups.visit(LookUpKind::Visit, id), LookUpKind::Visit, row);
-        }
-        Ok(vec![row])
-    }
-
-    /// Visits that go over to another patient or account.
-    fn move_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
-        let mut rows = Vec::new();
-        for pair in &relation.visits {
-            if pair.from == pair.into {
-                let known = self.find_visits(LookUpKind::Visit, &pair.into, rules)?;
-                rows.push(self.visit_or_new(known, &pair.into, patient, rules));
-            } else {
-                rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
-            }
-        }
-        if relation.visits.is_empty() {
-            for pair in &relation.accounts {
-                rows.extend(self.find_by_account(&[pair.from.clone(), pair.into.clone()], rules)?);
-            }
-        }
-        rows.sort_unstable();
-        rows.dedup();
-        for row in &rows {
-            let known = self.visits.get(row).is_some_and(|visit| visit.new_facts.iter().any(|known| known.hash == fact.hash));
-            if !known {
-                self.fold(*row, fact, rules)?;
-            }
-            if let Some(visit) = self.visits.get_mut(row)
-                && visit.patient != patient
-            {
-                visit.patient = patient;
-                visit.is_dirty = true;
-            }
-        }
-        Ok(rows)
-    }
-
-    /// The visit known under a number, or a new one, so that whatever comes under that number later finds it.
-    fn visit_or_new(&mut self, known: impl IntoIterator<Item = i64>, id: &VisitId, patient: i64, rules: &Rules<'_>) -> i64 {
-        let row = known.into_iter().next().unwrap_or_else(|| self.new_visit(patient, rules));
-        self.lead(rules.look_ups.visit(LookUpKind::Visit, id), LookUpKind::Visit, row);
-        row
-    }
-
-    /// Two visits become one: the survivor keeps its room, the other's leads to it.
-    fn merge_visits(&mut self, from: &VisitId, into: &VisitId, fact: &Fact, patient: i64, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
-        let loser = self.find_visits(LookUpKind::Visit, from, rules)?.first().copied();
-        let winner = self.find_visits(LookUpKind::Visit, into, rules)?.first().copied();
-        let loser = self.visit_or_new(loser, from, patient, rules);
-        let winner = self.visit_or_new(winner, into, patient, rules);
-        if loser == winner {
-            return Ok(Vec::new());
-        }
-        if let Some(visit) = self.visits.get_mut(&loser) {
-            let said = |merge: &&mut VisitMerge| merge.number == *into && merge.stamp.recorded == fact.stamp.recorded;
-            match visit.document.merges.iter_mut().find(said) {
-                // Sent again: the first sending counts, whichever came first.
-                Some(merge) => merge.stamp = merge.stamp.min(fact.stamp),
-                None => visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false }),
-            }
-            visit.is_dirty = true;
-        }
-        if let Some(visit) = self.visits.get_mut(&winner)
-            && !visit.document.merged_from.contains(&loser)
-        {
-            visit.document.merged_from.push(loser);
-            visit.is_dirty = true;
-        }
-        Ok(vec![winner, loser])
-    }
-}
-
-/// Merges taken back by an operator.
-impl World {
-    /// Takes back what a fact merged, of patients and of visits, and plans everything again that it had joined. Gives back whether any of it stood.
-    pub(crate) fn undo(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
-        let Some(relation) = fact.relation.as_ref().filter(|relation| relation.kind.is_merge()) else { return Ok(false) };
-        let Some(patient) = self.find_patient(&fact.patient, rules)? else { return Ok(false) };
-        let mut stood = false;
-        let mut touched = self.open_visits(patient);
-        if let Some(entry) = self.patients.get_mut(&patient)
-            && entry.record.undo(fact)
-        {
-            entry.is_dirty = true;
-            stood = true;
-        }
-        for pair in relation.visits.iter().chain(&relation.accounts) {
-            for row in self.find_visits(LookUpKind::Visit, &pair.from, rules)? {
-                let before = self.merged_with(row)?;
-                let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
-                let said = |merge: &&mut VisitMerge| !merge.undone && merge.number == pair.into && merge.stamp.recorded == fact.stamp.recorded;
-                for merge in visit.document.merges.iter_mut().filter(said) {
-                    merge.undone = true;
-                    visit.is_dirty = true;
-                    stood = true;
-                }
-                touched.extend(before);
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
-        let cause = Cause { kind: CauseKind::Operator, ..cause_of(fact) };
-        self.replan_all(touched, &cause, true, true, rules)?;
-        Ok(stood)
     }
 }
 
@@ -622,18 +363,6 @@ pub(crate) fn cause_of(fact: &Fact) -> Cause {
 
 fn speaks_of_a_visit(fact: &Fact) -> bool {
     !matches!(fact.act, Act::Person | Act::Relate | Act::DeleteVisit | Act::DeletePerson)
-}
-
-/// Whether nothing but numbers of an account ever named a visit.
-fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
-    !state.ids().is_empty() && state.ids().iter().all(|id| record.is_one_account(id, account))
-}
-
-/// Whether the fact itself says that visits go over to another patient.
-fn moves_a_visit(fact: &Fact) -> bool {
-    fact.relation
-        .as_ref()
-        .is_some_and(|relation| matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty())
 }
 
 /// Whether a fact under another patient id names the same person in everything else: name, birth date and sex all said and all equal.

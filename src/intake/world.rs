@@ -269,23 +269,6 @@ impl World {
         Ok(found)
     }
 
-    /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
-    pub(crate) fn find_by_account(&mut self, numbers: &[VisitId], rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
-        let mut found = Vec::new();
-        for number in numbers {
-            for kind in [LookUpKind::Visit, LookUpKind::Account] {
-                let hash = rules.look_ups.visit(kind, number);
-                if !self.targets.contains_key(&hash) && self.asked.as_ref().is_some_and(|asked| !asked.contains(&hash)) {
-                    return Err(Need::LookUp(hash));
-                }
-                found.extend(self.find_visits(kind, number, rules)?);
-            }
-        }
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
-    }
-
     /// Makes a look-up lead to a row from now on.
     pub(crate) fn lead(&mut self, hash: LookUpHash, kind: LookUpKind, row: i64) {
         let targets = self.targets.entry(hash).or_default();

@@ -1,0 +1,128 @@
+//! Accounts: the numbers above visits. One that is renumbered, or goes over to another patient, takes its visits along, whenever they turn out to be of it.
+//!
+//! What was said of accounts is kept with the patient; here it reaches the visits, also those that only a later message names with the account. What was
+//! known by a number of an account alone is one visit, and the account's only one.
+
+use crate::care::change::Cause;
+use crate::care::fact::Fact;
+use crate::care::identity::PatientRecord;
+use crate::care::visit::VisitState;
+use crate::ids::PatientId;
+use crate::ids::VisitId;
+use crate::intake::relate::moves_a_visit;
+use crate::intake::world::Need;
+use crate::intake::world::Rules;
+use crate::intake::world::World;
+use crate::store::sealing::LookUpKind;
+
+impl World {
+    /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
+    pub(super) fn find_by_account(&mut self, numbers: &[VisitId], rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut found = Vec::new();
+        for number in numbers {
+            for kind in [LookUpKind::Visit, LookUpKind::Account] {
+                let hash = rules.look_ups.visit(kind, number);
+                if !self.targets.contains_key(&hash) && self.asked.as_ref().is_some_and(|asked| !asked.contains(&hash)) {
+                    return Err(Need::LookUp(hash));
+                }
+                found.extend(self.find_visits(kind, number, rules)?);
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
+    /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
+    pub(super) fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let mut changed = Vec::new();
+        let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts();
+        for numbers in accounts {
+            let Some(account) = numbers.first() else { continue };
+            let mut own = Vec::new();
+            let mut numbered = Vec::new();
+            for row in self.find_by_account(&numbers, rules)? {
+                let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
+                if self.surviving_patient(visit.patient)? != patient {
+                    continue;
+                }
+                let is_own = visit.document.state.ids().iter().all(|id| numbers.contains(id));
+                if is_own { &mut own } else { &mut numbered }.push(row);
+            }
+            let into = if let [only] = numbered[..] { Some(only) } else { own.first().copied() };
+            if let Some(into) = into.filter(|_| own.len() + usize::from(numbered.len() == 1) > 1) {
+                for row in own.drain(..) {
+                    self.join_visits(into, row, cause, rules)?;
+                }
+                changed.push(into);
+            }
+            for row in numbered.into_iter().chain(own).chain(into) {
+                if self.settle_account(row, patient, account, &numbers, rules)? {
+                    changed.push(row);
+                }
+            }
+        }
+        Ok(changed)
+    }
+
+    /// One visit of an account that has these numbers. Gives back whether anything changed.
+    fn settle_account(&mut self, row: i64, patient: i64, account: &VisitId, numbers: &[VisitId], rules: &Rules<'_>) -> Result<bool, Need> {
+        let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
+        let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
+        let is_own = state.ids().iter().all(|id| numbers.contains(id));
+        let is_new = |word: &&Fact| {
+            let moves = moves_a_visit(word) && !state.was_moved_at(word.stamp.recorded);
+            moves || (is_own && !state.was_renamed_at(word.stamp.recorded))
+        };
+        let words: Vec<Fact> = record.words_of_account(account).filter(is_new).cloned().collect();
+        for number in numbers {
+            self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
+            if is_own {
+                self.lead(rules.look_ups.visit(LookUpKind::Visit, number), LookUpKind::Visit, row);
+            }
+        }
+        for word in &words {
+            self.fold(row, word, rules)?;
+        }
+        if !words.is_empty() {
+            let ids = self.visits.get(&row).map(|visit| visit.document.state.ids().to_vec()).unwrap_or_default();
+            self.explained.extend(ids.iter().map(|id| rules.look_ups.visit(LookUpKind::Visit, id)));
+        }
+        Ok(!words.is_empty())
+    }
+
+    /// Whether the account that a fact names went over, sooner or later, from the patient of the visit to the one that the fact names, or from that one
+    /// after the fact.
+    pub(super) fn moved_with_its_account(record: &PatientRecord, visit: &VisitState, fact: &Fact) -> bool {
+        let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
+        let mut moves: Vec<&Fact> = record.words_of_account(account).filter(|word| moves_a_visit(word)).collect();
+        moves.sort_unstable_by_key(|word| word.stamp);
+        let from =
+            |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
+        if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
+            return true;
+        }
+        let Some((mut at, since)) = visit.bindings().iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
+            return false;
+        };
+        for word in moves.into_iter().filter(|word| word.stamp > since) {
+            if from(word, at) {
+                at = &word.patient;
+            }
+        }
+        record.are_one(at, &fact.patient)
+    }
+
+    /// Whether nothing but numbers of an account ever named a visit.
+    pub(super) fn is_by_account_alone(&self, row: i64, account: &VisitId) -> bool {
+        let Some(visit) = self.visits.get(&row) else { return false };
+        let record = self.surviving_patient(visit.patient).ok().and_then(|patient| self.patients.get(&patient)).map(|entry| &entry.record);
+        record.is_some_and(|record| is_of_account_alone(&visit.document.state, account, record))
+    }
+}
+
+/// Whether nothing but numbers of an account ever named a visit.
+fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
+    !state.ids().is_empty() && state.ids().iter().all(|id| record.is_one_account(id, account))
+}
