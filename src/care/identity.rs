@@ -9,24 +9,21 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::care::fact::Act;
+use crate::care::account::Accounts;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
 use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::PersonName;
-use crate::care::fact::PersonSaid;
 use crate::care::fact::Practitioner;
 use crate::care::fact::RelationKind;
 use crate::care::fact::Stamp;
-use crate::care::fact::StaySaid;
 use crate::care::onward::EmergencyStays;
 use crate::care::runs::Register;
 use crate::care::visit::Signals;
 use crate::ids::PatientId;
 use crate::ids::StaffId;
-use crate::ids::VisitId;
 use crate::phi::Phi;
 use crate::time::Timestamp;
 
@@ -339,12 +336,9 @@ pub struct PatientRecord {
     persons: BTreeMap<PatientId, Person>,
     /// Merges and changes of patient ids.
     aliases: Edges<PatientId>,
-    /// Which account became which.
-    #[serde(default, skip_serializing_if = "Edges::is_empty")]
-    accounts: Edges<VisitId>,
-    /// What was said of accounts: a visit that turns out later to be of such an account had part in it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    account_words: Vec<Fact>,
+    /// Accounts that were renumbered or went over to another patient.
+    #[serde(default, skip_serializing_if = "Accounts::is_empty")]
+    accounts: Accounts,
     /// Emergency stays that ended: an inpatient stay may go on from one.
     #[serde(default, skip_serializing_if = "EmergencyStays::is_empty")]
     pub(crate) emergencies: EmergencyStays,
@@ -376,9 +370,7 @@ impl PatientRecord {
         self.persons.entry(fact.patient.clone()).or_default().say(fact);
         // A link leaves both persons as they are.
         let Some(relation) = fact.relation.as_ref().filter(|relation| !relation.kind.is_link()) else { return };
-        if relation.kind != RelationKind::Account && !relation.accounts.is_empty() {
-            self.hear_of_accounts(account_word(fact));
-        }
+        self.accounts.hear(fact);
         for pair in &relation.patients {
             self.persons.entry(pair.from.clone()).or_default();
             self.persons.entry(pair.into.clone()).or_default();
@@ -396,21 +388,7 @@ impl PatientRecord {
         }
         self.aliases.join(&other.aliases);
         self.emergencies.join(&other.emergencies);
-        for word in &other.account_words {
-            self.hear_of_accounts(word.clone());
-        }
-    }
-
-    fn hear_of_accounts(&mut self, word: Fact) {
-        for pair in word.relation.iter().flat_map(|relation| &relation.accounts) {
-            self.accounts.add(pair.from.clone(), pair.into.clone(), word.stamp);
-        }
-        match self.account_words.iter_mut().find(|known| known.hash == word.hash) {
-            // Sent again: the first sending counts, whichever came first.
-            Some(known) if known.stamp <= word.stamp => {}
-            Some(known) => *known = word,
-            None => self.account_words.push(word),
-        }
+        self.accounts.join(&other.accounts);
     }
 
     /// Takes back what a fact merged. Gives back whether any of it stood.
@@ -422,42 +400,9 @@ impl PatientRecord {
         stood
     }
 
-    /// Whether two numbers are of one account.
-    pub fn is_one_account(&self, a: &VisitId, b: &VisitId) -> bool {
-        a == b || self.accounts.are_one(a, b)
-    }
-
-    /// Every number of an account, this one among them.
-    pub fn numbers_of_account(&self, account: &VisitId) -> Vec<VisitId> {
-        let mut numbers = vec![account.clone()];
-        for edge in self.accounts.iter() {
-            for id in [&edge.from, &edge.into] {
-                if !numbers.contains(id) && self.is_one_account(id, account) {
-                    numbers.push(id.clone());
-                }
-            }
-        }
-        numbers
-    }
-
-    /// What was said of an account.
-    pub fn words_of_account<'a>(&'a self, account: &'a VisitId) -> impl Iterator<Item = &'a Fact> {
-        let names = move |fact: &Fact| {
-            let mut pairs = fact.relation.iter().flat_map(|relation| &relation.accounts);
-            pairs.any(|pair| self.is_one_account(&pair.from, account) || self.is_one_account(&pair.into, account))
-        };
-        self.account_words.iter().filter(move |fact| names(fact))
-    }
-
-    /// The accounts of which anything was said, each with all its numbers.
-    pub fn accounts(&self) -> Vec<Vec<VisitId>> {
-        let mut accounts: Vec<Vec<VisitId>> = Vec::new();
-        for pair in self.account_words.iter().flat_map(|word| &word.relation).flat_map(|relation| &relation.accounts) {
-            if !accounts.iter().any(|numbers| numbers.contains(&pair.into)) {
-                accounts.push(self.numbers_of_account(&pair.into));
-            }
-        }
-        accounts
+    /// What is known of accounts.
+    pub const fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     /// The patient id that counts for this one.
@@ -502,25 +447,6 @@ impl PatientRecord {
     /// What was merged or changed.
     pub const fn aliases(&self) -> &Edges<PatientId> {
         &self.aliases
-    }
-}
-
-/// What a fact says of an account, and nothing else: it can be folded into any visit of the account, also into one that has the fact itself.
-fn account_word(fact: &Fact) -> Fact {
-    let mut hash = fact.hash;
-    for byte in &mut hash.0 {
-        *byte = !*byte;
-    }
-    Fact {
-        hash,
-        act: Act::Relate,
-        visit: None,
-        movement: None,
-        occurred_at: None,
-        other_ids: Vec::new(),
-        person: PersonSaid::default(),
-        stay: StaySaid::default(),
-        ..fact.clone()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod notice;
 mod runs;
 pub mod onward;
 mod owner;
+pub mod account;
 pub mod identity;
 pub mod visit;
 pub mod policy;

@@ -37,7 +37,7 @@ impl World {
     /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
     pub(super) fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut changed = Vec::new();
-        let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts();
+        let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts().all();
         for numbers in accounts {
             let Some(account) = numbers.first() else { continue };
             let mut own = Vec::new();
@@ -75,7 +75,7 @@ impl World {
             let moves = moves_a_visit(word) && !state.was_moved_at(word.stamp.recorded);
             moves || (is_own && !state.was_renamed_at(word.stamp.recorded))
         };
-        let words: Vec<Fact> = record.words_of_account(account).filter(is_new).cloned().collect();
+        let words: Vec<Fact> = record.accounts().words_of(account).filter(is_new).cloned().collect();
         for number in numbers {
             self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
             if is_own {
@@ -96,7 +96,7 @@ impl World {
     /// after the fact.
     pub(super) fn moved_with_its_account(record: &PatientRecord, visit: &VisitState, fact: &Fact) -> bool {
         let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
-        let mut moves: Vec<&Fact> = record.words_of_account(account).filter(|word| moves_a_visit(word)).collect();
+        let mut moves: Vec<&Fact> = record.accounts().words_of(account).filter(|word| moves_a_visit(word)).collect();
         moves.sort_unstable_by_key(|word| word.stamp);
         let from =
             |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
@@ -124,5 +124,5 @@ impl World {
 
 /// Whether nothing but numbers of an account ever named a visit.
 fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
-    !state.ids().is_empty() && state.ids().iter().all(|id| record.is_one_account(id, account))
+    !state.ids().is_empty() && state.ids().iter().all(|id| record.accounts().are_one(id, account))
 }

@@ -1,0 +1,115 @@
+//! Accounts: the numbers above visits, and what became of them.
+//!
+//! An account that is renumbered, or goes over to another patient, takes its visits along. That is often said before anybody has heard of a visit, or of
+//! the account as that visit's; so what was said is kept, and folded into each visit that turns out to be of the account. It knows no visit itself.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::care::fact::Act;
+use crate::care::fact::Fact;
+use crate::care::fact::PersonSaid;
+use crate::care::fact::RelationKind;
+use crate::care::fact::StaySaid;
+use crate::care::identity::Edges;
+use crate::ids::VisitId;
+
+/// What was said of the accounts of a patient.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Accounts {
+    /// Which account became which.
+    renumbered: Edges<VisitId>,
+    /// What was said, each stripped of what it says of anything else.
+    words: Vec<Fact>,
+}
+
+impl Accounts {
+    /// Whether nothing was said.
+    pub const fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Takes what a fact says of accounts. Those that are merged are visits to be merged, and not taken here.
+    pub fn hear(&mut self, fact: &Fact) {
+        let said = fact.relation.as_ref().filter(|relation| relation.kind != RelationKind::Account && !relation.accounts.is_empty());
+        if said.is_some() {
+            self.keep(word(fact));
+        }
+    }
+
+    /// Takes over those of another record.
+    pub fn join(&mut self, other: &Self) {
+        for word in &other.words {
+            self.keep(word.clone());
+        }
+    }
+
+    fn keep(&mut self, word: Fact) {
+        for pair in word.relation.iter().flat_map(|relation| &relation.accounts) {
+            self.renumbered.add(pair.from.clone(), pair.into.clone(), word.stamp);
+        }
+        match self.words.iter_mut().find(|known| known.hash == word.hash) {
+            // Sent again: the first sending counts, whichever came first.
+            Some(known) if known.stamp <= word.stamp => {}
+            Some(known) => *known = word,
+            None => self.words.push(word),
+        }
+    }
+
+    /// Whether two numbers are of one account.
+    pub fn are_one(&self, a: &VisitId, b: &VisitId) -> bool {
+        a == b || self.renumbered.are_one(a, b)
+    }
+
+    /// Every number of an account, this one among them.
+    fn numbers_of(&self, account: &VisitId) -> Vec<VisitId> {
+        let mut numbers = vec![account.clone()];
+        for edge in self.renumbered.iter() {
+            for id in [&edge.from, &edge.into] {
+                if !numbers.contains(id) && self.are_one(id, account) {
+                    numbers.push(id.clone());
+                }
+            }
+        }
+        numbers
+    }
+
+    /// What was said of an account.
+    pub fn words_of<'a>(&'a self, account: &'a VisitId) -> impl Iterator<Item = &'a Fact> {
+        let names = move |fact: &Fact| {
+            let mut pairs = fact.relation.iter().flat_map(|relation| &relation.accounts);
+            pairs.any(|pair| self.are_one(&pair.from, account) || self.are_one(&pair.into, account))
+        };
+        self.words.iter().filter(move |fact| names(fact))
+    }
+
+    /// The accounts of which anything was said, each with all its numbers.
+    pub fn all(&self) -> Vec<Vec<VisitId>> {
+        let mut accounts: Vec<Vec<VisitId>> = Vec::new();
+        for pair in self.words.iter().flat_map(|word| &word.relation).flat_map(|relation| &relation.accounts) {
+            if !accounts.iter().any(|numbers| numbers.contains(&pair.into)) {
+                accounts.push(self.numbers_of(&pair.into));
+            }
+        }
+        accounts
+    }
+}
+
+/// What a fact says of an account, and nothing else: it can be folded into any visit of the account, also into one that has the fact itself.
+fn word(fact: &Fact) -> Fact {
+    let mut hash = fact.hash;
+    for byte in &mut hash.0 {
+        *byte = !*byte;
+    }
+    Fact {
+        hash,
+        act: Act::Relate,
+        visit: None,
+        movement: None,
+        occurred_at: None,
+        other_ids: Vec::new(),
+        person: PersonSaid::default(),
+        stay: StaySaid::default(),
+        ..fact.clone()
+    }
+}
