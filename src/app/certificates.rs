@@ -39,16 +39,14 @@ pub(super) async fn watch(watched: Vec<Certificate>, readiness: Readiness, clock
     }
     let troubles = Troubles::default();
     register(&readiness, Arc::clone(&troubles));
-    let mut known: Vec<Option<Vec<u8>>> = Vec::new();
-    for one in &watched {
-        known.push(contents(one.tls.files()).await);
-    }
+    // The first look reads them again in any case: they may have changed since the listener read them.
+    let mut known: Vec<Option<Contents>> = vec![None; watched.len()];
     loop {
         for (one, known) in watched.iter().zip(&mut known) {
             let now = contents(one.tls.files()).await;
-            if now != *known {
-                *known = now;
-                reload(one, &troubles);
+            if known.as_ref() != Some(&now) {
+                let is_first = known.replace(now).is_none();
+                reload(one, &troubles, is_first);
             }
             tell_of_its_end(one, clock.now());
         }
@@ -72,10 +70,11 @@ fn register(readiness: &Readiness, troubles: Troubles) {
     });
 }
 
-fn reload(one: &Certificate, troubles: &Troubles) {
+fn reload(one: &Certificate, troubles: &Troubles, is_first: bool) {
     let Certificate { listener, tls } = one;
     let mut troubles = troubles.lock().unwrap_or_else(PoisonError::into_inner);
     match tls.reload() {
+        Ok(()) if is_first => {}
         Ok(()) => {
             troubles.remove(listener);
             metrics::counter!("wardroom_tls_reloads_total", "outcome" => "loaded").increment(1);
@@ -96,8 +95,11 @@ fn tell_of_its_end(one: &Certificate, now: Timestamp) {
     metrics::gauge!("wardroom_tls_certificate_seconds", "listener" => one.listener.clone()).set(seconds as f64);
 }
 
+/// A hash of what the files hold; none while one of them cannot be read.
+type Contents = Option<Vec<u8>>;
+
 /// All the files in one; none while one of them cannot be read. Only a hash of the key is kept.
-async fn contents(files: &ServerTlsFiles) -> Option<Vec<u8>> {
+async fn contents(files: &ServerTlsFiles) -> Contents {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     let paths: [Option<&Path>; 3] = [Some(&files.certificate), Some(&files.key), files.client_ca.as_deref()];
     for path in paths.into_iter().flatten() {
