@@ -407,6 +407,7 @@ pub(crate) fn take_all(
     rules: &Rules<'_>,
 ) -> Result<Done, Need> {
     let mut done = Done::default();
+    world.has_conflicts |= world.visits.values().any(|visit| !visit.document.conflicts.is_empty());
     let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
     for message in &work.messages {
         let known = message.dedupe.and_then(|hash| seen.get(&hash).or_else(|| duplicates.get(&hash))).copied();

@@ -372,7 +372,10 @@ mod tests {
         files.into_iter().filter(|path| path.extension().is_some_and(|kind| kind == "hl7")).map(|path| std::fs::read(path).unwrap().into()).collect()
     }
 
-    fn rehearsal() -> Rehearsal {
+    /// The evening behind every message here.
+    const EVENING: Timestamp = Timestamp::from_micros(1_795_300_000_000_000);
+
+    fn rehearsal(begins: Timestamp) -> Rehearsal {
         let feed = Feed {
             profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
             ack_mode: crate::hl7::ack::AckMode::Auto,
@@ -381,11 +384,11 @@ mod tests {
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,
         };
-        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(1_795_300_000_000_000))
+        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), begins)
     }
 
     fn stay() -> Rehearsal {
-        let mut rehearsal = rehearsal();
+        let mut rehearsal = rehearsal(EVENING);
         for message in messages() {
             if let Some(at) = rehearsal.own_time(&message) {
                 rehearsal.move_to(at);
@@ -405,7 +408,7 @@ mod tests {
     #[test]
     fn while_a_feed_is_silent_a_leave_waits_for_two_hours_at_the_most() {
         for speaks_again in [false, true] {
-            let mut rehearsal = rehearsal();
+            let mut rehearsal = rehearsal(Timestamp::from_micros(0));
             let pulse = Arc::new(Pulse::default());
             rehearsal.listen(Arc::clone(&pulse));
             for file in ["01_a01.hl7", "02_a02.hl7"] {
@@ -445,7 +448,7 @@ mod tests {
         let n_bytes = |rehearsal: &Rehearsal| sealer.seal(&[rehearsal.world.visits.values().next().unwrap().document.document()]).unwrap();
         let of_a_stay = n_bytes(&stay());
         assert!(of_a_stay < 2048, "{of_a_stay}");
-        let mut rehearsal = rehearsal();
+        let mut rehearsal = rehearsal(EVENING);
         let mut sizes = Vec::new();
         for n in 0..200 {
             let (trigger, at) = (if n == 0 { "A01" } else { "A08" }, format!("2026112110{:02}{:02}", n / 60, n % 60));

@@ -132,11 +132,15 @@ impl World {
         }
         visit.document.conflicts.push(message);
         visit.is_dirty = true;
+        self.has_conflicts = true;
         self.replan_all(vec![row], &cause_of(fact), false, true, rules)
     }
 
     /// A message waits for no patient any more: it was taken, or ended.
     pub(crate) fn end_conflict(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<(), Need> {
+        if !self.has_conflicts {
+            return Ok(());
+        }
         let message = fact.stamp.arrival;
         let has_it = |visit: &VisitEntry| visit.document.conflicts.contains(&message);
         let rows: Vec<i64> = self.visits.iter().filter(|(_, visit)| has_it(visit)).map(|(row, _)| *row).collect();

@@ -186,6 +186,8 @@ pub(crate) struct World {
     pub(crate) room_ids: RoomIds,
     /// What ended, and what was held back.
     pub(crate) ends: Ends,
+    /// Whether a message may wait that names one of these visits under another patient.
+    pub(crate) has_conflicts: bool,
     /// The trace of the message that is being taken.
     pub(crate) traceparent: Option<String>,
 }
@@ -204,6 +206,7 @@ impl World {
             explained: Vec::new(),
             room_ids,
             ends: Ends::default(),
+            has_conflicts: false,
             traceparent: None,
         }
     }
@@ -716,8 +719,10 @@ fn told(
 fn braked(slot: &RoomSlot, target: RoomState, is_silent: bool, publishing: &Publishing<'_>, ends: &mut Ends, rules: &Rules<'_>) -> (RoomState, bool) {
     let Some(before) = slot.published.as_ref().map(|room| &room.state) else { return (target, false) };
     let &Publishing { cause, notify, .. } = publishing;
-    // What an operator lets go on is looked at already, and a backlog that comes in is no haste.
-    let is_end = notify && cause.kind != CauseKind::Operator && brake::ends(before, &target);
+    // What an operator lets go on is looked at already, a backlog that comes in is no haste, and day cases all end at midnight.
+    let is_of_the_day = before.visit.class.as_ref().is_some_and(|class| rules.policy.day_classes.contains(class));
+    let is_expected = cause.kind == CauseKind::Operator || (cause.kind == CauseKind::Wake && is_of_the_day);
+    let is_end = notify && !is_expected && brake::ends(before, &target);
     ends.stopped |= is_end && !rules.brake.is_on && ends.n_ended >= rules.brake.may_end;
     let (target, is_held) = if rules.brake.is_on || ends.stopped {
         brake::hold_all(before, target, rules.roster)
