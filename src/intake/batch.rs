@@ -203,8 +203,8 @@ pub(crate) async fn plan_ahead(
     // What is in memory is newer.
     found.patients.retain(|patient| !world.patients.contains_key(&patient.id));
     found.visits.retain(|visit| !world.visits.contains_key(&visit.id));
-    let mut known = before.messages.clone();
-    known.extend(found.duplicates.iter().map(|(hash, message)| (*hash, message.journal_id)));
+    let mut known: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, message)| (*hash, message.journal_id)).collect();
+    known.extend(before.messages.iter().map(|(hash, journal)| (*hash, *journal)));
     load(found, &mut world)?;
     world.asked = Some(wanted.iter().copied().collect());
     let mut hearing = Hearing::new(&context.directory.files, Said::default());
