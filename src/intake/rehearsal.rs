@@ -373,6 +373,10 @@ mod tests {
     }
 
     fn rehearsal() -> Rehearsal {
+        rehearsal_from(Timestamp::from_micros(1_795_300_000_000_000))
+    }
+
+    fn rehearsal_from(now: Timestamp) -> Rehearsal {
         let feed = Feed {
             profile: crate::adt::profile::Profile { facility: "GHH".into(), authority: "GHH".into(), ..Default::default() },
             ack_mode: crate::hl7::ack::AckMode::Auto,
@@ -381,7 +385,7 @@ mod tests {
             commit_timeout: std::time::Duration::from_secs(1),
             permits: None,
         };
-        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), Timestamp::from_micros(1_795_300_000_000_000))
+        Rehearsal::new(feed, Arc::new(Policy::default()), Arc::new(Roster::new([], [], true)), now)
     }
 
     fn stay() -> Rehearsal {
@@ -405,7 +409,8 @@ mod tests {
     #[test]
     fn while_a_feed_is_silent_a_leave_waits_for_two_hours_at_the_most() {
         for speaks_again in [false, true] {
-            let mut rehearsal = rehearsal();
+            // The clock begins before the messages, so that they move it.
+            let mut rehearsal = rehearsal_from(Timestamp::from_micros(0));
             let pulse = Arc::new(Pulse::default());
             rehearsal.listen(Arc::clone(&pulse));
             for file in ["01_a01.hl7", "02_a02.hl7"] {
