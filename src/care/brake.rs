@@ -27,18 +27,14 @@ impl Brake {
     pub const RELEASED: Self = Self { is_on: false, may_end: usize::MAX, silent: Vec::new() };
 }
 
-/// Whether a room stops being one in which a patient is treated.
-pub fn ends(before: &RoomState, target: &RoomState) -> bool {
-    is_there(before.status) && !is_there(target.status)
-}
-
-const fn is_there(status: RoomStatus) -> bool {
-    matches!(status, RoomStatus::Active | RoomStatus::OnLeave | RoomStatus::Held)
+/// Whether a room loses its people: it closes, is cancelled or merged. A discharge alone takes nobody out; its grace does, and that comes later.
+pub const fn ends(before: &RoomState, target: &RoomState) -> bool {
+    before.status.is_open() && !target.status.is_open()
 }
 
 /// Holds back every leave and every end; also gives back whether there was any.
 pub fn hold_all(before: &RoomState, target: RoomState, roster: &Roster) -> (RoomState, bool) {
-    let is_over = ends(before, &target) || (before.status == RoomStatus::Grace && !target.status.is_open());
+    let is_over = ends(before, &target);
     hold(before, target, roster, is_over, |_| true)
 }
 

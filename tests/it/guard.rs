@@ -34,9 +34,9 @@ async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
     }
     assert_eq!(guard(&daemon, "status"), (0, "nothing waits\n".to_owned()));
     for (n, number) in numbers.enumerate() {
-        assert_eq!(peer.ask(now(&format!("G2-{n}"), "A03", number)).await, format!("AA G2-{n}"));
+        assert_eq!(peer.ask(now(&format!("G2-{n}"), "A11", number)).await, format!("AA G2-{n}"));
     }
-    daemon.room_is("V995010", "closing", |room| room["status"] == "grace").await;
+    daemon.room_is("V995010", "cancelled", |room| room["status"] == "cancelled").await;
     let is_on = eventually("the guard is a reason not to be ready", std::time::Duration::from_secs(20), async || {
         let (status, body) = daemon.get("/readyz").await;
         (status == 503 && body.contains("wardroom guard release")).then_some(())
@@ -48,20 +48,20 @@ async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
     drop(peer);
     daemon.restart().await;
     assert_eq!(daemon.get("/readyz").await.0, 503, "it is remembered");
-    let closing = |daemon: &Daemon| daemon.events().iter().filter(|event| event["type"] == "room.closing").count();
-    assert_eq!(closing(&daemon), 10, "two rooms stay as they are");
+    let cancelled = |daemon: &Daemon| daemon.events().iter().filter(|event| event["type"] == "room.cancelled").count();
+    assert_eq!(cancelled(&daemon), 10, "two rooms stay as they are");
     let mut peer = Peer::connect(daemon.mllp).await;
     assert_eq!(peer.ask(now("G3", "A01", 995_020)).await, "AA G3");
     daemon.room_is("V995020", "open", |room| room["status"] == "active").await;
 
     assert_eq!(guard(&daemon, "release").0, 0);
     for visit in ["V995011", "V995012"] {
-        daemon.room_is(visit, "closing", |room| room["status"] == "grace").await;
+        daemon.room_is(visit, "cancelled", |room| room["status"] == "cancelled").await;
     }
     let is_off = eventually("nothing waits any more", std::time::Duration::from_secs(20), async || {
         (guard(&daemon, "status") == (0, "nothing waits\n".to_owned())).then_some(())
     });
     is_off.await;
-    assert_eq!(closing(&daemon), 12);
+    assert_eq!(cancelled(&daemon), 12);
     assert!(daemon.terminate().await.success());
 }
