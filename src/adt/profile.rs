@@ -52,6 +52,8 @@ pub struct Profile {
     pub location_from: Option<Vec<TriggerEvent>>,
     /// Whether PV1-9 names all consultants or only new ones.
     pub pv1_9: Consultants,
+    /// Whether who stands behind a procedure (PR1) is of the visit's team.
+    pub procedure_team: bool,
     /// PV1-2 as sent (upper case) to the class.
     pub class_map: BTreeMap<String, PatientClass>,
     /// What the feed calls an event, to what it means by it.
@@ -94,6 +96,7 @@ impl Default for Profile {
             recorded_from: vec![RecordedFrom::Event, RecordedFrom::Message],
             location_from: None,
             pv1_9: Consultants::Replace,
+            procedure_team: false,
             class_map: BTreeMap::new(),
             event_map: BTreeMap::new(),
             role_map: BTreeMap::new(),

@@ -103,7 +103,7 @@ struct Layout {
 const ROL: Layout = Layout { id: "ROL", person: "ROL-4", role: 3, who: 4, begins: 5, ends: 6 };
 const PRT: Layout = Layout { id: "PRT", person: "PRT-5", role: 4, who: 5, begins: 11, ends: 12 };
 
-/// What a group says of assignments at a level: the visit's or the person's. No segment at that level says nothing, never that the team is empty.
+/// What a group says of assignments at a level: the visit's (with those of its procedures, where the feed wants that) or the person's. No segment at that level says nothing, never that the team is empty.
 pub(crate) fn assignments(context: &mut Context<'_, '_>, group: &Group<'_>, level: Anchor) -> AssignmentsSaid {
     let mut said: Vec<(Action, Option<Assignment>)> = Vec::new();
     let mut clears = false;
@@ -113,7 +113,8 @@ pub(crate) fn assignments(context: &mut Context<'_, '_>, group: &Group<'_>, leve
             "PRT" => &PRT,
             _ => continue,
         };
-        if anchor != level {
+        let counts = anchor == level || (level == Anchor::Visit && anchor == Anchor::Procedure && context.profile.procedure_team);
+        if !counts {
             continue;
         }
         if segment.field(1).is_null() {

@@ -87,6 +87,8 @@ pub(super) struct RawFeed {
     location_from: Vec<String>,
     /// Whether a PV1-9 replaces the consultants who stood, or adds to them.
     pv1_9: RawConsultants,
+    /// Whether who stands behind a procedure (ROL, PRT behind PR1) is of the visit's team, like those behind PV1.
+    procedure_team: bool,
     /// Whether an A01 with the same visit number and PV1-44 opens an ended stay again. The same in every feed.
     reopen_on_admit: bool,
     /// Whether an update of an ended stay without PV1-45 opens it again. The same in every feed.
@@ -146,6 +148,7 @@ impl Default for RawFeed {
             recorded_from: vec![RawRecordedFrom::Event, RawRecordedFrom::Message],
             location_from: Vec::new(),
             pv1_9: RawConsultants::Replace,
+            procedure_team: false,
             reopen_on_admit: true,
             reopen_on_update: false,
             adopt_on_update: true,
@@ -481,6 +484,7 @@ fn profile(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> Profile {
             RawConsultants::Replace => Consultants::Replace,
             RawConsultants::Add => Consultants::Add,
         },
+        procedure_team: raw.procedure_team,
         class_map: values::classes(&raw.class_map, &path.key("class_map"), reader),
         event_map: values::events(&raw.event_map, &path.key("event_map"), reader),
         role_map: values::roles(&raw.role_map, &path.key("role_map"), reader),

@@ -61,6 +61,14 @@ fn only_what_stands_behind_the_visit_is_its_team() {
 }
 
 #[test]
+fn who_stands_behind_a_procedure_is_of_the_team_where_the_feed_wants_that() {
+    let mut own = profile();
+    own.procedure_team = true;
+    let got = said(&own, &["ROL|1|UP|RN|N1", "PR1|1", "ROL|2|UP|SURGEON|S1", "IN1|1", "ROL|3|UP|PP|P1"]);
+    assert_eq!(sources(&got), ('s', vec!["ROL:RN=N1".to_owned(), "ROL:SURGEON=S1".to_owned()]));
+}
+
+#[test]
 fn spans_are_read_with_their_sentinels_and_days() {
     let AssignmentsSaid::Snapshot(team) = said(&profile(), &["ROL|1|UP|RN|N1|19000101|99991231", "ROL|2|UP|RN|N2|20261121070000|20261121"]) else {
         panic!("not a snapshot")
