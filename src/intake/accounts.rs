@@ -88,6 +88,9 @@ impl World {
         if !words.is_empty() {
             let ids = self.visits.get(&row).map(|visit| visit.document.state.ids().to_vec()).unwrap_or_default();
             self.explained.extend(ids.iter().map(|id| rules.look_ups.visit(LookUpKind::Visit, id)));
+            // A message may wait that names the visit by another number than these.
+            let record = self.patients.get(&patient).map(|entry| &entry.record);
+            self.explained.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
         }
         Ok(!words.is_empty())
     }

@@ -296,3 +296,18 @@ fn what_was_said_of_an_account_before_its_visit_moved_is_said_of_the_visit() {
     let rooms = in_every_order(&each(vec![opened, by_account, moved]));
     assert!(rooms.len() == 1 && rooms[0].contains("d4:") && rooms[0].contains("patient=P/"), "{rooms:?}");
 }
+
+#[test]
+fn a_word_under_another_number_of_a_visit_waits_for_the_account_that_takes_it_along() {
+    let mut opened = admit(0, "4N", "d3");
+    opened.visit = Some(VisitRef { alternate: Some(number("ALT")), ..named("V") });
+    let pair = Pair { from: number("ACC"), into: number("ACC") };
+    let mut moved = relate("A44", RelationKind::AccountMove, 10, "Q", &[("P", "Q")], &[]);
+    moved.relation.as_mut().unwrap().accounts.push(pair);
+    let mut with_account = of("V", "Q", fact("A08", Act::Update, 20));
+    with_account.visit = Some(VisitRef { account: Some(number("ACC")), ..named("V") });
+    let mut by_alternate = of("ALT", "Q", fact("A02", Act::Move, 30));
+    by_alternate.stay.location = FieldUpdate::Set(bed("5S", "2"));
+    let rooms = in_every_order(&each(vec![opened, moved, with_account, by_alternate]));
+    assert!(rooms.len() == 1 && rooms[0].contains("5S/1/2") && rooms[0].contains("patient=Q/"), "{rooms:?}");
+}
