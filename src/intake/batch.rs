@@ -457,8 +457,10 @@ pub(crate) fn take_message(
     if let Some(changes) = &message.directory {
         return Ok(hearing.take(changes, rules.now));
     }
+    let mut routes = Vec::with_capacity(message.facts.len());
     for (index, fact) in message.facts.iter().enumerate() {
-        if let Some(waits) = world.would_wait(fact, rules)? {
+        let decided = world.decide(fact, rules)?;
+        if let Err(waits) = decided {
             world.traceparent.clone_from(&message.traceparent);
             match waits {
                 Waits::NoVisit => world.take_person(fact, rules)?,
@@ -468,14 +470,15 @@ pub(crate) fn take_message(
             let patient = world.find_patient(&fact.patient, rules)?;
             return Ok(Verdict { patient, waiting: Some(index), ..Verdict::quarantined(waits.as_str()) });
         }
+        routes.extend(decided.ok());
     }
     let mut verdict = Verdict::noop("history");
     world.traceparent.clone_from(&message.traceparent);
     if let Some(fact) = message.facts.first() {
         world.end_conflict(fact, rules)?;
     }
-    for fact in &message.facts {
-        if world.take(fact, rules)? == Taken::Applied {
+    for (fact, decided) in message.facts.iter().zip(routes) {
+        if world.take(fact, decided, rules)? == Taken::Applied {
             verdict.disposition = Disposition::Applied;
             verdict.reason = None;
         }

@@ -63,19 +63,19 @@ pub(crate) enum Taken {
     Applied,
     /// It is older than the late window and changes nothing.
     History,
-    /// It waits.
-    Waits(Waits),
 }
 
 impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
-    pub(crate) fn take(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Taken, Need> {
+    ///
+    /// `decided` is where it was found to go before any fact of its message was taken: what those before it said of the patient undoes that no more.
+    pub(crate) fn take(&mut self, fact: &Fact, decided: Route, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
-        let visit = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
+        let found = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
+        let visit = if let Route::Waits(_) = found { decided } else { found };
         let row = match visit {
-            Route::Waits(waits) => return Ok(Taken::Waits(waits)),
-            Route::Known(row) => Some(row),
-            Route::None | Route::New => None,
+            Route::Known(row) => Some(self.surviving_visit(row)?),
+            Route::None | Route::New | Route::Waits(_) => None,
         };
         let mut patient = self.patient(&fact.patient, rules)?;
         if let Some(relation) = &fact.relation {
@@ -180,15 +180,18 @@ impl World {
         self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
     }
 
-    /// Why a fact has to wait, if it has to. Asked for every fact of a message before any of them is taken.
-    pub(crate) fn would_wait(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Option<Waits>, Need> {
+    /// Where a fact goes, or why it has to wait. Asked for every fact of a message before any of them is taken.
+    pub(crate) fn decide(&mut self, fact: &Fact, rules: &Rules<'_>) -> Result<Result<Route, Waits>, Need> {
         if matches!(fact.act, Act::DeleteVisit | Act::DeletePerson) {
-            return Ok(self.has_something_to_delete(fact, rules)?.then_some(Waits::DeleteRequest));
+            return Ok(if self.has_something_to_delete(fact, rules)? { Err(Waits::DeleteRequest) } else { Ok(Route::None) });
         }
         if !speaks_of_a_visit(fact) {
-            return Ok(None);
+            return Ok(Ok(Route::None));
         }
-        Ok(if let Route::Waits(waits) = self.route(fact, rules)? { Some(waits) } else { None })
+        Ok(match self.route(fact, rules)? {
+            Route::Waits(waits) => Err(waits),
+            route @ (Route::None | Route::Known(_) | Route::New) => Ok(route),
+        })
     }
 
     /// A23 and A29: nothing is ever deleted on a message alone. Without anything to delete there is nothing to decide.
@@ -340,7 +343,7 @@ impl World {
 
 /// Where a fact goes.
 #[derive(Clone, Copy, Debug)]
-enum Route {
+pub(crate) enum Route {
     /// To no visit: it speaks of persons only.
     None,
     /// To this one.

@@ -12,6 +12,7 @@ use crate::care::fact::FactHash;
 use crate::care::fact::FieldRef;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::Pair;
+use crate::care::fact::PersonName;
 use crate::care::fact::PersonSaid;
 use crate::care::fact::Practitioner;
 use crate::care::fact::Relation;
@@ -310,4 +311,30 @@ fn a_word_under_another_number_of_a_visit_waits_for_the_account_that_takes_it_al
     by_alternate.stay.location = FieldUpdate::Set(bed("5S", "2"));
     let rooms = in_every_order(&each(vec![opened, moved, with_account, by_alternate]));
     assert!(rooms.len() == 1 && rooms[0].contains("5S/1/2") && rooms[0].contains("patient=Q/"), "{rooms:?}");
+}
+
+#[test]
+fn a_message_of_two_patients_is_taken_whole_though_its_first_half_takes_away_what_explained_the_second() {
+    let person = |fact: &mut Fact, given: &str| {
+        fact.person.name = FieldUpdate::Set(PersonName { family: "Fam".into(), given: given.into(), middle: "".into() });
+        fact.person.birth_date = FieldUpdate::Set("1950-01-01".into());
+        fact.person.sex = FieldUpdate::Set("F".into());
+    };
+    let (mut opened, mut other) = (admit(0, "4N", "d3"), of("W", "P", fact("A01", Act::Open, 5)));
+    person(&mut opened, "Eve");
+    other.stay = admit(5, "ICU", "d4").stay;
+    // The second half agrees with the patient as she is called before the first half renames her.
+    let mut swap = vec![of("W", "P", fact("A17", Act::Move, 30)), of("V", "Q", fact("A17", Act::Move, 30))];
+    swap[1].hash = FactHash([9; 16]);
+    swap[0].stay.location = FieldUpdate::Set(bed("4N", "1"));
+    swap[1].stay.location = FieldUpdate::Set(bed("5S", "1"));
+    person(&mut swap[0], "Ann");
+    person(&mut swap[1], "Eve");
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, publish_expected: true, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    for message in [vec![opened], vec![other], swap] {
+        shelf.take(&[message]);
+    }
+    let rooms = rooms(&shelf);
+    assert!(shelf.n_waiting() == 0 && rooms.iter().any(|room| room.starts_with("V ") && room.contains("5S/1/1")), "{rooms:?}");
 }
