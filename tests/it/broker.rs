@@ -426,7 +426,8 @@ async fn over_tls_only_a_certificate_of_the_authority_is_believed() {
         let publisher = AmqpPublisher::new(AmqpOptions { ca_pem, ..options(&rabbit.tls_url(host)) }, Arc::default(), TaskTracker::new());
         async move { publisher.check().await }
     };
-    amqps("127.0.0.1", Some(rabbit.ca_pem().to_owned())).await.unwrap();
+    // The broker opens its listeners one after another, and this one last.
+    eventually("the broker takes TLS", SOON, async || amqps("127.0.0.1", Some(rabbit.ca_pem().to_owned())).await.ok()).await;
     for (host, ca_pem) in [("127.0.0.1", None), ("localhost", Some(rabbit.ca_pem().to_owned()))] {
         let error = amqps(host, ca_pem).await.unwrap_err();
         assert_eq!(error.kind(), "unreachable", "{error}");
