@@ -231,8 +231,9 @@ impl SqliteBackend {
         let (settles, n_rows) = if let Write::Commit(batch) = &write.write { (self.settling.take(), batch.n_rows()) } else { (Vec::new(), 1) };
         let seqs: Vec<i64> = settles.iter().flat_map(|settle| &settle.seqs).copied().collect();
         let outcome = writer.run(write, &seqs, &self.n_statements).await;
-        drop(writer);
+        // Before anybody else writes: whoever waits for the writer to settle something finds it either settled or waiting.
         self.settled(settles, outcome.is_ok());
+        drop(writer);
         self.write_back(n_rows);
         outcome
     }

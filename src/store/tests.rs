@@ -710,6 +710,39 @@ async fn postgres_tells_a_wrong_key_prepares_every_statement_and_is_shared_by_tw
 }
 
 #[test]
+fn a_migration_that_was_released_is_never_edited() {
+    // A store that has it refuses a program in which it reads otherwise.
+    let released = [
+        (include_str!("migrations/sqlite/0001_initial.sql"), "b2deb0c1c4a232826a03845ce84be8c0fa03146a3634746045feff0d4257f69b"),
+        (include_str!("migrations/postgres/0001_initial.sql"), "32d4f6e2eb5b12da1192007124ce8a70febc99874c10838c02ba9229e0382075"),
+    ];
+    for (text, expected) in released {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+        let hex = digest.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+        assert_eq!(hex, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_scheme_is_brought_up_to_date_with_what_is_in_it() {
+    use sqlx::ConnectOptions;
+    let house = House::new();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    let first = sqlx::migrate::Migrator::with_migrations(
+        sql::migrator(include_str!("migrations/sqlite/0001_initial.sql"), "").iter().take(1).cloned().collect::<Vec<_>>(),
+    );
+    first.run_direct(None, &mut connection, false).await.unwrap();
+    let row = "INSERT INTO journal (id, feed, received_us, disposition, raw) VALUES (7, 'main', 1, 1, x'00'), (8, 'main', 1, 1, x'00')";
+    sqlx::query(row).execute(&mut connection).await.unwrap();
+    drop(connection);
+    let store = house.open().await;
+    let recount = store.recount(None, crate::store::ledger::Look::Quick).await.unwrap();
+    assert_eq!(recount.accepted.get("main"), Some(&2));
+    store.close().await;
+}
+
+#[test]
 fn both_databases_have_the_same_migrations() {
     let files = |folder: &str| {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/store/migrations").join(folder);

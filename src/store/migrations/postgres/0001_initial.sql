@@ -23,6 +23,7 @@ CREATE TABLE journal (
 
 -- Invariant: one message that is not a duplicate per dedupe hash. `2` is the disposition `duplicate`.
 CREATE UNIQUE INDEX ux_journal_dedupe ON journal (dedupe) WHERE dedupe IS NOT NULL AND disposition <> 2;
+CREATE INDEX ix_journal_ledger ON journal (feed, disposition);
 
 CREATE TABLE patients (
     id BIGINT NOT NULL PRIMARY KEY,

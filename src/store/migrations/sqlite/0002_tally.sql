@@ -17,3 +17,6 @@ SELECT 'event', 0, 0, COUNT(*) FROM audit WHERE kind LIKE 'room.%';
 
 INSERT INTO tally (what, lane, hour, n)
 SELECT 'confirmed', 0, 0, (SELECT COUNT(*) FROM audit WHERE kind LIKE 'room.%') - (SELECT COUNT(*) FROM outbox);
+
+-- Dispositions are counted from the tally now; nothing reads this index any more.
+DROP INDEX ix_journal_ledger;
