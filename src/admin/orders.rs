@@ -29,6 +29,8 @@ use crate::intake::orders::Outcome;
 const LONGEST: u64 = 1 << 20;
 /// How long a peer may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a command waits for what became of its order: longer than any batch takes, and not for a daemon that stands still.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What goes over the socket.
 #[derive(Debug, Deserialize, Serialize)]
@@ -97,7 +99,7 @@ async fn answer(mut stream: UnixStream, intake: &Intake) -> io::Result<()> {
 /// Hands an order to the daemon behind a socket; `None` when no daemon is there.
 ///
 /// # Errors
-/// When the daemon went away before it answered; the order may have been carried out.
+/// When the daemon went away before it answered, or did not answer in time; the order may have been carried out, or be later.
 pub async fn ask(path: &Path, order: &Order, login: Option<String>) -> io::Result<Option<Outcome>> {
     let mut stream = match UnixStream::connect(path).await {
         Ok(stream) => stream,
@@ -108,7 +110,8 @@ pub async fn ask(path: &Path, order: &Order, login: Option<String>) -> io::Resul
     line.push(b'\n');
     stream.write_all(&line).await?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).await?;
+    let mut stream = BufReader::new(stream);
+    tokio::time::timeout(ANSWER_WITHIN, stream.read_line(&mut answer)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     if answer.is_empty() {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

@@ -9,9 +9,9 @@ use clap::Args;
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::orders;
-use crate::cli::rooms;
 use crate::cli::setting::Setting;
 use crate::intake::guard::Word;
 use crate::intake::orders::Order;
@@ -48,7 +48,7 @@ pub async fn run(args: &GuardArgs, config: Option<&Path>, console: &Console) -> 
 }
 
 async fn status(setting: &Setting, console: &Console) -> anyhow::Result<ExitCode> {
-    let store = match rooms::open(setting).await {
+    let store = match beside::open(setting).await {
         Ok(store) => store,
         Err((code, error)) => return console.fail(code, &error),
     };

@@ -9,6 +9,7 @@ use jiff::Zoned;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
+use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::setting::Setting;
 use crate::cli::table::table;
@@ -43,7 +44,7 @@ pub async fn run(args: &LedgerArgs, config: Option<&Path>, console: &Console) ->
         Ok(setting) => setting,
         Err(code) => return Ok(code),
     };
-    let store = match super::rooms::open(&setting).await {
+    let store = match beside::open(&setting).await {
         Ok(store) => store,
         Err((code, error)) => return console.fail(code, &error),
     };

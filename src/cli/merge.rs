@@ -13,10 +13,10 @@ use serde_json::json;
 use crate::care::fact::Fact;
 use crate::care::fact::RelationKind;
 use crate::care::identity::PatientRecord;
+use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::orders;
 use crate::cli::rooms::moment;
-use crate::cli::rooms::open;
 use crate::cli::setting::Setting;
 use crate::cli::table::table;
 use crate::cli::viewing;
@@ -30,7 +30,6 @@ use crate::intake::orders::Outcome;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::store::Store;
-use crate::store::error::StoreError;
 use crate::store::form::Stored as _;
 use crate::store::form::VisitDocument;
 use crate::store::rows::FindRequest;
@@ -69,16 +68,12 @@ pub async fn run(args: &MergeArgs, config: Option<&Path>, console: &Console) -> 
     };
     match args.command {
         MergeCommand::List => {
-            let store = match open(&setting).await {
+            let store = match beside::open(&setting).await {
                 Ok(store) => store,
                 Err((code, error)) => return console.fail(code, &error),
             };
             let done = list(&setting, &store, console).await;
-            store.close().await;
-            match done {
-                Err(error) if error.downcast_ref::<StoreError>().is_some() => console.fail(69, &error),
-                done => done,
-            }
+            beside::close(store, done, console).await
         }
         MergeCommand::Undo { id } => match orders::give(&setting, Order::UndoMerge { message: JournalId(id) }).await {
             Ok(outcome) => told(outcome, id, console),

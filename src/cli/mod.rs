@@ -4,6 +4,7 @@
 //! bug.
 
 pub mod bench;
+mod beside;
 pub mod check;
 pub mod console;
 pub mod demo;

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::admin::orders::ask;
 use crate::app::daemon_number;
+use crate::cli::beside;
 use crate::cli::setting::Setting;
 use crate::cli::setting::feed;
 use crate::config::environment::Environment;
@@ -27,9 +28,7 @@ use crate::intake::orders::Operator;
 use crate::intake::orders::Order;
 use crate::intake::orders::Outcome;
 use crate::intake::staff;
-use crate::store;
 use crate::store::Store;
-use crate::store::error::StoreError;
 use crate::time::Clock as _;
 use crate::time::SystemClock;
 
@@ -49,7 +48,7 @@ pub(crate) fn socket(setting: &Setting) -> Option<PathBuf> {
 pub(super) async fn give(setting: &Setting, order: Order) -> Result<Outcome, (u8, anyhow::Error)> {
     let by = operator().map_err(|error| (69, error))?;
     if let Some(path) = socket(setting) {
-        let asked = ask(&path, &order, by.login.clone()).await.context("the daemon on this store did not answer\nhint: read its log");
+        let asked = ask(&path, &order, by.login.clone()).await.context("the daemon on this store did not answer; the order may have been carried out, or be later\nhint: read its log, and look again before you repeat it");
         if let Some(outcome) = asked.map_err(|error| (69, error))? {
             return Ok(outcome);
         }
@@ -70,17 +69,10 @@ fn uid() -> std::io::Result<u32> {
 }
 
 async fn alone(setting: &Setting, order: Order, by: Operator) -> Result<Outcome, (u8, anyhow::Error)> {
-    match store::exists(&setting.config.store.url.to_secret()) {
-        Ok(true) => {}
-        Ok(false) => return Err((69, anyhow::Error::new(StoreError::NotMigrated))),
-        Err(error) => return Err((64, anyhow::Error::new(error))),
-    }
+    beside::is_there(setting)?;
     let number = daemon_number();
     let options = setting.store(number, false).map_err(|error| (64, anyhow::Error::new(error)))?;
-    let store = Store::open(options).await.map_err(|error| {
-        let code = if matches!(error, StoreError::Url | StoreError::WrongKey) { 64 } else { 69 };
-        (code, anyhow::Error::new(error).context("cannot open the store"))
-    })?;
+    let store = Store::open(options).await.map_err(beside::not_open)?;
     let done = carry_out(setting, &store, number, order, by).await;
     store.close().await;
     done.map_err(|error| (69, error))

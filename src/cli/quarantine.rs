@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::orders;
 use crate::cli::rooms::moment;
-use crate::cli::rooms::open;
 use crate::cli::setting::Setting;
 use crate::cli::table::table;
 use crate::cli::viewing;
@@ -23,7 +23,6 @@ use crate::ids::JournalId;
 use crate::intake::orders::Order;
 use crate::intake::orders::Outcome;
 use crate::store::Store;
-use crate::store::error::StoreError;
 use crate::store::rows::QuarantineRow;
 
 /// How many messages are read at once.
@@ -72,16 +71,12 @@ pub async fn run(args: &QuarantineArgs, config: Option<&Path>, console: &Console
     };
     let order = match &args.command {
         QuarantineCommand::List | QuarantineCommand::Show { .. } => {
-            let store = match open(&setting).await {
+            let store = match beside::open(&setting).await {
                 Ok(store) => store,
                 Err((code, error)) => return console.fail(code, &error),
             };
             let done = look(&args.command, &store, console).await;
-            store.close().await;
-            return match done {
-                Err(error) if error.downcast_ref::<StoreError>().is_some() => console.fail(69, &error),
-                done => done,
-            };
+            return beside::close(store, done, console).await;
         }
         QuarantineCommand::Retry { ids } => Order::Retry { messages: ids.iter().copied().map(JournalId).collect() },
         QuarantineCommand::Discard { id, reason } => Order::Discard { message: JournalId(*id), reason: reason.clone() },

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::care::plan::room_code;
 use crate::care::room::CareRoom;
+use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::setting::Setting;
 use crate::cli::story;
@@ -24,9 +25,7 @@ use crate::cli::viewing;
 use crate::cli::viewing::Seen;
 use crate::ids::CareRoomId;
 use crate::outbox::envelope::room_json;
-use crate::store;
 use crate::store::Store;
-use crate::store::error::StoreError;
 use crate::store::form::Stored as _;
 use crate::store::form::VisitDocument;
 use crate::store::rows::Found;
@@ -97,16 +96,12 @@ pub async fn run(args: &RoomsArgs, config: Option<&Path>, console: &Console) -> 
         Ok(setting) => setting,
         Err(code) => return Ok(code),
     };
-    let store = match open(&setting).await {
+    let store = match beside::open(&setting).await {
         Ok(store) => store,
         Err((code, error)) => return console.fail(code, &error),
     };
     let done = look(args, &setting, &store, console).await;
-    store.close().await;
-    match done {
-        Err(error) if error.downcast_ref::<StoreError>().is_some() => console.fail(69, &error),
-        done => done,
-    }
+    beside::close(store, done, console).await
 }
 
 async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
@@ -135,20 +130,6 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
         RoomsCommand::Why(why) => return why::run(&room, &why.user, setting, store, console).await,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Opens the configured store beside whoever has it; what is wrong comes with its exit code.
-pub(super) async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
-    match store::exists(&setting.config.store.url.to_secret()) {
-        Ok(true) => {}
-        Ok(false) => return Err((69, anyhow::Error::new(StoreError::NotMigrated))),
-        Err(error) => return Err((64, anyhow::Error::new(error))),
-    }
-    let options = setting.store(store::BESIDE_LANE, false).map_err(|error| (64, anyhow::Error::new(error)))?;
-    Store::open_beside(options).await.map_err(|error| {
-        let code = if matches!(error, StoreError::Url | StoreError::WrongKey) { 64 } else { 69 };
-        (code, anyhow::Error::new(error).context("cannot open the store"))
-    })
 }
 
 /// Every room that was ever published, in the order of their visits.
