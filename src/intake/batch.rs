@@ -96,7 +96,7 @@ pub(crate) struct Work {
     pub(crate) visits: Vec<(i64, Cause)>,
     /// Messages whose merges are taken back.
     pub(crate) undo: Vec<Arc<Incoming>>,
-    /// Messages in quarantine that were ended.
+    /// Messages in quarantine that an operator ends.
     pub(crate) ended: Vec<Arc<Incoming>>,
     /// What is written into the audit trail besides the changes of rooms.
     pub(crate) audit: Vec<AuditRow>,
@@ -521,6 +521,10 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     };
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
+    }
+    for message in &work.ended {
+        batch.journal_settled.push(JournalSettled::discarded(message.journal));
+        batch.quarantine_left.push(message.journal);
     }
     let mut created = false;
     for (row, entry) in &world.patients {

@@ -166,12 +166,13 @@ impl<C: Clock> Hands<'_, C> {
         if !self.waits(id).await? {
             return Ok(Outcome::NotWaiting);
         }
-        let settled = JournalSettled { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) };
-        let batch = CommitBatch { journal_settled: vec![settled], quarantine_left: vec![id], audit: vec![audit], ..CommitBatch::default() };
-        self.parts.store.commit(&batch).await?;
-        // A room may have shown that the message waits.
-        let ended = self.stored(id).await?.map(Arc::new);
-        let work = Work { ended: ended.into_iter().collect(), ..Work::default() };
+        // With what the message says, a room that showed that it waits shows it no more; of a feed that is gone only the rows are left to end.
+        let Some(message) = self.stored(id).await? else {
+            let (settled, quarantine_left) = (vec![JournalSettled::discarded(id)], vec![id]);
+            self.parts.store.commit(&CommitBatch { journal_settled: settled, quarantine_left, audit: vec![audit], ..CommitBatch::default() }).await?;
+            return Ok(Outcome::Done { messages: 1 });
+        };
+        let work = Work { ended: vec![Arc::new(message)], audit: vec![audit], ..Work::default() };
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
         account(self.parts, &work, &mut done, Duration::ZERO);
         Ok(Outcome::Done { messages: 1 })

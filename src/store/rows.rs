@@ -236,6 +236,13 @@ pub struct JournalSettled {
     pub reason: Option<String>,
 }
 
+impl JournalSettled {
+    /// An operator ended it: it is never applied.
+    pub(crate) fn discarded(id: JournalId) -> Self {
+        Self { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) }
+    }
+}
+
 /// A fact, to be stored.
 #[derive(Clone, Debug)]
 pub struct FactRow {

@@ -97,6 +97,7 @@ async fn what_waits_is_shown_tried_again_and_ended() {
     assert!(code == 0 && shown["segments"][2].as_str().unwrap().contains("7777"), "{shown}");
     let (code, tried, _) = command(&daemon, &["quarantine", "retry", &ids[0], &ids[1]]);
     assert_eq!((code, &tried["taken"], &tried["waiting"]), (1, &0.into(), &2.into()), "nothing explains them yet");
+    daemon.room_is("V5001", "in doubt", |room| room["flags"][0] == "identity_conflict").await;
     let (code, ended, said) = command(&daemon, &["quarantine", "discard", &ids[0], "--reason", "sent by the training system"]);
     assert_eq!((code, &ended["discarded"]), (0, &1.into()), "{said}");
     let (code, _, _) = command(&daemon, &["quarantine", "discard", &ids[0], "--reason", "again"]);
@@ -109,6 +110,8 @@ async fn what_waits_is_shown_tried_again_and_ended() {
     assert_eq!(code, 0, "{said}");
     let (_, listed, _) = command(&daemon, &["quarantine", "list"]);
     assert_eq!(listed["quarantine"], Value::Array(Vec::new()));
+    let (_, rooms, _) = command(&daemon, &["rooms", "list"]);
+    assert_eq!(rooms["rooms"][0]["flags"], Value::Array(Vec::new()), "nothing waits for the room's visit any more");
     let kinds = audit_kinds(&daemon).await;
     let count = |of: &str| kinds.iter().filter(|kind| *kind == of).count();
     assert_eq!((count("messages.viewed"), count("quarantine.retried"), count("quarantine.discarded")), (1, 1, 2));
