@@ -15,7 +15,7 @@ fn torture(dir: &TempDir, arguments: &[&str]) -> Value {
     let Output { status, stdout, stderr } =
         program(dir).args(["--json", "torture", "--beds", "60", "--rate", "100"]).args(arguments).output().unwrap();
     let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-    let log = std::fs::read_to_string(dir.path().join("torture/log")).unwrap_or_default();
+    let log = std::fs::read_to_string(dir.path().join("torture/replica-1/log")).unwrap_or_default();
     assert_eq!(status.code(), Some(0), "{stdout}\n{stderr}\n{log}");
     let report: Value = serde_json::from_str(&stdout).unwrap();
     let count = |name: &str| report[name].as_u64().unwrap();
