@@ -257,7 +257,7 @@ async fn work(
     if let Some(n_events) = args.broker_away {
         report.broker_away = Some(away::run(n_events, replicas, &store, signals, console).await?);
     }
-    let n_kills = args.kills.unwrap_or(if args.broker_away.is_some() { 0 } else { KILLS });
+    let n_kills = args.kills.unwrap_or_else(|| if args.broker_away.is_some() { 0 } else { KILLS });
     Tortures::new(args, replicas, tasks, report).run(n_kills, console).await?;
     signals.stop.cancel();
     if tokio::time::timeout(ANSWER_WITHIN, signals.done.cancelled()).await.is_err() {
@@ -297,9 +297,9 @@ fn print(report: &Report, console: &Console) -> anyhow::Result<()> {
         let did = format!("{connections} connections, {published} events published, planned again {conflicts} times");
         line(&format!("replica {number}"), format!("clock wrong by {clock_skew_ms} ms, {kills} kills, {did}"))?;
     }
-    if let Some(Away { events, away_seconds, drained_seconds, away_peak_kib, drained_peak_kib, samples }) = &report.broker_away {
-        line("broker away", format!("{away_seconds:.0} s, {events} events; drained in {drained_seconds:.0} s"))?;
-        line("memory", format!("at most {} MiB while it was away, {} MiB while they drained", away_peak_kib / 1024, drained_peak_kib / 1024))?;
+    if let Some(Away { events, seconds, drain_seconds, peak_kib, drain_peak_kib, samples }) = &report.broker_away {
+        line("broker away", format!("{seconds:.0} s, {events} events; drained in {drain_seconds:.0} s"))?;
+        line("memory", format!("at most {} MiB while it was away, {} MiB while they drained", peak_kib / 1024, drain_peak_kib / 1024))?;
         for sample in samples {
             line("", format!("{:>6} s {:>8} events wait, {:>5} MiB", sample.second, sample.pending, sample.resident_kib / 1024))?;
         }

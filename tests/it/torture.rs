@@ -59,3 +59,13 @@ async fn on_postgres_with_rabbitmq_nothing_is_lost() {
     );
     assert_eq!((&report["kills"], &report["broker_restarts"], &report["store_restarts"]), (&6.into(), &1.into(), &1.into()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_three_replicas_with_clocks_that_differ_nothing_is_lost() {
+    let Some(url) = postgres::new_database().await else { return };
+    let Some(rabbit) = Rabbit::start("of_three_replicas_with_clocks_that_differ_nothing_is_lost").await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let report = torture(&dir, &["--replicas", "3", "--kills", "6", "--folder", "torture", "--store", &url, "--amqp", &rabbit.url()]);
+    let replicas = report["replicas"].as_array().unwrap();
+    assert!(replicas.len() == 3 && replicas.iter().all(|replica| replica["connections"].as_u64() > Some(0)), "{report:#}");
+}

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use crate::cli::console::Console;
 use crate::cli::torture::load::Signals;
 use crate::cli::torture::proxy::Condition;
+use crate::cli::torture::proxy::Proxy;
 use crate::cli::torture::replica::Replica;
 use crate::store::Store;
 
@@ -24,11 +25,11 @@ const N_SAMPLES: i64 = 10;
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Away {
     pub(super) events: i64,
-    pub(super) away_seconds: f64,
-    pub(super) drained_seconds: f64,
-    /// The most that any daemon held in memory while the broker was away, and from the first tenth of the events on: what it grew by with the backlog.
-    pub(super) away_peak_kib: u64,
-    pub(super) drained_peak_kib: u64,
+    pub(super) seconds: f64,
+    pub(super) drain_seconds: f64,
+    /// The most that any daemon held in memory while the broker was away.
+    pub(super) peak_kib: u64,
+    pub(super) drain_peak_kib: u64,
     /// A tenth of the way each.
     pub(super) samples: Vec<Sample>,
 }
@@ -50,12 +51,12 @@ pub(super) async fn run(n_events: i64, replicas: &[Replica], store: &Store, sign
     let mut away = Away { events: n_events, ..Away::default() };
     let began = Instant::now();
     let progress = console.progress(usize::try_from(n_events).unwrap_or(usize::MAX), "events while the broker is away");
-    links.iter().for_each(|link| link.set(Condition::Cut));
+    set(&links, Condition::Cut);
     let mut next = 0;
     loop {
         let Some(pending) = pending(store).await else { continue };
         let resident_kib = most(replicas);
-        away.away_peak_kib = away.away_peak_kib.max(resident_kib);
+        away.peak_kib = away.peak_kib.max(resident_kib);
         progress.set_position(u64::try_from(pending).unwrap_or(0));
         if pending >= next {
             away.samples.push(Sample { second: began.elapsed().as_secs(), is_away: true, pending, resident_kib });
@@ -68,14 +69,14 @@ pub(super) async fn run(n_events: i64, replicas: &[Replica], store: &Store, sign
     }
     signals.stop.cancel();
     signals.done.cancelled().await;
-    away.away_seconds = began.elapsed().as_secs_f64();
-    links.iter().for_each(|link| link.set(Condition::Open));
+    away.seconds = began.elapsed().as_secs_f64();
+    set(&links, Condition::Open);
     let back = Instant::now();
     let (mut least, mut since, mut next) = (i64::MAX, Instant::now(), i64::MAX);
     while least > 0 {
         let Some(pending) = pending(store).await else { continue };
         let resident_kib = most(replicas);
-        away.drained_peak_kib = away.drained_peak_kib.max(resident_kib);
+        away.drain_peak_kib = away.drain_peak_kib.max(resident_kib);
         progress.set_position(u64::try_from(pending).unwrap_or(0));
         if pending <= next || pending == 0 {
             away.samples.push(Sample { second: began.elapsed().as_secs(), is_away: false, pending, resident_kib });
@@ -86,7 +87,7 @@ pub(super) async fn run(n_events: i64, replicas: &[Replica], store: &Store, sign
         }
         anyhow::ensure!(since.elapsed() < STUCK_AFTER, "{pending} events wait, and none was published within {STUCK_AFTER:?}");
     }
-    away.drained_seconds = back.elapsed().as_secs_f64();
+    away.drain_seconds = back.elapsed().as_secs_f64();
     progress.finish_and_clear();
     Ok(away)
 }
@@ -95,6 +96,12 @@ pub(super) async fn run(n_events: i64, replicas: &[Replica], store: &Store, sign
 async fn pending(store: &Store) -> Option<i64> {
     sleep(LOOK_EVERY).await;
     store.outbox_depth().await.ok().map(|depth| depth.n_pending)
+}
+
+fn set(links: &[&Proxy], condition: Condition) {
+    for link in links {
+        link.set(condition);
+    }
 }
 
 fn most(replicas: &[Replica]) -> u64 {

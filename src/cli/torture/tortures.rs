@@ -140,10 +140,10 @@ impl<'a> Tortures<'a> {
             return;
         }
         self.report.cuts += 1;
-        disturbed.iter().for_each(|link| link.set(condition));
+        set(&disturbed, condition);
         self.tasks.spawn(async move {
             sleep(span).await;
-            disturbed.iter().for_each(|link| link.set(Condition::Open));
+            set(&disturbed, Condition::Open);
         });
     }
 
@@ -180,6 +180,12 @@ impl<'a> Tortures<'a> {
             sleep(span).await;
             replica.go_on();
         }
+    }
+}
+
+fn set(links: &[Proxy], condition: Condition) {
+    for link in links {
+        link.set(condition);
     }
 }
 
