@@ -3,6 +3,7 @@
 //! Everything that the batch touches is loaded with a fixed number of statements, folded and planned in memory, and written in one transaction. The
 //! messages are answered by that commit and by nothing else. Nothing here parses a message or builds an answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -88,7 +89,7 @@ pub enum BatchError {
 }
 
 /// What a batch is to do.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
     /// Messages, in the order of their arrival.
     pub(crate) messages: Vec<Arc<Incoming>>,
@@ -220,11 +221,12 @@ pub(crate) async fn plan_ahead(
     Ok(Some(Planned { done, sealed, ahead }))
 }
 
-/// Takes everything the batch is to do, commits it, and says what became of it.
+/// Takes everything the batch is to do, commits it, and says what became of it: of messages in quarantine, only of those that still waited.
 pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let rules = context.rules();
+    let mut work = Cow::Borrowed(work);
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
-    let mut request = request(work, context.look_ups);
+    let mut request = request(&work, context.look_ups);
     let mut wanted = request.look_ups.clone();
     let mut world = World::new(RoomIds::Random);
     request.look_ups = recent.take(&wanted, &mut world);
@@ -238,11 +240,11 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
         load_facts(context.store, &mut world, &with_facts).await?;
         let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
         let mut hearing = Hearing::new(&context.directory.files, said);
-        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &duplicates, &rules)));
+        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, &work, &duplicates, &rules)));
         match taken.map_err(|_| BatchError::Fault)? {
             Ok(done) => {
                 let done = Done { said: hearing.changed(), ..done };
-                let batch = write_out(context, &rules, &mut world, work, &done)?;
+                let batch = write_out(context, &rules, &mut world, &work, &done)?;
                 match context.store.commit(&batch).await {
                     Ok(()) => {
                         recent.keep(world, &wanted, batch.look_ups.iter().map(|(hash, _, _)| *hash));
@@ -251,6 +253,9 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                     Err(CommitError::Conflict) => {
                         recent.forget();
                         n_tries += 1;
+                        if let Some(left) = still_to_do(context.store, &work).await? {
+                            work = Cow::Owned(left);
+                        }
                     }
                     Err(error) => {
                         recent.forget();
@@ -281,6 +286,20 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
         request.look_ups.clone_from(&wanted);
     }
     Err(BatchError::Contended)
+}
+
+/// The work without messages that do not wait in quarantine any more: another daemon took or ended them meanwhile. `None` when that is all of it.
+async fn still_to_do(store: &Store, work: &Work) -> Result<Option<Work>, StoreError> {
+    let mut gone: HashSet<JournalId> = HashSet::new();
+    for message in work.messages.iter().filter(|message| message.is_retry).chain(&work.ended) {
+        if !store.waits(message.journal).await? {
+            gone.insert(message.journal);
+        }
+    }
+    let mut left = work.clone();
+    left.messages.retain(|message| !gone.contains(&message.journal));
+    left.ended.retain(|message| !gone.contains(&message.journal));
+    Ok((!gone.is_empty()).then_some(left))
 }
 
 /// Keeps a message that cannot be taken, and nothing else of it: it waits in quarantine.
@@ -617,12 +636,12 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
     };
     if message.is_retry {
         // It is in the journal already; only what became of it changes.
+        let reason = verdict.reason.map(str::to_owned);
+        batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
         if verdict.disposition == Disposition::Quarantined {
             // It may wait for something else now.
             batch.quarantine.push(waits());
         } else {
-            let reason = verdict.reason.map(str::to_owned);
-            batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
             batch.quarantine_left.push(message.journal);
         }
         return;

@@ -273,7 +273,11 @@ impl Session<'_> {
             self.run(bind_columns!(text::JOURNAL, batch.journal, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)).await?;
         }
         if !batch.journal_settled.is_empty() {
-            self.run(bind_columns!(text::JOURNAL_SETTLE, batch.journal_settled, 0, 1, 2)).await?;
+            let n_to_settle = batch.journal_settled.len();
+            let n_settled = self.run(bind_columns!(text::JOURNAL_SETTLE, batch.journal_settled, 0, 1, 2)).await?;
+            if n_settled != n_to_settle as u64 {
+                return Err(Trouble::Conflict);
+            }
         }
         if !batch.patients.is_empty() {
             self.run(bind_columns!(text::PATIENT, batch.patients, 0, 1, 2, 3, 4)).await?;

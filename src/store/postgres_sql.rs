@@ -71,8 +71,10 @@ pub(super) const JOURNAL: &str = concat!(
     ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
     "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[])"
 );
+/// Of those that are in quarantine (`Disposition::Quarantined`): whoever ends a message second has planned with what stands no more.
 pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disposition, reason = v.reason \
-                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) WHERE journal.id = v.id";
+                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) \
+                                         WHERE journal.id = v.id AND journal.disposition = 3";
 pub(super) const PATIENT: &str = concat!(
     "INSERT INTO patients (",
     columns!(patients),

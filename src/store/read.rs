@@ -315,6 +315,15 @@ impl Store {
         rows.into_iter().map(|row| sealed::message(key_for(&self.keys, &keys, Table::Journal, &row.11)?, row)).collect()
     }
 
+    /// Whether a message waits in quarantine.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn waits(&self, message: JournalId) -> Result<bool, StoreError> {
+        let next = self.quarantine_page(JournalId(message.0.saturating_sub(1)), 1).await?;
+        Ok(next.iter().any(|row| row.journal_id == message))
+    }
+
     /// The next quarantined messages after this one.
     ///
     /// # Errors

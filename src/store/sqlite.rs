@@ -443,14 +443,15 @@ impl Session<'_> {
         rows_sql: &'static Rows,
         rows: Vec<T>,
         bind: impl Fn(Query<'static>, T) -> Query<'static>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<u64, sqlx::Error> {
         let mut rows = rows.into_iter();
+        let mut n_affected = 0;
         while rows.len() > 0 {
             let (sql, n) = rows_sql.fitting(rows.len());
             let query = rows.by_ref().take(n).fold(sqlx::query(sql), &bind);
-            self.run(query).await?;
+            n_affected += self.run(query).await?;
         }
-        Ok(())
+        Ok(n_affected)
     }
 
     async fn apply(&mut self, write: SealedWrite) -> Result<(), Trouble> {
@@ -510,7 +511,10 @@ impl Session<'_> {
             q.bind(r.6).bind(r.7).bind(r.8).bind(r.9).bind(r.10).bind(r.11)
         })
         .await?;
-        self.rows(&text::JOURNAL_SETTLE, batch.journal_settled, |q, r| q.bind(r.0).bind(r.1).bind(r.2)).await?;
+        let n_to_settle = batch.journal_settled.len();
+        if self.rows(&text::JOURNAL_SETTLE, batch.journal_settled, |q, r| q.bind(r.0).bind(r.1).bind(r.2)).await? != n_to_settle as u64 {
+            return Err(Trouble::Conflict);
+        }
         self.rows(&text::PATIENT, batch.patients, |q, r| q.bind(r.0).bind(r.1).bind(r.2).bind(r.3).bind(r.4)).await?;
         // A write that leaves the indexed columns as they are need not touch the indexes.
         let (quiet, other): (Vec<_>, Vec<_>) = batch.visits.into_iter().partition(|row| visits.indexed_alike(row));

@@ -85,7 +85,8 @@ rows!(JOURNAL, 12, "INSERT INTO journal (", columns!(journal), ") SELECT * FROM 
 rows!(
     JOURNAL_SETTLE,
     3,
-    "UPDATE journal SET disposition = v.column2, reason = v.column3 FROM @ AS v WHERE v.column1 IS NOT NULL AND journal.id = v.column1"
+    "UPDATE journal SET disposition = v.column2, reason = v.column3 FROM @ AS v \
+     WHERE v.column1 IS NOT NULL AND journal.id = v.column1 AND journal.disposition = 3"
 );
 rows!(
     PATIENT,

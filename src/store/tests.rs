@@ -311,7 +311,12 @@ async fn a_merged_patient_leads_to_the_one_that_counts(store: &Store) {
 }
 
 async fn quarantine_is_entered_found_and_left(store: &Store) {
-    with_messages(store, 1..=2).await;
+    let mut batch = CommitBatch::default();
+    for n in 1..=2 {
+        message(store, &mut batch, n);
+    }
+    batch.journal.iter_mut().for_each(|row| row.disposition = Disposition::Quarantined);
+    store.commit(&batch).await.unwrap();
     let patient = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "1"]);
     let row = |n, patient_hash| QuarantineRow {
         journal_id: JournalId(n),
@@ -332,6 +337,16 @@ async fn quarantine_is_entered_found_and_left(store: &Store) {
     assert_eq!(store.quarantine_count().await.unwrap(), 1);
     let stored = store.journal_message(JournalId(1)).await.unwrap().unwrap();
     assert_eq!((stored.disposition, stored.reason.as_deref()), (Disposition::Rejected, Some("discarded")));
+    assert!(!store.waits(JournalId(1)).await.unwrap() && store.waits(JournalId(2)).await.unwrap());
+    // Another daemon that took it up at the same time was second: nothing of what it did with it counts.
+    let taken_up = |id, disposition| JournalSettled { id: JournalId(id), disposition, reason: None };
+    for second in [Disposition::Applied, Disposition::Quarantined] {
+        let settled = vec![taken_up(2, Disposition::Quarantined), taken_up(1, second)];
+        let late = CommitBatch { journal_settled: settled, quarantine: vec![row(1, None)], ..CommitBatch::default() };
+        assert!(matches!(store.commit(&late).await, Err(CommitError::Conflict)));
+    }
+    store.commit(&CommitBatch { journal_settled: vec![taken_up(2, Disposition::Quarantined)], ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(store.quarantine_count().await.unwrap(), 1);
 }
 
 async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod orders;
 mod pressure;
 mod privacy;
+mod replicas;
 mod rooms;
 mod schemas;
 mod staff;
