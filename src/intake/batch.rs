@@ -376,6 +376,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                updated_at: visit.updated_at,
                 unpublished: Vec::new(),
                 is_dirty: false,
             },
@@ -546,6 +547,14 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         batch.journal_settled.push(JournalSettled::discarded(message.journal));
         batch.quarantine_left.push(message.journal);
     }
+    // After all that any daemon has put into the outbox for these visits, by whatever clock.
+    let mut written = world.visits.values().map(|visit| visit.updated_at).fold(rules.now, Timestamp::max);
+    for change in world.changes.drain(..) {
+        let key = key_of(change.patient);
+        let place = rules.ids.next_place(rules.now, written);
+        written = JournalId(place).at();
+        publish(&mut batch, change, place, key, rules);
+    }
     let mut created = false;
     for (row, entry) in &world.patients {
         if entry.is_dirty {
@@ -562,7 +571,7 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
             batch.read_patients.push((*row, entry.version));
         }
     }
-    for (row, visit) in &world.visits {
+    for (row, visit) in &mut world.visits {
         let Some(key) = key_of(visit.patient) else { continue };
         for fact in &visit.new_facts {
             batch.facts.push(FactRow {
@@ -577,7 +586,8 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         }
         if visit.is_dirty {
             created |= visit.version == 0;
-            batch.visits.push(visit_row(*row, visit, key, rules.now));
+            visit.updated_at = written;
+            batch.visits.push(visit_row(*row, visit, key));
         } else {
             batch.read_visits.push((*row, visit.version));
         }
@@ -586,14 +596,10 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
         batch.absent_look_ups = world.absent_look_ups.iter().copied().filter(|hash| led.contains(hash)).collect();
     }
-    for change in world.changes.drain(..) {
-        let key = key_of(change.patient);
-        publish(&mut batch, change, key, rules);
-    }
     Ok(batch)
 }
 
-fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> VisitRow {
+fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey) -> VisitRow {
     let last = visit.document.rooms.last();
     VisitRow {
         id: row,
@@ -604,7 +610,7 @@ fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> V
         wake_at: visit.wake_at,
         room_id: last.map(|slot| slot.id),
         room_version: last.and_then(|slot| slot.published.as_ref()).map_or(0, |room| i64::try_from(room.version).unwrap_or(i64::MAX)),
-        updated_at: now,
+        updated_at: visit.updated_at,
         key,
         doc: visit.document.document(),
     }
@@ -661,7 +667,7 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
     });
 }
 
-fn publish(batch: &mut CommitBatch, change: RoomChange, key: Option<SealingKey>, rules: &Rules<'_>) {
+fn publish(batch: &mut CommitBatch, change: RoomChange, place: i64, key: Option<SealingKey>, rules: &Rules<'_>) {
     let RoomChange { event, cause, room, .. } = change;
     let version = i64::try_from(room.version).unwrap_or(i64::MAX);
     let members = room.state.members.iter().map(|member| {
@@ -685,7 +691,7 @@ fn publish(batch: &mut CommitBatch, change: RoomChange, key: Option<SealingKey>,
         body: Document::new(1, serde_json::to_vec(&body).unwrap_or_default()),
     });
     batch.outbox.push(OutboxEvent {
-        seq: rules.ids.next(rules.now),
+        seq: place,
         room_id: room.id,
         room_version: version,
         event_id: event.id,

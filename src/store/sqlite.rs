@@ -138,8 +138,7 @@ impl SqliteBackend {
             .pragma("journal_size_limit", "134217728")
             .pragma("cache_size", "-32768");
         let mut connection = writing.connect().await?;
-        let (initial, tally) = (include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_tally.sql"));
-        sql::migrator(initial, tally).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        sql::migrator(sql::SQLITE_MIGRATIONS).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
         let writer = Writer { options: writing, connection, durable: true };
         Ok(Self {
             readers: pool(options, readers),
