@@ -20,7 +20,7 @@ use crate::store::postgres::PostgresBackend;
 use crate::store::rows::CommitBatch;
 use crate::store::sql;
 
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 
 fn backend(store: &Store) -> &PostgresBackend {
     let Backend::Postgres(backend) = &store.backend else { panic!("a PostgreSQL store") };
