@@ -251,6 +251,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                         return Ok(done);
                     }
                     Err(CommitError::Conflict) => {
+                        metrics::counter!("wardroom_commit_conflicts_total").increment(1);
                         recent.forget();
                         n_tries += 1;
                         if let Some(left) = still_to_do(context.store, &work).await? {
