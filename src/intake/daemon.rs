@@ -271,8 +271,8 @@ impl<C: Clock> Running<C> {
             let planned = self.plan(&load.work).await;
             let is_as_planned = self.settle().await;
             match planned.filter(|_| is_as_planned) {
-                Some(Planned { done, sealed, ahead }) => {
-                    let committed = Box::pin(self.parts.store.begin(sealed));
+                Some(Planned { done, batch, ahead }) => {
+                    let committed = Box::pin(self.parts.store.begin(batch));
                     self.flight = Some(Flight { load, done, ahead, begun, committed });
                 }
                 None => self.take_now(load).await,
