@@ -3,6 +3,7 @@
 mod answers;
 mod broker;
 mod config;
+mod cost;
 mod crash;
 mod delivery;
 mod demo;
