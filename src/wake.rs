@@ -24,6 +24,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Wakes visits until it is stopped.
 pub async fn run<C: Clock>(store: Store, intake: Intake, wake: Arc<WakeAt>, clock: Arc<C>, stop: CancellationToken) {
     while !stop.is_cancelled() {
+        // What is noted before the store is asked is in its answer, or comes again behind it.
+        wake.woken();
         let pause = match turn(&store, &intake, &*clock).await {
             Ok(pause) => pause,
             Err(error) => {
@@ -31,9 +33,8 @@ pub async fn run<C: Clock>(store: Store, intake: Intake, wake: Arc<WakeAt>, cloc
                 RETRY
             }
         };
-        // What was noted before the store was asked is in its answer.
-        let noted = wake.take().map(|at| at.since(clock.now()));
-        let pause = noted.map_or(pause, |noted| noted.min(pause));
+        let until = wake.sleep_until(clock.now().plus(pause));
+        let pause = until.since(clock.now());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = wake.changed() => {}

@@ -60,7 +60,7 @@ const SETTLE_WAIT: Duration = Duration::from_millis(10);
 /// The log is written back beside the commits (see `Log`); inside a commit only where that does not keep up.
 const AUTO_CHECKPOINT: u32 = 32768;
 /// After how many rows the write-ahead log is written back.
-const LOG_ROWS: u64 = 4096;
+const LOG_ROWS: u64 = 16384;
 const STATEMENTS_KEPT: usize = 256;
 const ROWS_BUFFERED: usize = 256;
 

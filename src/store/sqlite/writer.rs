@@ -43,9 +43,10 @@ impl Opening {
         let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-        for (pragma, value) in
-            [("synchronous", 2), ("foreign_keys", 0), ("temp_store", 2), ("cache_size", -32768), ("journal_size_limit", 134_217_728)]
-        {
+        // After most commits SQLite goes through all of its cache (a tree that was balanced makes it believe that the file became shorter), and what is
+        // not in there the kernel has: more of it would cost more than it saves.
+        let pragmas = [("synchronous", 2), ("foreign_keys", 0), ("temp_store", 2), ("cache_size", -16384), ("journal_size_limit", 134_217_728)];
+        for (pragma, value) in pragmas {
             connection.pragma_update(None, pragma, value)?;
         }
         connection.pragma_update(None, "wal_autocheckpoint", self.auto_checkpoint)?;
