@@ -1,6 +1,7 @@
 //! The integration tests, in one binary so that they are linked once.
 
 mod answers;
+mod bench;
 mod broker;
 mod config;
 mod crash;
