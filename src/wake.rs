@@ -35,6 +35,8 @@ pub async fn run<C: Clock>(
     stop: CancellationToken,
 ) {
     while !stop.is_cancelled() {
+        // What is noted before the store is asked is in its answer, or comes again behind it.
+        wake.woken();
         let pause = match turn(&store, &intake, &*clock, &shared).await {
             Ok(pause) => pause,
             Err(error) => {
@@ -42,9 +44,8 @@ pub async fn run<C: Clock>(
                 RETRY
             }
         };
-        // What was noted before the store was asked is in its answer.
-        let noted = wake.take().map(|at| at.since(clock.now()));
-        let pause = noted.map_or(pause, |noted| noted.min(pause));
+        let until = wake.sleep_until(clock.now().plus(pause));
+        let pause = until.since(clock.now());
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = wake.changed() => {}

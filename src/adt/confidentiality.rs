@@ -3,6 +3,7 @@
 //! It only ever narrows by itself: a level falls when a message says so in so many words, never because a field is empty, and never by a cancel or a
 //! merge. Codes that nobody knows restrict.
 
+use compact_str::CompactString;
 use compact_str::format_compact;
 
 use crate::adt::context::Context;
@@ -114,7 +115,7 @@ fn raise(asked: Asked) -> FieldUpdate<Restriction> {
 
 /// PV1-16.
 fn vip(context: &mut Context<'_, '_>, pv1: Segment<'_>) -> FieldUpdate<Restriction> {
-    let said = context.update(pv1, 16, "PV1-16", |_, field| Some(code(field.text()).into_owned()).filter(|code| !code.is_empty()));
+    let said = context.update(pv1, 16, "PV1-16", |_, field| Some(CompactString::from(code(field.text()))).filter(|code| !code.is_empty()));
     match said {
         FieldUpdate::Keep => FieldUpdate::Keep,
         FieldUpdate::Clear => FieldUpdate::Clear,
@@ -130,7 +131,7 @@ fn vip(context: &mut Context<'_, '_>, pv1: Segment<'_>) -> FieldUpdate<Restricti
 /// PD1-12 and PV2-22.
 fn protection(context: &mut Context<'_, '_>, segment: Segment<'_>, n: usize, name: &'static str) -> FieldUpdate<Restriction> {
     let restricted = || FieldUpdate::Set(Restriction { level: Confidentiality::Restricted, ..Restriction::default() });
-    let said = context.update(segment, n, name, |_, field| Some(code(field.text()).into_owned()).filter(|code| !code.is_empty()));
+    let said = context.update(segment, n, name, |_, field| Some(CompactString::from(code(field.text()))).filter(|code| !code.is_empty()));
     match said {
         FieldUpdate::Keep => FieldUpdate::Keep,
         FieldUpdate::Clear => FieldUpdate::Clear,
@@ -147,10 +148,10 @@ fn protection(context: &mut Context<'_, '_>, segment: Segment<'_>, n: usize, nam
 
 /// PID-5: a pseudonym or an alias among the names restricts; a list of names whose types are all others takes that back.
 fn pseudonym(field: Field<'_>) -> FieldUpdate<Restriction> {
-    let types: Vec<String> = field.repetitions().filter_map(Xpn::read).map(|name| name.name_type.into_owned()).collect();
-    if types.iter().any(|name_type| matches!(name_type.as_str(), "S" | "A")) {
+    let types = || field.repetitions().filter_map(Xpn::read).map(|name| name.name_type);
+    if types().any(|name_type| matches!(&*name_type, "S" | "A")) {
         FieldUpdate::Set(Restriction { level: Confidentiality::Restricted, ..Restriction::default() })
-    } else if !types.is_empty() && types.iter().all(|name_type| !name_type.is_empty()) {
+    } else if types().next().is_some() && types().all(|name_type| !name_type.is_empty()) {
         FieldUpdate::Clear
     } else {
         FieldUpdate::Keep

@@ -2,6 +2,11 @@
 //!
 //! Structure ids (MSH-9.3) are not trusted and neither is the order of segments: a message about one patient is one group, whatever stands where.
 
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+use smallvec::smallvec;
+
 use crate::adt::trigger::Shape;
 use crate::hl7::message::Message;
 use crate::hl7::segment::Segment;
@@ -22,13 +27,13 @@ pub(crate) enum Anchor {
 /// The segments that speak of one patient and one visit.
 #[derive(Clone, Debug)]
 pub(crate) struct Group<'t> {
-    segments: Vec<Segment<'t>>,
+    segments: Cow<'t, [Segment<'t>]>,
 }
 
 impl<'t> Group<'t> {
     /// The first segment of this id.
     pub(crate) fn first(&self, id: &str) -> Option<Segment<'t>> {
-        self.segments.iter().copied().find(|segment| segment.is(id))
+        self.segments.iter().find(|segment| segment.is(id)).copied()
     }
 
     /// All segments, in order.
@@ -56,7 +61,7 @@ impl<'t> Group<'t> {
         self.segments.iter().enumerate().skip(from).find(|(_, segment)| segment.is(id)).map(|(index, _)| index)
     }
 
-    fn slice(&self, from: usize, to: usize) -> Vec<Segment<'t>> {
+    fn slice(&self, from: usize, to: usize) -> Cow<'t, [Segment<'t>]> {
         self.segments.iter().skip(from).take(to.saturating_sub(from)).copied().collect()
     }
 
@@ -84,17 +89,17 @@ impl<'t> Group<'t> {
         pieces
             .into_iter()
             .enumerate()
-            .map(|(index, piece)| if index == 0 { piece } else { Self { segments: head.iter().copied().chain(piece.segments).collect() } })
+            .map(|(index, piece)| if index == 0 { piece } else { Self { segments: head.iter().chain(piece.segments.iter()).copied().collect() } })
             .collect()
     }
 }
 
 /// The groups of a message, by the shape of its event.
-pub(crate) fn groups<'t>(message: &Message<'t>, shape: Shape) -> Vec<Group<'t>> {
-    let whole = Group { segments: message.segments().collect() };
+pub(crate) fn groups<'t>(message: &'t Message<'t>, shape: Shape) -> SmallVec<[Group<'t>; 1]> {
+    let whole = Group { segments: Cow::Borrowed(message.all_segments()) };
     match shape {
-        Shape::One => vec![whole],
-        Shape::TwoPatients => whole.cut("PID"),
+        Shape::One => smallvec![whole],
+        Shape::TwoPatients => whole.cut("PID").into(),
         Shape::Merges => whole.cut("PID").into_iter().flat_map(Group::by_merge).collect(),
     }
 }

@@ -3,6 +3,7 @@
 //! The same message under a new control id, by another feed or with other line ends says the same fact. Where the sender's own recorded time is not
 //! among the content, what stands in for it is made part of the identity, so that two transfers to one bed are not taken for one.
 
+use compact_str::ToCompactString as _;
 use ring::digest::Context;
 use ring::digest::SHA256;
 
@@ -43,7 +44,7 @@ impl Content {
     pub(crate) fn fact(&self, index: usize) -> FactHash {
         let mut hash = self.0.clone();
         hash.update(b"\x1c");
-        hash.update(index.to_string().as_bytes());
+        hash.update(index.to_compact_string().as_bytes());
         let mut out = [0; 16];
         for (to, from) in out.iter_mut().zip(hash.finish().as_ref()) {
             *to = *from;

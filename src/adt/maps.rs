@@ -242,8 +242,8 @@ pub(crate) fn classification(code: &str) -> Option<Confidentiality> {
 }
 
 /// PID-8: words reduced to their letter; `None` for what is no letter of the table.
-pub(crate) fn sex(code: &str) -> Option<String> {
-    let letter = match upper(code).as_str() {
+pub(crate) fn sex(code: &str) -> Option<&'static str> {
+    Some(match upper(code).as_str() {
         "M" | "MALE" | "MAN" | "BOY" => "M",
         "F" | "FEMALE" | "WOMAN" | "GIRL" => "F",
         "O" | "OTHER" => "O",
@@ -252,8 +252,7 @@ pub(crate) fn sex(code: &str) -> Option<String> {
         "N" | "NOT APPLICABLE" => "N",
         "X" | "NON-BINARY" | "NONBINARY" => "X",
         _ => return None,
-    };
-    Some(letter.to_owned())
+    })
 }
 
 /// A flag of HL7 table 0136, and what is sent in its place.

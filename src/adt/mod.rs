@@ -23,7 +23,10 @@ mod confidentiality;
 mod relation;
 mod movement;
 
+use std::borrow::Cow;
+
 use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use crate::adt::context::Context;
 use crate::adt::event::Times;
@@ -94,7 +97,7 @@ pub struct Reading {
     /// The trigger event as sent: MSH-9.2, else EVN-1.
     pub trigger: Option<TriggerEvent>,
     /// MSH-12 as sent; may be empty.
-    pub version: String,
+    pub version: CompactString,
     /// MSH-11.1, upper case; `P` where it is empty.
     pub processing_id: CompactString,
     /// When the message was recorded, as the fold orders it.
@@ -184,7 +187,7 @@ pub fn read(message: &Message<'_>, profile: &Profile, arrival: Arrival) -> Readi
     let processing_id = Some(maps::upper(&header.field(11).text())).filter(|id| !id.is_empty()).unwrap_or_else(|| "P".into());
     let mut reading = Reading {
         trigger: event,
-        version: header.field(12).text().into_owned(),
+        version: header.field(12).text().into(),
         processing_id,
         recorded_at: when.stamp.recorded,
         occurred_at: when.occurred_at,
@@ -219,7 +222,7 @@ fn unknown_event(profile: &Profile, reading: &mut Reading) -> Hint {
 }
 
 /// MSH-9.1 and the trigger event: MSH-9.2, else EVN-1. The structure in MSH-9.3 is missing, private or wrong too often to be asked.
-fn type_and_event(message: &Message<'_>) -> (String, Option<TriggerEvent>) {
+fn type_and_event(message: &Message<'_>) -> (CompactString, Option<TriggerEvent>) {
     let field = message.header().field(9);
     let said = maps::upper(&field.text());
     let event = field.component(2).text();
@@ -227,7 +230,7 @@ fn type_and_event(message: &Message<'_>) -> (String, Option<TriggerEvent>) {
     let (message_type, structure) = said.split_once('_').unwrap_or((&said, ""));
     let event =
         TriggerEvent::parse(&event).or_else(|| if event.is_empty() { TriggerEvent::parse(structure).or_else(|| event_type(message)) } else { None });
-    (message_type.to_owned(), event)
+    (message_type.into(), event)
 }
 
 /// EVN-1.
@@ -261,10 +264,14 @@ fn adt(message: &Message<'_>, event: TriggerEvent, profile: &Profile, times: Tim
 fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> Hint {
     let rule = context.rule;
     // What one feed owns another may only repeat: these are two facts.
-    let salt = if context.profile.owner.is_empty() { when.salt.clone() } else { format!("{}\x1c{}", when.salt, context.profile.name) };
+    let salt = if context.profile.owner.is_empty() {
+        Cow::Borrowed(when.salt.as_str())
+    } else {
+        Cow::Owned(format!("{}\x1c{}", when.salt, context.profile.name))
+    };
     let hashed = Content::of(context.message, &salt);
     let groups = group::groups(context.message, rule.shape);
-    let mut named = Vec::with_capacity(groups.len());
+    let mut named: SmallVec<[_; 1]> = SmallVec::new();
     for group in &groups {
         let identity = patient::identity(context, group);
         if identity.is_none() {

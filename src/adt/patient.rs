@@ -3,6 +3,8 @@
 //! An identifier counts only whole: one that its sender cut off is none. An untyped identifier counts as one of the feed's primary type, so that the
 //! same number is the same patient in a PID-3 with types and in an MRG-1 without.
 
+use compact_str::CompactString;
+
 use crate::adt::context::Context;
 use crate::adt::group::Anchor;
 use crate::adt::group::Group;
@@ -104,7 +106,7 @@ pub(crate) fn person(context: &mut Context<'_, '_>, group: &Group<'_>, clears: b
             if read.is_none() {
                 context.notice(NoticeCode::Unreadable, "PID-8");
             }
-            read.map(Phi::new)
+            read.map(Phi::from)
         }),
         deceased,
         identity_unknown: context.update(pid, 31, "PID-31", |_, field| maps::yes_or_no(&field.text())),
@@ -137,7 +139,7 @@ fn name(field: Field<'_>) -> Option<PersonName> {
     Some(PersonName { family: Phi::from(&*xpn.family), given: Phi::from(&*xpn.given), middle: Phi::from(&*xpn.middle) })
 }
 
-fn birth_date(context: &mut Context<'_, '_>, pid: Segment<'_>) -> FieldUpdate<Phi<String>> {
+fn birth_date(context: &mut Context<'_, '_>, pid: Segment<'_>) -> FieldUpdate<Phi<CompactString>> {
     context.update(pid, 7, "PID-7", |context, field| {
         let read = date(&field.text());
         if read.is_none() {

@@ -3,6 +3,8 @@
 //! Nobody is ever matched by name, and nobody is grouped here: which ids are one human being is for the directory to say.
 
 use compact_str::format_compact;
+use smallvec::SmallVec;
+use smallvec::smallvec;
 
 use crate::adt::context::Context;
 use crate::adt::group::Anchor;
@@ -23,9 +25,9 @@ use crate::phi::Phi;
 
 /// One person, whatever the repetitions: all ids that were given.
 pub(crate) fn one(context: &mut Context<'_, '_>, field: Field<'_>, name: &'static str) -> Option<Practitioner> {
-    let mut repetitions = field.repetitions().filter_map(|repetition| person(context, repetition, name)).collect::<Vec<_>>().into_iter();
-    let mut one = repetitions.next()?;
-    for other in repetitions {
+    let mut repetitions = field.repetitions();
+    let mut one = repetitions.find_map(|repetition| person(context, repetition, name))?;
+    for other in repetitions.filter_map(|repetition| person(context, repetition, name)) {
         for id in other.ids {
             if !one.ids.contains(&id) {
                 one.ids.push(id);
@@ -58,9 +60,9 @@ fn person(context: &mut Context<'_, '_>, repetition: Field<'_>, name: &'static s
     }
     let xcn = Xcn::read(repetition)?;
     let ids = if xcn.id.is_empty() {
-        Vec::new()
+        SmallVec::new()
     } else {
-        vec![StaffId { authority: context.profile.authority(&xcn.authority), id_type: xcn.id_type.into(), value: xcn.id.into() }]
+        smallvec![StaffId { authority: context.profile.authority(&xcn.authority), id_type: xcn.id_type.into(), value: xcn.id.into() }]
     };
     Some(Practitioner { ids, family: Phi::from(&*xcn.family), given: Phi::from(&*xcn.given) })
 }

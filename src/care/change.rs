@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use compact_str::CompactString;
+
 use crate::care::fact::Confidentiality;
 use crate::care::room::RoomStatus;
 use crate::care::room::ShownLocation;
@@ -102,9 +104,9 @@ pub enum Change {
     /// The room's name.
     Name {
         /// As it was published last; `None` for a new room.
-        from: Option<Phi<String>>,
+        from: Option<Phi<CompactString>>,
         /// Now.
-        to: Phi<String>,
+        to: Phi<CompactString>,
     },
     /// The patient's name, id, birth date or sex; never said which.
     Patient,

@@ -9,6 +9,7 @@ use std::fmt;
 use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use crate::ids::Facility;
 use crate::ids::FeedName;
@@ -200,11 +201,14 @@ impl fmt::Debug for BedLocation {
     }
 }
 
+/// The ids of one person; mostly there is one.
+pub type StaffIds = SmallVec<[StaffId; 1]>;
+
 /// One person as a message names them: every id that was given for the same human being. Never matched by name.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Practitioner {
     /// All ids given; empty when only a name was given.
-    pub ids: Vec<StaffId>,
+    pub ids: StaffIds,
     /// XCN.2; may be empty.
     #[serde(with = "sealed_form")]
     pub family: Phi<CompactString>,
@@ -363,10 +367,10 @@ pub struct PersonSaid {
     pub name: FieldUpdate<PersonName>,
     /// PID-7 as an ISO date of the precision that was sent: `1980-01-31`, `1980-01`, `1980`.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep", with = "phi_update")]
-    pub birth_date: FieldUpdate<Phi<String>>,
+    pub birth_date: FieldUpdate<Phi<CompactString>>,
     /// PID-8: `F`, `M`, `O`, `U`, `A`, `N`, words reduced to their letter.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep", with = "phi_update")]
-    pub sex: FieldUpdate<Phi<String>>,
+    pub sex: FieldUpdate<Phi<CompactString>>,
     /// PID-30.
     #[serde(default, skip_serializing_if = "FieldUpdate::is_keep")]
     pub deceased: FieldUpdate<bool>,
@@ -384,8 +388,9 @@ pub struct PersonSaid {
     pub signals: SignalsSaid,
 }
 
-/// `FieldUpdate<Phi<String>>` in documents that are sealed.
+/// `FieldUpdate<Phi<CompactString>>` in documents that are sealed.
 mod phi_update {
+    use compact_str::CompactString;
     use serde::Deserialize;
     use serde::Deserializer;
     use serde::Serialize;
@@ -394,7 +399,7 @@ mod phi_update {
     use super::FieldUpdate;
     use crate::phi::Phi;
 
-    pub(super) fn serialize<S: Serializer>(update: &FieldUpdate<Phi<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(update: &FieldUpdate<Phi<CompactString>>, serializer: S) -> Result<S::Ok, S::Error> {
         let bare: FieldUpdate<&str> = match update {
             FieldUpdate::Keep => FieldUpdate::Keep,
             FieldUpdate::Clear => FieldUpdate::Clear,
@@ -403,8 +408,8 @@ mod phi_update {
         bare.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldUpdate<Phi<String>>, D::Error> {
-        Ok(FieldUpdate::<String>::deserialize(deserializer)?.map(Phi::new))
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldUpdate<Phi<CompactString>>, D::Error> {
+        Ok(FieldUpdate::<CompactString>::deserialize(deserializer)?.map(Phi::new))
     }
 }
 

@@ -4,8 +4,10 @@
 //! a message under an old id finds its way whenever it comes. Edges are resolved newest first, which makes chains and corrections come out the same in
 //! any order of arrival. What was said of a person stays with the id it was said of, so that a wrong merge can be taken apart again.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -161,8 +163,8 @@ impl<T: Clone + Eq> Edges<T> {
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Person {
     name: Option<Register<PersonName>>,
-    birth_date: Option<Register<String>>,
-    sex: Option<Register<String>>,
+    birth_date: Option<Register<CompactString>>,
+    sex: Option<Register<CompactString>>,
     deceased: Option<Register<bool>>,
     identity_unknown: Option<Register<bool>>,
     other_ids: Option<Register<Vec<PatientId>>>,
@@ -234,7 +236,7 @@ impl Person {
     /// Takes what a fact says of the person, whatever the order of arrival.
     pub fn say(&mut self, fact: &Fact) {
         let (said, since) = (&fact.person, fact.stamp);
-        let bare = |update: &FieldUpdate<Phi<String>>| update.clone().map(Phi::into_inner);
+        let bare = |update: &FieldUpdate<Phi<CompactString>>| update.clone().map(Phi::into_inner);
         let owns = |facet| fact.owns.contains(&facet);
         let owns_identity = owns(Facet::Identity);
         Register::say_as(&mut self.name, &said.name, since, owns_identity);
@@ -243,7 +245,7 @@ impl Person {
         Register::say(&mut self.deceased, &said.deceased, since);
         Register::say(&mut self.identity_unknown, &said.identity_unknown, since);
         if !fact.other_ids.is_empty() {
-            Register::say(&mut self.other_ids, &FieldUpdate::Set(fact.other_ids.clone()), since);
+            Register::hear(&mut self.other_ids, Some(&fact.other_ids), since, false);
         }
         let owns_team = owns(Facet::Team);
         Register::say_as(&mut self.primary_care, &said.primary_care, since, owns_team);
@@ -416,10 +418,11 @@ impl PatientRecord {
     }
 
     /// The person behind an id, with what was said of them under the ids merged into it.
-    pub fn person(&self, id: &PatientId) -> Person {
+    pub fn person(&self, id: &PatientId) -> Cow<'_, Person> {
         let root = self.resolve(id);
-        let own = self.persons.get(root).cloned().unwrap_or_default();
-        self.persons.iter().filter(|(other, _)| *other != root && self.resolve(other) == root).fold(own, |person, (_, other)| person.joined(other))
+        let own = self.persons.get(root).map_or_else(Cow::default, Cow::Borrowed);
+        let others = self.persons.iter().filter(|(other, _)| *other != root && self.resolve(other) == root);
+        others.fold(own, |person, (_, other)| Cow::Owned(person.into_owned().joined(other)))
     }
 
     /// Whether a fact comes under an id that was merged away, and says the name and birth date that this id had of its own and the survivor has not.
@@ -452,6 +455,8 @@ impl PatientRecord {
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::Assignments;
     use crate::care::fact::Assignment;
     use crate::care::fact::AssignmentsSaid;
@@ -463,7 +468,7 @@ mod tests {
     use crate::time::Timestamp;
 
     fn of(doctor: &str, removed: bool) -> Assignment {
-        let person = Practitioner { ids: vec![StaffId::new("GHH", "EI", doctor)], ..Practitioner::default() };
+        let person = Practitioner { ids: smallvec![StaffId::new("GHH", "EI", doctor)], ..Practitioner::default() };
         let (source, from) = ("ROL:PP".to_owned(), FieldRef::new("ROL-4"));
         Assignment { source: source.into(), role: None, from, person, begins_at: None, ends_at: None, removed }
     }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
+
 use crate::care::fact::BedLocation;
 use crate::care::fact::Confidentiality;
 use crate::care::fact::PersonName;
@@ -331,7 +333,7 @@ fn to_say(input: &PlanInput<'_>) -> Vec<String> {
 
 fn shown_location(place: &BedLocation, status: RoomStatus, roster: &Roster) -> ShownLocation {
     let mut place = place.clone();
-    let unit_name = roster.unit(&place).map(|unit| unit.name.clone()).filter(|name| !name.is_empty());
+    let unit_name = roster.unit(&place).map(|unit| CompactString::from(&unit.name)).filter(|name| !name.is_empty());
     if !matches!(status, RoomStatus::Active | RoomStatus::OnLeave | RoomStatus::Expected) {
         place.room.clear();
         place.bed.clear();
@@ -372,14 +374,14 @@ fn shown_patient(input: &PlanInput<'_>, level: Confidentiality) -> ShownPatient 
         id: input.patient.clone(),
         display: Phi::new(display.filter(|text| !text.is_empty())),
         name: name.filter(|_| shows).cloned(),
-        birth_date: Phi::new(person.birth_date().filter(|_| shows).map(str::to_owned)),
-        sex: Phi::new(person.sex().filter(|_| level != Confidentiality::VeryRestricted).map(str::to_owned)),
+        birth_date: Phi::new(person.birth_date().filter(|_| shows).map(CompactString::from)),
+        sex: Phi::new(person.sex().filter(|_| level != Confidentiality::VeryRestricted).map(CompactString::from)),
     }
 }
 
 /// `SMITH, Jane Ann`: the family name in capitals, the others with a capital where the sender used nothing else.
-fn full_name(name: &PersonName) -> String {
-    let mut shown = name.family.as_str().to_uppercase();
+fn full_name(name: &PersonName) -> CompactString {
+    let mut shown: CompactString = name.family.as_str().chars().flat_map(char::to_uppercase).collect();
     for (index, part) in [&name.given, &name.middle].into_iter().filter(|part| !part.as_str().is_empty()).enumerate() {
         shown.push_str(match (index, shown.is_empty()) {
             (_, true) => "",
@@ -395,7 +397,7 @@ fn full_name(name: &PersonName) -> String {
     shown
 }
 
-fn capitalise(text: &str, into: &mut String) {
+fn capitalise(text: &str, into: &mut CompactString) {
     let mut begins = true;
     for letter in text.chars() {
         if begins {
@@ -407,8 +409,8 @@ fn capitalise(text: &str, into: &mut String) {
     }
 }
 
-fn initials(name: &PersonName) -> String {
-    let mut shown = String::new();
+fn initials(name: &PersonName) -> CompactString {
+    let mut shown = CompactString::default();
     for part in [&name.given, &name.family] {
         if let Some(letter) = part.as_str().chars().next() {
             if !shown.is_empty() {
@@ -422,10 +424,10 @@ fn initials(name: &PersonName) -> String {
 }
 
 /// Four letters that tell two rooms apart, drawn from the room's id; without vowels, so that they spell nothing.
-pub fn room_code(room: CareRoomId) -> String {
+pub fn room_code(room: CareRoomId) -> CompactString {
     const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
     let mut rest = u32::try_from(room.0.as_u128() & 0xFFFF_FFFF).unwrap_or(0);
-    let mut code = String::with_capacity(4);
+    let mut code = CompactString::default();
     for _ in 0..4 {
         let index = usize::try_from(rest % 20).unwrap_or(0);
         code.push(LETTERS.get(index).copied().map_or('X', char::from));
@@ -434,14 +436,14 @@ pub fn room_code(room: CareRoomId) -> String {
     code
 }
 
-fn room_name(input: &PlanInput<'_>, status: RoomStatus, level: Confidentiality, hides_place: bool) -> String {
+fn room_name(input: &PlanInput<'_>, status: RoomStatus, level: Confidentiality, hides_place: bool) -> CompactString {
     let normal = level == Confidentiality::Normal;
     let place = input.stay.location.standing().filter(|_| !hides_place);
     let in_bed = matches!(status, RoomStatus::Active | RoomStatus::OnLeave | RoomStatus::Expected);
     let unit = place.filter(|_| normal).map(|place| place.point_of_care.as_str()).unwrap_or_default();
     let room = place.filter(|_| in_bed).map(|place| place.room.as_str()).unwrap_or_default();
     let bed = place.filter(|_| in_bed).map(|place| place.bed.as_str()).unwrap_or_default();
-    let mut name = String::new();
+    let mut name = CompactString::default();
     for part in &input.policy.name {
         match part {
             NamePart::Text(text) => name.push_str(text),
@@ -460,5 +462,12 @@ fn room_name(input: &PlanInput<'_>, status: RoomStatus, level: Confidentiality, 
             }
         }
     }
-    name.split_whitespace().collect::<Vec<_>>().join(" ")
+    let mut tidy = CompactString::default();
+    for word in name.split_whitespace() {
+        if !tidy.is_empty() {
+            tidy.push(' ');
+        }
+        tidy.push_str(word);
+    }
+    tidy
 }

@@ -5,11 +5,13 @@
 use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
+use smallvec::SmallVec;
 
 use crate::care::fact::BedLocation;
 use crate::care::fact::Confidentiality;
 use crate::care::fact::FieldRef;
 use crate::care::fact::PersonName;
+use crate::care::fact::StaffIds;
 use crate::ids::CareRoomId;
 use crate::ids::Facility;
 use crate::ids::HospitalService;
@@ -17,7 +19,6 @@ use crate::ids::JournalId;
 use crate::ids::PatientClass;
 use crate::ids::PatientId;
 use crate::ids::Role;
-use crate::ids::StaffId;
 use crate::ids::UserId;
 use crate::ids::VisitId;
 use crate::phi::Phi;
@@ -105,9 +106,9 @@ pub struct Member {
     /// The most that any ground gives.
     pub permission: Permission,
     /// The roles, sorted, each once.
-    pub roles: Vec<Role>,
+    pub roles: SmallVec<[Role; 1]>,
     /// All grounds that stand, in the order of the rules.
-    pub grounds: Vec<Ground>,
+    pub grounds: SmallVec<[Ground; 1]>,
 }
 
 /// Somebody whom messages name and the roster does not know.
@@ -118,7 +119,7 @@ pub struct Unresolved {
     /// Where they were named.
     pub from: FieldRef,
     /// Every id given.
-    pub ids: Vec<StaffId>,
+    pub ids: StaffIds,
     /// The name given; may be empty.
     #[serde(with = "sealed_form")]
     pub family: Phi<CompactString>,
@@ -169,15 +170,15 @@ pub struct ShownPatient {
     pub id: PatientId,
     /// What stands in the header: `SMITH, Jane Ann`, or initials, or nothing.
     #[serde(with = "sealed_form")]
-    pub display: Phi<Option<String>>,
+    pub display: Phi<Option<CompactString>>,
     /// The name, where the level shows it.
     pub name: Option<PersonName>,
     /// The birth date, where the level shows it.
     #[serde(with = "sealed_form")]
-    pub birth_date: Phi<Option<String>>,
+    pub birth_date: Phi<Option<CompactString>>,
     /// The sex, where the level shows it.
     #[serde(with = "sealed_form")]
-    pub sex: Phi<Option<String>>,
+    pub sex: Phi<Option<CompactString>>,
 }
 
 /// The visit as the room shows it.
@@ -201,7 +202,7 @@ pub struct ShownLocation {
     /// The place; in a room in grace the unit only.
     pub place: BedLocation,
     /// The unit's name for people, where the unit table has it.
-    pub unit_name: Option<String>,
+    pub unit_name: Option<CompactString>,
 }
 
 /// Everything about a room that is published, but its id and version.
@@ -211,7 +212,7 @@ pub struct RoomState {
     pub status: RoomStatus,
     /// The name; it ends in four letters of the room's own.
     #[serde(with = "sealed_form")]
-    pub name: Phi<String>,
+    pub name: Phi<CompactString>,
     /// Who may know.
     pub confidentiality: Confidentiality,
     /// Whether members may write.

@@ -116,15 +116,20 @@ impl<T: Clone + PartialEq> Register<T> {
 
     /// The same, for what a feed may own.
     pub(crate) fn say_as(slot: &mut Option<Self>, update: &FieldUpdate<T>, since: Stamp, owned: bool) {
-        let value = match update {
-            FieldUpdate::Keep => return,
-            FieldUpdate::Clear => None,
-            FieldUpdate::Set(value) => Some(value.clone()),
-        };
+        match update {
+            FieldUpdate::Keep => {}
+            FieldUpdate::Clear => Self::hear(slot, None, since, owned),
+            FieldUpdate::Set(value) => Self::hear(slot, Some(value), since, owned),
+        }
+    }
+
+    /// Takes a value, or that there is none.
+    pub(crate) fn hear(slot: &mut Option<Self>, value: Option<&T>, since: Stamp, owned: bool) {
         match slot {
             Some(standing) if standing.weight() > (owned, since) => {}
-            // The same word again keeps its first stamp only while nothing else could stand between.
-            _ => *slot = Some(Self { value, since, owned }),
+            // The same word again counts from its last stamp: nothing says what stood between.
+            Some(standing) if standing.value.as_ref() == value => (standing.since, standing.owned) = (since, owned),
+            _ => *slot = Some(Self { value: value.cloned(), since, owned }),
         }
     }
 }

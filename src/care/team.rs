@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use compact_str::format_compact;
+use smallvec::SmallVec;
 
 use crate::care::fact::Assignment;
 use crate::care::fact::Confidentiality;
@@ -85,7 +86,7 @@ pub(super) fn leaves_at(news: Stamp, grace: Duration, floor: Duration) -> Timest
 /// Gathers grounds, person by person.
 struct Gathering<'a> {
     input: &'a TeamInput<'a>,
-    by_user: BTreeMap<UserId, (Permission, Vec<(Role, Ground)>)>,
+    by_user: BTreeMap<UserId, (Permission, SmallVec<[(Role, Ground); 1]>)>,
     team: Team,
 }
 
@@ -128,7 +129,7 @@ pub(super) fn team(input: &TeamInput<'_>) -> Team {
     team.members = by_user
         .into_iter()
         .map(|(user, (permission, grounds))| {
-            let mut roles: Vec<Role> = grounds.iter().map(|(role, _)| role.clone()).collect();
+            let mut roles: SmallVec<[Role; 1]> = grounds.iter().map(|(role, _)| role.clone()).collect();
             roles.sort();
             roles.dedup();
             Member { user, permission, roles, grounds: grounds.into_iter().map(|(_, ground)| ground).collect() }
@@ -347,7 +348,7 @@ impl Gathering<'_> {
 
     /// A person whom a message names: every id is resolved; ids of two users leave the first standing where the field means one person.
     fn named(&mut self, claim: &Claim<'_>, person: &Practitioner, one_person: bool) {
-        let mut users: Vec<UserId> = Vec::new();
+        let mut users: SmallVec<[UserId; 1]> = SmallVec::new();
         let mut inactive = false;
         let mut doubtful = person.ids.is_empty();
         for id in &person.ids {
@@ -397,7 +398,7 @@ impl Gathering<'_> {
         if let Some(until) = ground.until {
             self.team.wake(until, self.input.now);
         }
-        let (held, grounds) = self.by_user.entry(user.clone()).or_insert_with(|| (permission, Vec::new()));
+        let (held, grounds) = self.by_user.entry(user.clone()).or_insert_with(|| (permission, SmallVec::new()));
         // A ground that ends says nothing beside the same ground that does not.
         let same = |other: &Ground| other.rule == ground.rule && other.from == ground.from;
         if ground.until.is_some() && grounds.iter().any(|(_, other)| same(other) && other.until.is_none_or(|until| Some(until) >= ground.until)) {

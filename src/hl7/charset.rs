@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use compact_str::CompactString;
 use encoding_rs::BIG5;
 use encoding_rs::EUC_KR;
 use encoding_rs::Encoding;
@@ -105,7 +106,7 @@ fn in_header(body: &[u8]) -> Named {
 
 /// Reads a name of table 0211, or what senders write for one.
 fn named(name: &[u8]) -> Named {
-    let key: String = name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(|byte| char::from(byte.to_ascii_uppercase())).collect();
+    let key: CompactString = name.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(|byte| char::from(byte.to_ascii_uppercase())).collect();
     let encoding = match key.as_str() {
         "" | "ASCII" | "USASCII" | "ISOIR6" | "ISO646" | "NULL" | "NONE" => return Named::ByBytes,
         "UNICODEUTF8" | "UNICODE" | "UTF8" => UTF_8,

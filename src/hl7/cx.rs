@@ -23,17 +23,12 @@ pub struct Cx<'m> {
 impl<'m> Cx<'m> {
     /// Reads the first repetition; `None` when it has no id, or one that its sender cut off (see [`Field::is_truncated`]).
     pub fn read(field: Field<'m>) -> Option<Self> {
-        let first = field.component(1);
+        let [first, _, _, authority, id_type, facility] = field.components::<6>();
         let id = code(first.text());
         if id.is_empty() || first.is_truncated() {
             return None;
         }
-        Some(Self {
-            id,
-            authority: hd::authority(field.component(4)),
-            id_type: upper(field.component(5).text()),
-            facility: hd::authority(field.component(6)),
-        })
+        Some(Self { id, authority: hd::authority(authority), id_type: upper(id_type.text()), facility: hd::authority(facility) })
     }
 
     /// Whether the id was there but cut off by its sender: worth a notice, never an id.

@@ -79,6 +79,10 @@ impl Delimiters {
         character(self.field)
     }
 
+    pub(crate) const fn field_byte(self) -> u8 {
+        self.field
+    }
+
     /// Usually `^`.
     pub const fn component(self) -> char {
         character(self.component)
@@ -118,8 +122,9 @@ const fn character(byte: u8) -> char {
 pub(crate) fn piece(text: &str, delimiter: char, n: usize) -> &str {
     // One pass over the bytes: most pieces are a few bytes long, too few to search for the end of each.
     let (mut from, mut left) = (0, n);
+    let Ok(delimiter) = u8::try_from(delimiter) else { return if n == 0 { text } else { "" } };
     for (at, byte) in text.bytes().enumerate() {
-        if char::from(byte) == delimiter {
+        if byte == delimiter {
             if left == 0 {
                 return text.get(from..at).unwrap_or_default();
             }
@@ -128,6 +133,31 @@ pub(crate) fn piece(text: &str, delimiter: char, n: usize) -> &str {
         }
     }
     if left == 0 { text.get(from..).unwrap_or_default() } else { "" }
+}
+
+/// The first pieces of what a delimiter divides, up to where `end` stands; empty where there is none.
+pub(crate) fn pieces<const N: usize>(text: &str, delimiter: char, end: char) -> [&str; N] {
+    let byte = |c: char| u8::try_from(c).unwrap_or(NONE);
+    let (delimiter, end) = (byte(delimiter), byte(end));
+    let mut pieces = [""; N];
+    let mut slots = pieces.iter_mut();
+    let mut slot = slots.next();
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte == delimiter || byte == end {
+            let Some(piece) = slot.take() else { break };
+            *piece = text.get(from..at).unwrap_or_default();
+            from = at + 1;
+            if byte == end {
+                break;
+            }
+            slot = slots.next();
+        }
+    }
+    if let Some(piece) = slot {
+        *piece = text.get(from..).unwrap_or_default();
+    }
+    pieces
 }
 
 /// ASCII punctuation; letters, digits, spaces and controls are data.

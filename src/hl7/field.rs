@@ -10,6 +10,7 @@ use encoding_rs::Encoding;
 use crate::care::fact::FieldUpdate;
 use crate::hl7::delimiters::Delimiters;
 use crate::hl7::delimiters::piece;
+use crate::hl7::delimiters::pieces;
 use crate::hl7::escape::unescape;
 
 /// By what a text is to be taken apart.
@@ -75,6 +76,12 @@ impl<'m> Field<'m> {
     pub fn component(&self, n: usize) -> Component<'m> {
         let text = n.checked_sub(1).map(|at| piece(self.first_repetition(), self.syntax.delimiters.component(), at)).unwrap_or_default();
         Component { text, syntax: self.syntax }
+    }
+
+    /// The first components of the first repetition, found in one pass; empty where there is none.
+    pub fn components<const N: usize>(&self) -> [Component<'m>; N] {
+        let delimiters = self.syntax.delimiters;
+        pieces(self.text, delimiters.component(), delimiters.repetition()).map(|text| Component { text, syntax: self.syntax })
     }
 
     /// The first subcomponent of the first component of the first repetition, unescaped and trimmed. Empty for null.

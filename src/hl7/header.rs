@@ -82,6 +82,16 @@ impl Terminators {
         }
     }
 
+    /// Where they stand in a text.
+    pub(crate) fn positions(self, text: &[u8]) -> impl Iterator<Item = usize> + '_ {
+        let (one, other) = match self {
+            Self::Cr => (b'\r', b'\r'),
+            Self::Lf => (b'\n', b'\n'),
+            Self::Both => (b'\r', b'\n'),
+        };
+        memchr::memchr2_iter(one, other, text)
+    }
+
     /// Whether a byte is one.
     pub(crate) const fn have(self, byte: u8) -> bool {
         match self {

@@ -81,10 +81,11 @@ impl<'t> Message<'t> {
         let mut start = 0;
         let mut end = 0;
         let mut next = 0;
-        for piece in text.split(ends_segment) {
+        for until in terminators.positions(text.as_bytes()).chain([text.len()]) {
             let from = next;
-            next += piece.len() + 1;
-            if piece.trim_matches(is_tail).is_empty() {
+            next = until + 1;
+            let piece = text.get(from..until).unwrap_or_default();
+            if piece.bytes().all(header::is_tail) {
                 continue;
             }
             if is_segment(piece, delimiters) {
@@ -120,9 +121,13 @@ impl<'t> Message<'t> {
         self.segments.iter().copied()
     }
 
+    pub(crate) fn all_segments(&self) -> &[Segment<'t>] {
+        &self.segments
+    }
+
     /// The first segment with this id.
     pub fn first(&self, id: &str) -> Option<Segment<'t>> {
-        self.segments().find(|segment| segment.is(id))
+        self.segments.iter().find(|segment| segment.is(id)).copied()
     }
 
     /// All segments with this id, in order.

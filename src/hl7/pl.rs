@@ -31,17 +31,8 @@ impl<'m> Pl<'m> {
         if field.is_empty() || field.is_null() {
             return None;
         }
-        let part = |n| field.component(n).text();
-        Some(Self {
-            point_of_care: part(1),
-            room: part(2),
-            bed: part(3),
-            facility: part(4),
-            location_type: part(6),
-            building: part(7),
-            floor: part(8),
-            description: part(9),
-        })
+        let [point_of_care, room, bed, facility, _, location_type, building, floor, description] = field.components::<9>().map(|part| part.text());
+        Some(Self { point_of_care, room, bed, facility, location_type, building, floor, description })
     }
 }
 

@@ -5,10 +5,17 @@ use crate::hl7::delimiters::piece;
 use crate::hl7::field::Field;
 use crate::hl7::field::Syntax;
 
-/// One segment. Fields are found by scanning; nothing is kept for those that nobody asks for.
+/// How many separators of a segment are remembered: enough for the fields that are read of every message.
+const REMEMBERED: usize = 48;
+
+/// One segment. Where its first fields end is found once; nothing else is kept for those that nobody asks for.
 #[derive(Clone, Copy)]
 pub struct Segment<'m> {
     id: [u8; 3],
+    /// How many of `ends` are there.
+    n_ends: u8,
+    /// Where the first separators stand.
+    ends: [u16; REMEMBERED],
     text: &'m str,
     syntax: Syntax,
 }
@@ -18,7 +25,14 @@ impl<'m> Segment<'m> {
     pub(crate) fn of(text: &'m str, start: usize, end: usize, syntax: Syntax) -> Option<Self> {
         let text = text.get(start..end)?.trim_start();
         let id: [u8; 3] = text.as_bytes().get(..3)?.try_into().ok()?;
-        Some(Self { id: id.map(|byte| byte.to_ascii_uppercase()), text, syntax })
+        let (mut ends, mut n_ends) = ([0; REMEMBERED], 0);
+        let separators = memchr::memchr_iter(syntax.delimiters.field_byte(), text.as_bytes());
+        for (end, at) in ends.iter_mut().zip(separators) {
+            let Ok(at) = u16::try_from(at) else { break };
+            *end = at;
+            n_ends += 1;
+        }
+        Some(Self { id: id.map(|byte| byte.to_ascii_uppercase()), n_ends, ends, text, syntax })
     }
 
     /// The three characters of its id, upper case.
@@ -41,9 +55,25 @@ impl<'m> Segment<'m> {
                 let from = 3;
                 Field::new(self.text.get(from..from + separator.len_utf8()).unwrap_or_default(), undivided)
             }
-            (true, 2) => Field::new(piece(self.text, separator, 1), undivided),
-            (true, n) => Field::new(piece(self.text, separator, n - 1), self.syntax),
-            (false, n) => Field::new(piece(self.text, separator, n), self.syntax),
+            (true, 2) => Field::new(self.piece(1), undivided),
+            (true, n) => Field::new(self.piece(n - 1), self.syntax),
+            (false, n) => Field::new(self.piece(n), self.syntax),
+        }
+    }
+
+    /// What stands between separators, counted from zero; empty where there is none.
+    fn piece(&self, n: usize) -> &'m str {
+        let ends = self.ends.get(..usize::from(self.n_ends)).unwrap_or_default();
+        let behind = |end: &u16| usize::from(*end) + 1;
+        if n > ends.len() {
+            // Nobody remembers where it begins: it is looked for behind the last separator that is remembered.
+            let rest = self.text.get(ends.last().map_or(0, behind)..).unwrap_or_default();
+            return piece(rest, self.syntax.delimiters.field(), n - ends.len());
+        }
+        let from = n.checked_sub(1).and_then(|before| ends.get(before)).map_or(0, behind);
+        match ends.get(n) {
+            Some(end) => self.text.get(from..usize::from(*end)).unwrap_or_default(),
+            None => piece(self.text.get(from..).unwrap_or_default(), self.syntax.delimiters.field(), 0),
         }
     }
 

@@ -1,10 +1,11 @@
 //! TS and DTM: times and dates (HL7 v2.5.1 §2.A.77, §2.A.22): `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]][+/-ZZZZ]`.
 //!
-//! hl7-parser reads the digits; what real senders write besides (ISO 8601 punctuation, more digits of a second, `Z`, 24:00) is put right before.
+//! What real senders write besides (ISO 8601 punctuation, more digits of a second, `Z`, 24:00) is put right before the digits are read.
 //! A time that is obviously false is unreadable, never guessed.
 
-use hl7_parser::datetime::TimeStamp;
-use hl7_parser::datetime::parse_timestamp;
+use compact_str::CompactString;
+use compact_str::ToCompactString as _;
+use compact_str::format_compact;
 use jiff::Span;
 use jiff::civil::Date;
 use jiff::civil::DateTime;
@@ -38,7 +39,7 @@ impl TimeContext {
     pub fn for_message(zone: TimeZone, msh_7: &str, arrival: Option<Timestamp>) -> Self {
         let form = normal(msh_7);
         let message_offset = form.as_ref().and_then(|form| form.offset);
-        let sent = form.and_then(|form| parse_timestamp(&form.digits, false).ok()).and_then(|stamp| civil(&stamp));
+        let sent = form.and_then(|form| Stamp::read(&form.digits)).and_then(|stamp| civil(&stamp));
         let sender_is_elsewhere = message_offset.zip(sent).is_some_and(|(offset, sent)| !has_offset(&zone, sent, offset));
         Self { message_offset, sender_is_elsewhere, zone, arrival }
     }
@@ -92,7 +93,7 @@ pub fn timestamp(text: &str, context: &TimeContext) -> Result<Option<Dtm>, Unrea
         return Ok(None);
     }
     let form = normal(text).ok_or(Unreadable)?;
-    let stamp = parse_timestamp(&form.digits, false).map_err(|_quotes_the_text| Unreadable)?;
+    let stamp = Stamp::read(&form.digits).ok_or(Unreadable)?;
     if stamp.year < 1900 {
         return Err(Unreadable);
     }
@@ -107,9 +108,9 @@ pub fn timestamp(text: &str, context: &TimeContext) -> Result<Option<Dtm>, Unrea
 }
 
 /// Reads a date as an ISO date of the precision that was said: `1980-01-31`, `1980-01`, `1980`; a time of day is left out. `None` when it is none.
-pub fn date(text: &str) -> Option<String> {
+pub fn date(text: &str) -> Option<CompactString> {
     let digits = normal(text.trim())?.digits;
-    let stamp = parse_timestamp(digits.get(..8).unwrap_or(&digits), false).ok()?;
+    let stamp = Stamp::read(digits.get(..8).unwrap_or(&digits))?;
     let year = stamp.year;
     if year < 1800 {
         return None;
@@ -117,17 +118,17 @@ pub fn date(text: &str) -> Option<String> {
     match (stamp.month.filter(|month| *month != 0), stamp.day.filter(|day| *day != 0)) {
         (Some(month), Some(day)) => {
             let date = Date::new(i16::try_from(year).ok()?, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()?;
-            Some(date.to_string())
+            Some(date.to_compact_string())
         }
-        (Some(month), None) if month <= 12 => Some(format!("{year:04}-{month:02}")),
+        (Some(month), None) if month <= 12 => Some(format_compact!("{year:04}-{month:02}")),
         (Some(_), None) => None,
-        (None, _) => Some(format!("{year:04}")),
+        (None, _) => Some(format_compact!("{year:04}")),
     }
 }
 
-/// A text in the form that hl7-parser reads, its offset apart.
+/// A text as nothing but its digits and the point before those of a fraction, its offset apart.
 struct Normal {
-    digits: String,
+    digits: CompactString,
     offset: Option<Offset>,
 }
 
@@ -140,7 +141,7 @@ fn normal(text: &str) -> Option<Normal> {
     let (date, rest) = text.split_at_checked(iso_date_length(text.as_bytes()))?;
     let (clock, zone) = rest.split_at_checked(rest.find(['+', '-', 'Z', 'z']).unwrap_or(rest.len()))?;
     let (clock, mut fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
-    let mut digits = String::with_capacity(24);
+    let mut digits = CompactString::default();
     digits.extend(date.chars().filter(|c| *c != '-'));
     for c in clock.chars() {
         match c {
@@ -197,20 +198,53 @@ fn offset(zone: &str, after_time_of_day: bool) -> Option<Option<Offset>> {
     (hours <= 15 && minutes <= 59).then(|| Offset::from_seconds(sign * (hours * 3600 + minutes * 60)).ok())?.map(Some)
 }
 
-fn precision(stamp: &TimeStamp) -> Precision {
+/// The numbers of a time, none of them looked at yet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Stamp {
+    year: u16,
+    month: Option<u8>,
+    day: Option<u8>,
+    hour: Option<u8>,
+    minute: Option<u8>,
+    second: Option<u8>,
+    microsecond: Option<u32>,
+}
+
+impl Stamp {
+    /// Reads `YYYY[MM[DD[HH[MM[SS[.S[S[S[S]]]]]]]]]`; `None` for anything else.
+    fn read(digits: &str) -> Option<Self> {
+        let (whole, fraction) = digits.split_once('.').map_or((digits, None), |(whole, fraction)| (whole, Some(fraction)));
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !matches!(whole.len(), 4 | 6 | 8 | 10 | 12 | 14) || !is_number(whole) {
+            return None;
+        }
+        let (pairs, _) = whole.as_bytes().as_chunks::<2>();
+        let mut numbers = pairs.iter().map(|[tens, ones]| (tens - b'0') * 10 + (ones - b'0'));
+        let year = u16::from(numbers.next()?) * 100 + u16::from(numbers.next()?);
+        let mut stamp = Self { year, month: numbers.next(), day: numbers.next(), hour: None, minute: None, second: None, microsecond: None };
+        (stamp.hour, stamp.minute, stamp.second) = (numbers.next(), numbers.next(), numbers.next());
+        if let Some(fraction) = fraction {
+            let unit = 10_u32.pow(6 - u32::try_from(fraction.len()).ok().filter(|n| (1..=4).contains(n))?);
+            stamp.microsecond = Some(fraction.parse::<u32>().ok().filter(|_| is_number(fraction))? * unit);
+        }
+        Some(stamp)
+    }
+}
+
+fn precision(stamp: &Stamp) -> Precision {
     match stamp {
-        TimeStamp { microsecond: Some(_), .. } => Precision::Fraction,
-        TimeStamp { second: Some(_), .. } => Precision::Second,
-        TimeStamp { minute: Some(_), .. } => Precision::Minute,
-        TimeStamp { hour: Some(_), .. } => Precision::Hour,
-        TimeStamp { day: Some(_), .. } => Precision::Day,
-        TimeStamp { month: Some(_), .. } => Precision::Month,
-        TimeStamp { .. } => Precision::Year,
+        Stamp { microsecond: Some(_), .. } => Precision::Fraction,
+        Stamp { second: Some(_), .. } => Precision::Second,
+        Stamp { minute: Some(_), .. } => Precision::Minute,
+        Stamp { hour: Some(_), .. } => Precision::Hour,
+        Stamp { day: Some(_), .. } => Precision::Day,
+        Stamp { month: Some(_), .. } => Precision::Month,
+        Stamp { .. } => Precision::Year,
     }
 }
 
 /// The time on the wall. 24:00 is the beginning of the next day, a leap second the second before it.
-fn civil(stamp: &TimeStamp) -> Option<DateTime> {
+fn civil(stamp: &Stamp) -> Option<DateTime> {
     let small = |value: Option<u8>, least: i8| value.map_or(Some(least), |value| i8::try_from(value).ok());
     let date = Date::new(i16::try_from(stamp.year).ok()?, small(stamp.month, 1)?, small(stamp.day, 1)?).ok()?;
     let minute = small(stamp.minute, 0)?;
@@ -254,6 +288,7 @@ mod tests {
     use proptest::prelude::proptest;
 
     use super::Precision;
+    use super::Stamp;
     use super::TimeContext;
     use super::date;
     use super::timestamp;
@@ -380,7 +415,18 @@ mod tests {
         }
     }
 
+    fn by_hl7_parser(digits: &str) -> Option<Stamp> {
+        let read = hl7_parser::datetime::parse_timestamp(digits, false).ok()?;
+        let hl7_parser::datetime::TimeStamp { year, month, day, hour, minute, second, microsecond, .. } = read;
+        Some(Stamp { year, month, day, hour, minute, second, microsecond })
+    }
+
     proptest! {
+        #[test]
+        fn the_digits_are_read_as_hl7_parser_reads_them(text in r"([0-9]{0,4}([0-9][0-9]){0,5}x?|[0-9]{14}[.][0-9x]{0,5})") {
+            assert_eq!(Stamp::read(&text), by_hl7_parser(&text), "{text}");
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in r"[0-9]{0,20}[-+.TZ: ü]{0,2}[0-9:]{0,8}") {
             let _read = timestamp(&text, &new_york());

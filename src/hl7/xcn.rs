@@ -27,23 +27,22 @@ pub struct Xcn<'m> {
 impl<'m> Xcn<'m> {
     /// Reads the first repetition; `None` when it has neither an id nor a name.
     pub fn read(field: Field<'m>) -> Option<Self> {
-        let first = field.component(1);
+        let [first, family, given, .., former, assigner, name_type, _, _, id_type, assigning] = field.components::<14>();
         let id = if first.is_truncated() { Cow::Borrowed("") } else { code(first.text()) };
-        let assigner = field.component(9);
         let mut read = Self {
             id,
             authority: Cow::Borrowed(""),
-            id_type: upper(field.component(13).text()),
-            family: field.component(2).text(),
-            given: field.component(3).text(),
-            name_type: upper(field.component(10).text()),
+            id_type: upper(id_type.text()),
+            family: family.text(),
+            given: given.text(),
+            name_type: upper(name_type.text()),
         };
         if read.id.is_empty() && assigner.sub(1).is_empty() && is_person_id_type(&assigner.sub(3)) {
             // `^^^^^^^^&1234567&UPIN`: the id stands where its authority belongs.
             read.id = assigner.sub(2);
             read.id_type = upper(assigner.sub(3));
         } else {
-            read.authority = [hd::authority(assigner), upper(field.component(8).text()), hd::authority(field.component(14))]
+            read.authority = [hd::authority(assigner), upper(former.text()), hd::authority(assigning)]
                 .into_iter()
                 .find(|authority| !authority.is_empty())
                 .unwrap_or_default();

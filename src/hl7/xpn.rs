@@ -21,12 +21,8 @@ pub struct Xpn<'m> {
 impl<'m> Xpn<'m> {
     /// Reads the first repetition; `None` when it names nobody.
     pub fn read(field: Field<'m>) -> Option<Self> {
-        let read = Self {
-            family: field.component(1).text(),
-            given: field.component(2).text(),
-            middle: field.component(3).text(),
-            name_type: upper(field.component(7).text()),
-        };
+        let [family, given, middle, .., name_type] = field.components::<7>();
+        let read = Self { family: family.text(), given: given.text(), middle: middle.text(), name_type: upper(name_type.text()) };
         let names_nobody = field.is_empty() || (read.family.is_empty() && read.given.is_empty());
         (!names_nobody).then_some(read)
     }

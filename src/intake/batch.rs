@@ -5,12 +5,12 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 use std::sync::Arc;
 
+use foldhash::HashMap;
+use foldhash::HashSet;
 use serde::Serialize;
 
 use crate::care::brake::Brake;
@@ -39,7 +39,6 @@ use crate::intake::world::RoomIds;
 use crate::intake::world::Rules;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
-use crate::store::SealedCommit;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -152,11 +151,11 @@ struct AuditBody<'a> {
     members: Vec<(&'a str, Vec<&'a str>)>,
 }
 
-/// A batch that was planned ahead of the commit before it, and is sealed.
+/// A batch that was planned ahead of the commit before it.
 #[derive(Debug)]
 pub(crate) struct Planned {
     pub(crate) done: Done,
-    pub(crate) sealed: SealedCommit,
+    pub(crate) batch: CommitBatch,
     pub(crate) ahead: Ahead,
 }
 
@@ -212,13 +211,12 @@ pub(crate) async fn plan_ahead(
     let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &known, &rules)));
     let Ok(done) = taken.map_err(|_| BatchError::Fault)? else { return Ok(None) };
     let batch = write_out(context, &rules, &mut world, work, &done)?;
-    let sealed = context.store.seal(&batch)?;
     let ahead = Ahead {
         messages: batch.journal.iter().filter_map(|row| Some((row.dedupe?, row.id))).collect(),
         led: batch.look_ups.iter().map(|(hash, _, _)| *hash).collect(),
     };
     recent.keep(world, &wanted, ahead.led.iter().copied());
-    Ok(Some(Planned { done, sealed, ahead }))
+    Ok(Some(Planned { done, batch, ahead }))
 }
 
 /// Takes everything the batch is to do, commits it, and says what became of it: of messages in quarantine, only of those that still waited.
@@ -245,9 +243,10 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
             Ok(done) => {
                 let done = Done { said: hearing.changed(), ..done };
                 let batch = write_out(context, &rules, &mut world, &work, &done)?;
-                match context.store.commit(&batch).await {
+                let led: Vec<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
+                match context.store.begin(batch).await {
                     Ok(()) => {
-                        recent.keep(world, &wanted, batch.look_ups.iter().map(|(hash, _, _)| *hash));
+                        recent.keep(world, &wanted, led);
                         return Ok(done);
                     }
                     Err(CommitError::Conflict) => {
@@ -291,7 +290,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
 
 /// The work without messages that do not wait in quarantine any more: another daemon took or ended them meanwhile. `None` when that is all of it.
 async fn still_to_do(store: &Store, work: &Work) -> Result<Option<Work>, StoreError> {
-    let mut gone: HashSet<JournalId> = HashSet::new();
+    let mut gone: HashSet<JournalId> = HashSet::default();
     for message in work.messages.iter().filter(|message| message.is_retry).chain(&work.ended) {
         if !store.waits(message.journal).await? {
             gone.insert(message.journal);
@@ -316,7 +315,7 @@ pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) ->
 /// What must be loaded for a batch: every identifier that its messages name.
 fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
     let mut request = FindRequest { visits: work.visits.iter().map(|(row, _)| *row).collect(), ..FindRequest::default() };
-    let mut wanted: HashSet<LookUpHash> = HashSet::new();
+    let mut wanted: HashSet<LookUpHash> = HashSet::default();
     for message in &work.messages {
         request.dedupe.extend(message.dedupe);
     }
@@ -355,7 +354,7 @@ pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSe
 
 /// Adds what was found in the store to the world; it counts for more than what was there.
 fn load(found: Found, world: &mut World) -> Result<(), FormError> {
-    let mut asked: HashSet<LookUpHash> = HashSet::new();
+    let mut asked: HashSet<LookUpHash> = HashSet::default();
     for patient in found.patients {
         let record = PatientRecord::read(&patient.doc)?;
         world.patients.insert(
@@ -429,7 +428,7 @@ pub(crate) fn take_all(
 ) -> Result<Done, Need> {
     let mut done = Done::default();
     world.has_conflicts |= world.visits.values().any(|visit| !visit.document.conflicts.is_empty());
-    let mut seen: HashMap<LookUpHash, JournalId> = HashMap::new();
+    let mut seen: HashMap<LookUpHash, JournalId> = HashMap::default();
     for message in &work.messages {
         let known = message.dedupe.and_then(|hash| seen.get(&hash).or_else(|| duplicates.get(&hash))).copied();
         let is_old = |known: &JournalId| message.received_at.since(known.at()) >= message.known_for;
@@ -514,7 +513,7 @@ pub(crate) fn take_message(
 
 /// Everything that a message may wait for which this fact relates.
 fn explained_by(world: &mut World, fact: &Fact, rules: &Rules<'_>) -> Result<HashSet<LookUpHash>, Need> {
-    let mut named = HashSet::new();
+    let mut named = HashSet::default();
     name_look_ups(fact, rules.look_ups, &mut named);
     // A message may wait under an id that only another message tied to these.
     let patient = world.find_patient(&fact.patient, rules)?;

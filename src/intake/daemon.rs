@@ -137,23 +137,45 @@ pub struct IntakeParts<C> {
 /// The earliest instant at which a visit must be planned again, as far as this process knows.
 #[derive(Debug, Default)]
 pub struct WakeAt {
-    at: std::sync::Mutex<Option<Timestamp>>,
+    sleep: std::sync::Mutex<Sleep>,
     changed: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Sleep {
+    /// The earliest that was noted while nobody slept.
+    noted: Option<Timestamp>,
+    /// Until when somebody sleeps.
+    until: Option<Timestamp>,
+}
+
 impl WakeAt {
-    /// Notes an instant; whoever waits for a later one is told.
+    fn sleep(&self) -> std::sync::MutexGuard<'_, Sleep> {
+        self.sleep.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes an instant; whoever sleeps longer is told.
     pub fn note(&self, at: Timestamp) {
-        let mut earliest = self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if earliest.is_none_or(|known| at < known) {
-            *earliest = Some(at);
+        let mut sleep = self.sleep();
+        if sleep.until.is_some_and(|until| at < until) {
+            sleep.until = Some(at);
             self.changed.notify_one();
+        } else if sleep.until.is_none() && sleep.noted.is_none_or(|noted| at < noted) {
+            sleep.noted = Some(at);
         }
     }
 
-    /// Takes what was noted.
-    pub fn take(&self) -> Option<Timestamp> {
-        self.at.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    /// Nobody sleeps: what is noted from now on is kept.
+    pub fn woken(&self) {
+        *self.sleep() = Sleep::default();
+    }
+
+    /// Until when to sleep: as long as is wanted, or until what was noted meanwhile.
+    pub fn sleep_until(&self, wanted: Timestamp) -> Timestamp {
+        let mut sleep = self.sleep();
+        let until = sleep.noted.take().map_or(wanted, |noted| noted.min(wanted));
+        sleep.until = Some(until);
+        until
     }
 
     /// Waits until an earlier instant is noted.
@@ -271,8 +293,8 @@ impl<C: Clock> Running<C> {
             let planned = self.plan(&load.work).await;
             let is_as_planned = self.settle().await;
             match planned.filter(|_| is_as_planned) {
-                Some(Planned { done, sealed, ahead }) => {
-                    let committed = Box::pin(self.parts.store.begin(sealed));
+                Some(Planned { done, batch, ahead }) => {
+                    let committed = Box::pin(self.parts.store.begin(batch));
                     self.flight = Some(Flight { load, done, ahead, begun, committed });
                 }
                 None => self.take_now(load).await,
@@ -608,5 +630,32 @@ pub async fn replan_all(store: &Store, intake: &Intake, kind: CauseKind, stop: &
         if !intake.replan(visits).await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::WakeAt;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn who_sleeps_is_told_of_what_comes_earlier_and_of_nothing_else() {
+        let at = Timestamp::from_micros;
+        let wake = WakeAt::default();
+        let is_told = || wake.changed().now_or_never().is_some();
+        wake.note(at(7));
+        wake.note(at(5));
+        assert!(!is_told(), "nobody sleeps");
+        assert_eq!(wake.sleep_until(at(9)), at(5));
+        wake.note(at(6));
+        assert!(!is_told());
+        wake.note(at(4));
+        assert!(is_told());
+        wake.note(at(4));
+        assert!(!is_told());
+        wake.woken();
+        assert_eq!(wake.sleep_until(at(9)), at(9), "what was noted before is in the store's answer");
     }
 }

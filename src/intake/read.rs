@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 
 use crate::adt;
 use crate::adt::Arrival;
@@ -60,7 +61,7 @@ pub struct ReadMessage {
 #[derive(Clone, Debug)]
 pub struct ReadingSummary {
     /// MSH-12.
-    pub version: String,
+    pub version: CompactString,
     /// When it was recorded.
     pub recorded_at: Timestamp,
     /// When it happened.

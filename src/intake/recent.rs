@@ -8,7 +8,8 @@
 //! the batch that is planned meanwhile, when it has begun: should it fail, everything is forgotten.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+
+use foldhash::HashMap;
 
 use crate::intake::world::PatientEntry;
 use crate::intake::world::VisitEntry;

@@ -337,7 +337,7 @@ impl Rehearsal {
 
 /// Everything a message names that it may wait for.
 fn names(message: &ReadMessage) -> Vec<LookUpHash> {
-    let mut named = std::collections::HashSet::new();
+    let mut named = foldhash::HashSet::default();
     for fact in &message.incoming.facts {
         name_look_ups(fact, &LookUps::InMemory, &mut named);
     }

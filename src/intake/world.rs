@@ -4,9 +4,9 @@
 //! over. What it changed it gives away as rows. `explain` and `verify` keep one world in memory for as long as they run.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
-use std::collections::HashSet;
 
+use foldhash::HashMap;
+use foldhash::HashSet;
 use uuid::Uuid;
 
 use crate::care::brake::Brake;
@@ -184,9 +184,9 @@ impl World {
         Self {
             patients: BTreeMap::new(),
             visits: BTreeMap::new(),
-            targets: HashMap::new(),
+            targets: HashMap::default(),
             new_look_ups: Vec::new(),
-            absent_look_ups: HashSet::new(),
+            absent_look_ups: HashSet::default(),
             asked: None,
             changes: Vec::new(),
             explained: Vec::new(),

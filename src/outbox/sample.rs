@@ -1,5 +1,6 @@
 //! A room for tests.
 
+use smallvec::smallvec;
 use uuid::Uuid;
 
 use crate::care::fact::BedLocation;
@@ -46,13 +47,13 @@ pub(crate) fn room() -> CareRoom {
         flags: vec![Flag::PendingTransfer],
         whereabouts: None,
         facility: "GHH".into(),
-        location: Some(ShownLocation { place, unit_name: Some("4 North".to_owned()) }),
+        location: Some(ShownLocation { place, unit_name: Some("4 North".into()) }),
         patient: ShownPatient {
             id: PatientId(Identifier::new("GHH", "MR", "0012345")),
-            display: Phi::new(Some("SMITH, Jane Ann".to_owned())),
+            display: Phi::new(Some("SMITH, Jane Ann".into())),
             name: Some(PersonName { family: Phi::from("SMITH"), given: Phi::from("JANE"), middle: Phi::from("ANN") }),
-            birth_date: Phi::new(Some("1980-01-31".to_owned())),
-            sex: Phi::new(Some("F".to_owned())),
+            birth_date: Phi::new(Some("1980-01-31".into())),
+            sex: Phi::new(Some("F".into())),
         },
         visit: ShownVisit {
             id: VisitId(Identifier::new("GHH", "VN", "V1001")),
@@ -62,13 +63,13 @@ pub(crate) fn room() -> CareRoom {
             discharged_at: None,
         },
         members: vec![
-            Member { user: "lgarcia".into(), permission: Permission::Owner, roles: vec!["attending".into()], grounds: vec![ground] },
-            Member { user: "nurse.4n.1".into(), permission: Permission::Member, roles: vec!["unit".into()], grounds: Vec::new() },
+            Member { user: "lgarcia".into(), permission: Permission::Owner, roles: smallvec!["attending".into()], grounds: smallvec![ground] },
+            Member { user: "nurse.4n.1".into(), permission: Permission::Member, roles: smallvec!["unit".into()], grounds: smallvec![] },
         ],
         unresolved: vec![Unresolved {
             role: "consulting".into(),
             from: FieldRef::new("PV1-9"),
-            ids: vec![StaffId::new("GHH", "EI", "D999")],
+            ids: smallvec![StaffId::new("GHH", "EI", "D999")],
             family: Phi::from("LOW"),
             given: Phi::from(""),
         }],

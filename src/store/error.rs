@@ -137,6 +137,16 @@ impl From<sqlx::Error> for Trouble {
     }
 }
 
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        if error.sqlite_error().is_some_and(|error| is_conflict(&error.extended_code.to_string())) {
+            Self::Conflict
+        } else {
+            Self::Other(error.into())
+        }
+    }
+}
+
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         Self::Other(error)
@@ -183,6 +193,12 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Protocol(_) => Self::Refused { code: word("protocol") },
             _ => Self::Refused { code: word("driver") },
         }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        error.sqlite_error().map_or_else(|| Self::Refused { code: "driver".to_owned() }, |error| from_code(&error.extended_code.to_string()))
     }
 }
 

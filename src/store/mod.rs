@@ -54,8 +54,6 @@ use crate::store::rows::Found;
 use crate::store::rows::OutboxRow;
 use crate::store::rows::QuarantineRow;
 use crate::store::rows::StoredFact;
-use crate::store::sealed::SealedBatch;
-use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
@@ -129,13 +127,6 @@ pub struct Store {
     trouble: Arc<Mutex<Option<String>>>,
 }
 
-/// A batch that is sealed and not yet committed.
-#[derive(Debug)]
-pub struct SealedCommit {
-    batch: Box<SealedBatch>,
-    events: Vec<OutboxRow>,
-}
-
 /// Whether there is a store at this URL already. For SQLite, whether the file is there; a PostgreSQL database always is.
 ///
 /// # Errors
@@ -183,7 +174,7 @@ impl Store {
         let backend = if is_postgres(url) {
             Backend::Postgres(PostgresBackend::open_beside(url, options.readers)?)
         } else {
-            Backend::Sqlite(SqliteBackend::open_beside(url, options.readers).await?)
+            Backend::Sqlite(SqliteBackend::open_beside(url, options.readers)?)
         };
         let mut store = Self::with_keys(backend, &options).await?;
         store.lane = BESIDE_LANE;
@@ -339,21 +330,13 @@ impl Store {
     /// # Errors
     /// [`CommitError::Conflict`] when something read has changed, or the store cannot be written. Then nothing of the batch is there.
     pub async fn commit(&self, batch: &CommitBatch) -> Result<(), CommitError> {
-        self.begin(self.seal(batch)?).await
+        self.begin(batch.clone()).await
     }
 
-    /// Seals a batch, so that it can be committed.
-    ///
-    /// # Errors
-    /// When the machine gives no random bytes.
-    pub fn seal(&self, batch: &CommitBatch) -> Result<SealedCommit, StoreError> {
+    /// Begins to seal and commit a batch, at once; what is given back comes true as [`Store::commit`] does, and the commit runs to its end without it too.
+    pub fn begin(&self, batch: CommitBatch) -> impl Future<Output = Result<(), CommitError>> + Send + Unpin + use<> {
         let events = if self.tail.is_some() { batch.outbox.iter().map(OutboxRow::from).collect() } else { Vec::new() };
-        Ok(SealedCommit { batch: Box::new(seal_batch(&self.keys, batch)?), events })
-    }
-
-    /// Begins to commit a batch, at once; what is given back comes true as [`Store::commit`] does, and the commit runs to its end without it too.
-    pub fn begin(&self, sealed: SealedCommit) -> impl Future<Output = Result<(), CommitError>> + Send + Unpin + use<> {
-        let written = self.begin_write(Write::Commit(sealed.batch), sealed.events);
+        let written = self.begin_write(Write::Batch(Box::new(batch)), events);
         Box::pin(async move { Ok(written.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))?) })
     }
 
@@ -423,7 +406,11 @@ impl Store {
             if is_refused {
                 return Err(StoreError::ReadOnly.into());
             }
-            let outcome = on_backend!(backend, backend => backend.write(write).await);
+            let outcome = match backend {
+                // It seals where it writes: beside whatever else there is to do.
+                Backend::Sqlite(backend) => backend.write(write).await,
+                Backend::Postgres(backend) => backend.write(write.sealed()?).await,
+            };
             match &outcome {
                 Ok(()) if is_durable => *store.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
                 Err(Trouble::Other(error)) => store.note(error),

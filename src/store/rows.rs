@@ -151,7 +151,7 @@ pub struct StoredFact {
 /// Everything that one commit changes. Either all of it happens or nothing.
 ///
 /// The version of every patient and visit written is checked by itself: `version` is the new one, and the stored one must be one less (no row for 1).
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CommitBatch {
     /// Patients that were read and are not written: row and version.
     pub read_patients: Vec<(i64, i64)>,

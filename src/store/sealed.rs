@@ -22,6 +22,7 @@ use crate::store::rows::StoredFact;
 use crate::store::rows::StoredMessage;
 use crate::store::rows::StoredPatient;
 use crate::store::rows::StoredVisit;
+use crate::store::sealing::Document;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
@@ -91,34 +92,34 @@ fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
     hash.map(|hash| hash.0.to_vec())
 }
 
-pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch, StoreError> {
+pub(super) fn seal_batch(keys: &Keys, batch: CommitBatch) -> Result<SealedBatch, StoreError> {
     let mut sealer = Sealer::new(&keys.random);
-    let mut seal = |key: Option<&SealingKey>, place, document| sealer.seal(key.unwrap_or(&keys.own), place, document);
+    let mut seal = |key: Option<&SealingKey>, place: Place, document: &Document| sealer.seal(key.unwrap_or(&keys.own), place, document);
     let mut columns = SealedBatch {
         patients_checked: batch.read_patients.iter().copied().chain(batch.patients.iter().map(|row| (row.id, row.version - 1))).collect(),
         visits_checked: batch.read_visits.iter().copied().chain(batch.visits.iter().map(|row| (row.id, row.version - 1))).collect(),
-        absent: batch.absent_look_ups.clone(),
+        absent: batch.absent_look_ups,
         dedupe_released: batch.dedupe_released.iter().map(|id| id.0).collect(),
-        journal_settled: batch.journal_settled.iter().map(|row| (row.id.0, row.disposition as i16, row.reason.clone())).collect(),
+        journal_settled: batch.journal_settled.into_iter().map(|row| (row.id.0, row.disposition as i16, row.reason)).collect(),
         look_ups: batch.look_ups.iter().map(|(hash, kind, target)| (hash.0.to_vec(), *target, *kind as i16)).collect(),
-        audit: batch.audit.clone(),
+        audit: batch.audit,
         quarantine_left: batch.quarantine_left.iter().map(|id| id.0).collect(),
         ..SealedBatch::default()
     };
     columns.journal.reserve(batch.journal.len());
-    for row in &batch.journal {
+    for row in batch.journal {
         let raw = seal(row.key.as_ref(), Place::row(Table::Journal, row.id.0), &row.raw)?;
         columns.journal.push((
             row.id.0,
-            row.feed.clone(),
+            row.feed,
             row.received_at.as_micros(),
             column(row.dedupe),
             column(row.control),
-            row.trigger.clone(),
+            row.trigger,
             row.disposition as i16,
-            row.reason.clone(),
+            row.reason,
             row.duplicate_of.map(|id| id.0),
-            row.ack_code.clone(),
+            row.ack_code,
             row.patient_id,
             raw,
         ));
@@ -129,13 +130,13 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
         columns.patients.push((row.id, row.version, row.key.wrapped().to_vec(), row.absorbed_into, doc));
     }
     columns.visits.reserve(batch.visits.len());
-    for row in &batch.visits {
+    for row in batch.visits {
         let doc = seal(Some(&row.key), Place::row(Table::Visits, row.id), &row.doc)?;
         columns.visits.push((
             row.id,
             row.patient_id,
             row.version,
-            row.status.clone(),
+            row.status,
             row.is_open,
             row.wake_at.map(Timestamp::as_micros),
             row.room_id.map(|room| room.0),
@@ -151,16 +152,16 @@ pub(super) fn seal_batch(keys: &Keys, batch: &CommitBatch) -> Result<SealedBatch
         columns.facts.push((row.owner, row.recorded_at.as_micros(), row.sent_at.as_micros(), row.arrival, row.hash.0.to_vec(), body));
     }
     columns.outbox.reserve(batch.outbox.len());
-    for row in &batch.outbox {
+    for row in batch.outbox {
         let body = seal(row.key.as_ref(), Place::row(Table::Outbox, row.seq), &row.body)?;
         columns.outbox.push((
             row.seq,
             row.room_id.0,
             row.room_version,
             row.event_id,
-            row.event_type.clone(),
-            row.facility.clone(),
-            row.traceparent.clone(),
+            row.event_type,
+            row.facility,
+            row.traceparent,
             row.time.as_micros(),
             None,
             body,

@@ -673,7 +673,7 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
         use sqlx::SqlSafeStr;
         connection.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
-    for statement in sql::ALL.iter().copied().chain(sqlite_sql::all()) {
+    for statement in sql::ALL.iter().chain(sqlite_sql::ALL) {
         let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan = sqlx::query(explained).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         let steps: Vec<String> = plan.iter().map(|row| row.get::<String, _>("detail")).collect();

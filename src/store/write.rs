@@ -8,6 +8,7 @@ use crate::store::chain::Head;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::rows::AuditRow;
+use crate::store::rows::CommitBatch;
 use crate::store::sealed::AuditColumns;
 use crate::store::sealed::KnownColumns;
 use crate::store::sealed::LookUpColumns;
@@ -16,6 +17,7 @@ use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
 use crate::store::sealed::VisitIndexed;
 use crate::store::sealed::seal_audit;
+use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
@@ -25,6 +27,8 @@ use crate::store::sealing::key_id;
 /// One write, a transaction of its own.
 #[derive(Debug)]
 pub(super) enum Write {
+    /// A batch as it was planned: sealing it is a part of writing it.
+    Batch(Box<CommitBatch>),
     Commit(Box<SealedBatch>),
     /// Rows at the end of the lane's audit chain, and nothing else.
     Audit(Vec<AuditRow>),
@@ -66,6 +70,14 @@ impl AuditKeys {
 }
 
 impl SealedWrite {
+    /// The same write with nothing in it that is not sealed, but for the audit rows, which are sealed when the end of their chain is known.
+    pub(super) fn sealed(self) -> Result<Self, StoreError> {
+        let Write::Batch(batch) = self.write else { return Ok(self) };
+        let keys = self.keys.0.as_ref().ok_or(StoreError::Form { table: Table::Journal })?;
+        let sealed = seal_batch(keys, *batch)?;
+        Ok(Self { write: Write::Commit(Box::new(sealed)), ..self })
+    }
+
     /// Whether somebody is told that it is on disk. A settled event that comes back after a power cut is only sent once more.
     pub(super) const fn is_durable(&self) -> bool {
         !matches!(self.write, Write::Settle(_))

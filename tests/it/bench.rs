@@ -1,7 +1,5 @@
 //! The bench measures a daemon of its own, full stores and idle connections too, and draws what it found.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
 use serde_json::Value;
 
 use super::support::daemon::program;

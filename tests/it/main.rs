@@ -4,6 +4,7 @@ mod answers;
 mod bench;
 mod broker;
 mod config;
+mod cost;
 mod crash;
 mod delivery;
 mod demo;

@@ -142,7 +142,7 @@ fn published(room: &CareRoom, changes: &[Change], cause: &Cause, notices: &[Room
 fn full() -> Value {
     let at = Timestamp::from_micros(1_795_271_402_000_000);
     let place = BedLocation { facility: "GHH".into(), point_of_care: "4N".into(), room: "12".into(), bed: "A".into(), building: "B".into() };
-    let shown = ShownLocation { place: place.clone(), unit_name: Some("4 North".to_owned()) };
+    let shown = ShownLocation { place: place.clone(), unit_name: Some("4 North".into()) };
     let name = PersonName { family: Phi::from("SMITH"), given: Phi::from("JANE"), middle: Phi::from("ANN") };
     let state = RoomState {
         status: RoomStatus::Grace,
@@ -156,10 +156,10 @@ fn full() -> Value {
         location: Some(shown.clone()),
         patient: ShownPatient {
             id: PatientId(Identifier::new("GHH", "MR", "0012345")),
-            display: Phi::new(Some("J. S.".to_owned())),
+            display: Phi::new(Some("J. S.".into())),
             name: Some(name),
-            birth_date: Phi::new(Some("1980-01".to_owned())),
-            sex: Phi::new(Some("F".to_owned())),
+            birth_date: Phi::new(Some("1980-01".into())),
+            sex: Phi::new(Some("F".into())),
         },
         visit: ShownVisit {
             id: VisitId(Identifier::new("GHH", "VN", "V1001")),
@@ -171,13 +171,13 @@ fn full() -> Value {
         members: vec![Member {
             user: "lgarcia".into(),
             permission: Permission::Owner,
-            roles: vec!["attending".into()],
-            grounds: vec![Ground { rule: "attending".into(), from: "PV1-7".into(), message: JournalId(7), since: at, until: Some(at) }],
+            roles: vec!["attending".into()].into(),
+            grounds: vec![Ground { rule: "attending".into(), from: "PV1-7".into(), message: JournalId(7), since: at, until: Some(at) }].into(),
         }],
         unresolved: vec![Unresolved {
             role: "consulting".into(),
             from: FieldRef::new("PV1-9"),
-            ids: vec![StaffId::new("GHH", "EI", "D999")],
+            ids: vec![StaffId::new("GHH", "EI", "D999")].into(),
             family: Phi::from("LOW"),
             given: Phi::from("KIM"),
         }],

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use super::*;
 use crate::care::fact::FactHash;
 use crate::care::fact::FieldRef;
@@ -31,7 +33,7 @@ fn at(minutes: i64) -> Timestamp {
 }
 
 fn doctor(id: &str) -> Practitioner {
-    Practitioner { ids: vec![StaffId::new("GHH", "EI", id)], ..Practitioner::default() }
+    Practitioner { ids: smallvec![StaffId::new("GHH", "EI", id)], ..Practitioner::default() }
 }
 
 fn bed(unit: &str, bed: &str) -> BedLocation {

@@ -155,6 +155,8 @@ fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, history: &[Entry]) -
 
 #[cfg(test)]
 mod tests {
+    use smallvec::smallvec;
+
     use super::reasons;
     use crate::care::fact::Confidentiality;
     use crate::care::fact::FieldRef;
@@ -215,7 +217,7 @@ mod tests {
         let named = |value: &str| Unresolved {
             role: Role::from("consulting"),
             from: FieldRef::new("PV1-9"),
-            ids: vec![StaffId::new("GHH", "EI", value)],
+            ids: smallvec![StaffId::new("GHH", "EI", value)],
             family: Phi::from("SOKOL"),
             given: Phi::from(""),
         };

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use crate::care::fact::Act;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
@@ -86,7 +88,7 @@ fn of(visit: &str, who: &str, mut fact: Fact) -> Fact {
 }
 
 fn doctor(id: &str) -> Practitioner {
-    Practitioner { ids: vec![StaffId::new("GHH", "EI", id)], ..Practitioner::default() }
+    Practitioner { ids: smallvec![StaffId::new("GHH", "EI", id)], ..Practitioner::default() }
 }
 
 fn admit(minute: i64, unit: &str, attending: &str) -> Fact {

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use smallvec::smallvec;
+
 use crate::care::fact::Act;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
@@ -137,7 +139,7 @@ pub(super) fn bed(unit: &str, bed: &str) -> BedLocation {
 }
 
 fn doctor(n: usize) -> Practitioner {
-    Practitioner { ids: vec![StaffId::new("GHH", "EI", &format!("d{n}"))], ..Practitioner::default() }
+    Practitioner { ids: smallvec![StaffId::new("GHH", "EI", &format!("d{n}"))], ..Practitioner::default() }
 }
 
 impl Maker {

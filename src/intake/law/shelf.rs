@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::HashMap;
+use foldhash::HashSet;
 
 use crate::care::brake::Brake;
 use crate::care::change::Cause;
@@ -191,7 +192,7 @@ impl Shelf {
         let (mut visits, mut patients) = (BTreeSet::new(), BTreeSet::new());
         let mut with_facts = BTreeSet::new();
         let look_ups = LookUps::InMemory;
-        let mut wanted = HashSet::new();
+        let mut wanted = HashSet::default();
         for fact in work.messages.iter().flat_map(|message| &message.facts) {
             name_look_ups(fact, &look_ups, &mut wanted);
         }
@@ -202,7 +203,7 @@ impl Shelf {
             let policy = Arc::clone(&self.policy);
             let roster = Arc::clone(&self.roster);
             let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups, brake: &Brake::RELEASED };
-            let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::new(), &rules) {
+            let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::default(), &rules) {
                 Ok(done) => {
                     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
                         if verdict.disposition == Disposition::Quarantined {

@@ -16,13 +16,13 @@ use crate::intake::batch::Work;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
-use crate::store::SealedCommit;
 use crate::store::Store;
 use crate::store::StoreOptions;
 use crate::store::error::CommitError;
 use crate::store::form::Stored as _;
 use crate::store::form::VisitDocument;
 use crate::store::master_key::MasterKey;
+use crate::store::rows::CommitBatch;
 use crate::store::rows::Disposition;
 use crate::time::Timestamp;
 
@@ -63,7 +63,7 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
     let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
     let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
     let mut recent = Recent::new(way != Way::Read);
-    let mut flight: Option<(Ahead, SealedCommit, Work)> = None;
+    let mut flight: Option<(Ahead, CommitBatch, Work)> = None;
     let mut n_ahead = 0;
     let now = Timestamp::from_micros(1_795_300_000_000_000);
     for paths in files(Path::new("fixtures/messages")).chunks(size) {
@@ -80,8 +80,8 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
         let nothing = Ahead::default();
         let before = flight.as_ref().map_or(&nothing, |(ahead, ..)| ahead);
         let mut planned = if way == Way::Ahead { batch::plan_ahead(&context, &mut recent, &work, before, size > 1).await.unwrap() } else { None };
-        if let Some((_, sealed, before)) = flight.take()
-            && store.begin(sealed).await.is_err()
+        if let Some((_, batch, before)) = flight.take()
+            && store.begin(batch).await.is_err()
         {
             // As the daemon does it: one of its messages was not new.
             recent.forget();
@@ -91,13 +91,13 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
         match planned {
             Some(planned) => {
                 n_ahead += 1;
-                flight = Some((planned.ahead, planned.sealed, work));
+                flight = Some((planned.ahead, planned.batch, work));
             }
             None => drop(batch::run(&context, &mut recent, &work).await.unwrap()),
         }
     }
-    if let Some((_, sealed, _)) = flight.take() {
-        store.begin(sealed).await.unwrap();
+    if let Some((_, batch, _)) = flight.take() {
+        store.begin(batch).await.unwrap();
     }
     let n_statements = store.n_statements();
     let visits = store.rooms_page(i64::MIN, 10_000).await.unwrap().found.visits;
@@ -159,9 +159,9 @@ async fn what_was_planned_on_a_batch_that_was_not_committed_cannot_be_committed_
     let repeat = batch::plan_ahead(&context, &mut recent, &work("A01", 1), &first.ahead, false).await.unwrap().unwrap();
     assert_eq!(repeat.done.verdicts[0].disposition, Disposition::Duplicate);
     let second = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &first.ahead, false).await.unwrap().unwrap();
-    assert!(matches!(store.begin(second.sealed).await, Err(CommitError::Conflict)), "the visit it moves is not there");
+    assert!(matches!(store.begin(second.batch).await, Err(CommitError::Conflict)), "the visit it moves is not there");
     recent.forget();
     let again = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &Ahead::default(), false).await.unwrap().unwrap();
-    store.begin(again.sealed).await.unwrap();
-    assert!(matches!(store.begin(first.sealed).await, Err(CommitError::Conflict)), "its visit was made by another meanwhile");
+    store.begin(again.batch).await.unwrap();
+    assert!(matches!(store.begin(first.batch).await, Err(CommitError::Conflict)), "its visit was made by another meanwhile");
 }

@@ -1,0 +1,263 @@
+//! The one connection that writes: a transaction after another, each from its first statement to its last on one thread.
+//!
+//! A statement is prepared once and run for each row: SQLite is in this process, so a row more costs no way to anywhere. What is asked of it while it
+//! works waits for its turn at the door ([`super::SqliteBackend`]); nothing here waits for anything but the file.
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use rusqlite::CachedStatement;
+use rusqlite::Connection;
+use rusqlite::OpenFlags;
+use rusqlite::OptionalExtension as _;
+use rusqlite::params;
+
+use crate::store::error::StoreError;
+use crate::store::error::Trouble;
+use crate::store::ledger;
+use crate::store::rows::AuditRow;
+use crate::store::sealed::SealedBatch;
+use crate::store::sealed::VisitIndexed;
+use crate::store::sealing::Table;
+use crate::store::sql;
+use crate::store::sqlite::BUSY_TIMEOUT;
+use crate::store::sqlite::STATEMENTS_KEPT;
+use crate::store::sqlite_sql as text;
+use crate::store::write::AuditKeys;
+use crate::store::write::SealedWrite;
+use crate::store::write::Stored;
+use crate::store::write::Write;
+use crate::store::write::end_key;
+
+/// Where the file is, and how it is written.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    pub(super) file: PathBuf,
+    /// After how many pages of the log a commit writes it back itself.
+    pub(super) auto_checkpoint: u32,
+}
+
+impl Opening {
+    pub(super) fn open(&self) -> Result<Connection, rusqlite::Error> {
+        let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+        // After most commits SQLite goes through all of its cache (a tree that was balanced makes it believe that the file became shorter), and what is
+        // not in there the kernel has: more of it would cost more than it saves.
+        let pragmas = [("synchronous", 2), ("foreign_keys", 0), ("temp_store", 2), ("cache_size", -16384), ("journal_size_limit", 134_217_728)];
+        for (pragma, value) in pragmas {
+            connection.pragma_update(None, pragma, value)?;
+        }
+        connection.pragma_update(None, "wal_autocheckpoint", self.auto_checkpoint)?;
+        Ok(connection)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    opening: Opening,
+    pub(super) connection: Connection,
+    durable: bool,
+}
+
+impl Writer {
+    pub(super) fn open(opening: Opening) -> Result<Self, StoreError> {
+        Ok(Self { connection: opening.open()?, opening, durable: true })
+    }
+
+    pub(super) const fn opening(&self) -> &Opening {
+        &self.opening
+    }
+
+    /// One transaction, whole or not at all.
+    pub(super) fn run(&mut self, write: SealedWrite, settled: &[i64], n_statements: &AtomicU64) -> Result<(), Trouble> {
+        let outcome = self.attempt(write, settled, n_statements);
+        if outcome.is_err() {
+            self.recover();
+        }
+        outcome
+    }
+
+    fn attempt(&mut self, write: SealedWrite, settled: &[i64], n_statements: &AtomicU64) -> Result<(), Trouble> {
+        let (durable, lane) = (write.is_durable(), write.lane);
+        let session = Session { connection: &self.connection, n_statements };
+        if durable != self.durable {
+            // In WAL mode NORMAL may lose the last commits when the power fails, and never harms the file.
+            n_statements.fetch_add(1, Ordering::Relaxed);
+            self.connection.pragma_update(None, "synchronous", if durable { 2 } else { 1 })?;
+            self.durable = durable;
+        }
+        session.statement("BEGIN IMMEDIATE")?.execute([])?;
+        session.apply(write)?;
+        if !settled.is_empty() {
+            let mut settle = session.statement(text::OUTBOX_SETTLE)?;
+            let mut n_settled = 0;
+            for seq in settled {
+                n_settled += settle.execute([seq])? as u64;
+            }
+            session.count(lane, ledger::confirmed(n_settled))?;
+        }
+        session.statement("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    /// After an error the connection is usable again, or replaced.
+    fn recover(&mut self) {
+        // SQLite has already rolled back after some errors.
+        if self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok() {
+            return;
+        }
+        match self.opening.open() {
+            Ok(connection) => {
+                self.connection = connection;
+                self.durable = true;
+            }
+            Err(error) => tracing::error!(error = %StoreError::from(error), "the store's writer could not be opened again"),
+        }
+    }
+}
+
+/// A connection whose statements are counted: each once, for however many rows it is run.
+struct Session<'c> {
+    connection: &'c Connection,
+    n_statements: &'c AtomicU64,
+}
+
+impl<'c> Session<'c> {
+    fn statement(&self, sql: &str) -> Result<CachedStatement<'c>, rusqlite::Error> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        self.connection.prepare_cached(sql)
+    }
+
+    /// Runs a statement for each row, where there are any.
+    fn each<T>(
+        &self,
+        sql: &str,
+        rows: impl IntoIterator<Item = T, IntoIter: ExactSizeIterator>,
+        mut run: impl FnMut(&mut CachedStatement<'c>, T) -> Result<usize, rusqlite::Error>,
+    ) -> Result<(), rusqlite::Error> {
+        let rows = rows.into_iter();
+        if rows.len() > 0 {
+            let mut statement = self.statement(sql)?;
+            for row in rows {
+                run(&mut statement, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, write: SealedWrite) -> Result<(), Trouble> {
+        match write.write {
+            Write::Commit(batch) => {
+                self.commit(&batch)?;
+                self.count(write.lane, ledger::counted(&batch.journal, batch.outbox.len()))?;
+                if !batch.audit.is_empty() {
+                    self.append(write.lane, &write.keys, &batch.audit)?;
+                }
+            }
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows)?,
+            // Settled events are in no list of their own here: every transaction takes along those there are.
+            Write::Settle(_) => {}
+            // It was sealed before it came here.
+            Write::Batch(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
+            Write::Park { seq, reason } => {
+                self.statement(text::OUTBOX_PARK)?.execute(params![seq, reason])?;
+            }
+            Write::Put { key, value } => {
+                self.statement(sql::META_PUT)?.execute(params![key, value])?;
+            }
+            Write::Keep(values) => self.each(sql::META_KEEP, values, |keep, (key, value)| keep.execute(params![key, value]))?,
+        }
+        Ok(())
+    }
+
+    fn count(&self, lane: u16, counted: impl IntoIterator<Item = (String, i64, i64)>) -> Result<(), rusqlite::Error> {
+        let counted: Vec<_> = counted.into_iter().collect();
+        self.each(ledger::TALLY_ADD, counted, |add, (what, hour, n)| add.execute(params![what, lane, hour, n]))
+    }
+
+    /// Rows at the end of a chain. The end is read inside the transaction, so that another process on the same lane cannot have moved it.
+    fn append(&self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let key = end_key(lane);
+        let end: Option<Vec<u8>> = self.statement(sql::META)?.query_row([&key], |row| row.get(0)).optional()?;
+        let (end, rows) = keys.seal_audit(lane, end, audit)?;
+        self.each(text::AUDIT, &rows, |add, row| {
+            let (id, at, kind, room, room_version, journal, chain, body) = row;
+            add.execute(params![id, at, kind, room, room_version, journal, chain, body])
+        })?;
+        self.statement(sql::META_PUT)?.execute(params![key, end])?;
+        Ok(())
+    }
+
+    fn commit(&self, batch: &SealedBatch) -> Result<(), Trouble> {
+        let visits = self.check(batch)?;
+        self.each(text::DEDUPE_RELEASE, &batch.dedupe_released, |release, id| release.execute([id]))?;
+        self.each(text::JOURNAL, &batch.journal, |add, row| {
+            let (id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw) = row;
+            add.execute(params![id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw])
+        })?;
+        let mut n_settled = 0;
+        self.each(text::JOURNAL_SETTLE, &batch.journal_settled, |settle, (id, disposition, reason)| {
+            n_settled += settle.execute(params![id, disposition, reason])?;
+            Ok(n_settled)
+        })?;
+        if n_settled != batch.journal_settled.len() {
+            return Err(Trouble::Conflict);
+        }
+        self.each(text::PATIENT, &batch.patients, |put, row| {
+            let (id, version, data_key, absorbed_into, doc) = row;
+            put.execute(params![id, version, data_key, absorbed_into, doc])
+        })?;
+        // A write that leaves the indexed columns as they are need not touch the indexes.
+        let (quiet, other): (Vec<_>, Vec<_>) = batch.visits.iter().partition(|row| visits.indexed_alike(row));
+        for (sql, rows) in [(text::VISIT, other), (text::VISIT_QUIET, quiet)] {
+            self.each(sql, rows, |put, row| {
+                let (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc) = row;
+                put.execute(params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc])
+            })?;
+        }
+        self.each(text::FACT, &batch.facts, |add, row| {
+            let (owner, recorded, sent, arrival, hash, body) = row;
+            add.execute(params![owner, recorded, sent, arrival, hash, body])
+        })?;
+        self.each(text::LOOK_UP, &batch.look_ups, |add, (hash, target, kind)| add.execute(params![hash, target, kind]))?;
+        self.each(text::OUTBOX, &batch.outbox, |add, row| {
+            let (seq, room, version, event, event_type, facility, traceparent, time, parked, body) = row;
+            add.execute(params![seq, room, version, event, event_type, facility, traceparent, time, parked, body])
+        })?;
+        self.each(text::QUARANTINE, &batch.quarantine, |put, row| {
+            let (journal, reason, since, patient, visit, state) = row;
+            put.execute(params![journal, reason, since, patient, visit, state])
+        })?;
+        self.each(text::QUARANTINE_LEAVE, &batch.quarantine_left, |leave, id| leave.execute([id]))?;
+        if let Some((version, doc)) = &batch.directory
+            && self.statement(sql::DIRECTORY_PUT)?.execute(params![version, doc])? == 0
+        {
+            return Err(Trouble::Conflict);
+        }
+        Ok(())
+    }
+
+    /// Whether everything that the batch was planned from still stands as it was read; no row counts as version 0.
+    fn check(&self, batch: &SealedBatch) -> Result<Stored, Trouble> {
+        let mut is_as_read = true;
+        self.each(text::PATIENT_VERSION, &batch.patients_checked, |stored, (id, version)| {
+            let stored: Option<i64> = stored.query_row([id], |row| row.get(0)).optional()?;
+            is_as_read &= stored.unwrap_or(0) == *version;
+            Ok(0)
+        })?;
+        let mut visits: Vec<VisitIndexed> = Vec::with_capacity(batch.visits_checked.len());
+        self.each(text::VISIT_VERSION, &batch.visits_checked, |stored, (id, version)| {
+            let stored = stored.query_row([id], |row| Ok((*id, row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))).optional()?;
+            is_as_read &= stored.as_ref().map_or(0, |row| row.1) == *version;
+            visits.extend(stored);
+            Ok(0)
+        })?;
+        self.each(text::LOOK_UP_THERE, &batch.absent, |there, hash| {
+            is_as_read &= !there.exists([hash.0])?;
+            Ok(0)
+        })?;
+        if is_as_read { Ok(Stored::new(visits)) } else { Err(Trouble::Conflict) }
+    }
+}
