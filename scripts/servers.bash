@@ -93,17 +93,17 @@ start_rabbit_cluster() {
   rabbit_urls=()
   for name in a b c; do
     node=$folder/rabbit-$name
-    mkdir -p "$node"/{mnesia,log,home,gen}
-    if [ "$name" = a ]; then head -c 24 /dev/urandom | base64 | tr -dc A-Za-z0-9 >"$node/home/.erlang.cookie"
-    else cp "$folder/rabbit-a/home/.erlang.cookie" "$node/home/"; fi
-    chmod 400 "$node/home/.erlang.cookie"
+    mkdir -p "$node"/{mnesia,log,own,gen}
+    if [ "$name" = a ]; then head -c 24 /dev/urandom | base64 | tr -dc A-Za-z0-9 >"$node/own/.erlang.cookie"
+    else cp "$folder/rabbit-a/own/.erlang.cookie" "$node/own/"; fi
+    chmod 400 "$node/own/.erlang.cookie"
     port=$(free_port)
     dist_port=$(free_port)
     echo "$port" >"$node/port"
     printf '%s\n' "listeners.tcp.1 = 127.0.0.1:$port" "vm_memory_high_watermark.absolute = 1GB" "disk_free_limit.absolute = 10MB" >"$node/rabbitmq.conf"
     echo "[]." >"$node/enabled_plugins"
     cat >"$node/env" <<END
-HOME='$node/home'
+HOME='$node/own'
 ERL_EPMD_PORT=$epmd_port
 ERL_EPMD_ADDRESS=127.0.0.1
 RABBITMQ_NODENAME=wardroom-$name@localhost
