@@ -3,6 +3,7 @@
 //! Order of starting: health first, so that whoever watches sees why it is not ready; then the store, the relay, the intake, and the listeners last. It
 //! stops the other way round: listeners take nothing new, frames in flight are committed and answered, the relay settles what it sent, the store closes.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,7 +24,6 @@ use crate::admin::AdminState;
 use crate::admin::orders::Door;
 use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
-use crate::care::change::CauseKind;
 use crate::cli::orders;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
@@ -63,9 +64,11 @@ use crate::time::SystemClock;
 use crate::wake;
 
 use certificates::Certificate;
+use follow::Follow;
 use pressure::Limits;
 
 mod certificates;
+mod follow;
 mod ledger;
 mod pressure;
 
@@ -189,8 +192,11 @@ impl Daemon {
         workers.spawn(async move { daemon::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });
         let (follow_store, follow_intake, follow_guard, stop_following) = (store.clone(), intake.clone(), Arc::clone(&guard), stop_working.clone());
         workers.spawn(async move { guard::follow(&follow_store, &follow_intake, &follow_guard, &stop_following).await });
-        workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), stop_working.clone()));
-        workers.spawn(replan_on_change(setting.fingerprint(), Arc::clone(&directory), store.clone(), intake.clone(), stop_working.clone()));
+        let share = watch::Sender::new(None);
+        let follow = Follow { policy: setting.fingerprint(), directory: Arc::clone(&directory), store: store.clone(), intake: intake.clone() };
+        follow.enter().await.map_err(NotStarted::unavailable)?;
+        workers.spawn(follow.run(share.subscribe(), stop_working.clone()));
+        workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), share, stop_working.clone()));
 
         open_door(setting, &intake, &workers, &stop_working);
         let mut all_stats = Vec::new();
@@ -375,35 +381,6 @@ fn watch_outbox(readiness: &Readiness, oldest_seconds: Arc<AtomicI64>) {
     });
 }
 
-/// Plans all open rooms again when policy or directory are others than those they were planned with, also while no daemon ran.
-async fn replan_on_change(policy: String, directory: Arc<Directory>, store: Store, intake: Intake, stop: CancellationToken) {
-    const SETTING: &str = "planned_with";
-    let mut changes = directory.subscribe();
-    loop {
-        let snapshot = changes.borrow_and_update().clone();
-        let mut planned_with = policy.clone().into_bytes();
-        planned_with.extend(snapshot.fingerprint);
-        match store.setting(SETTING).await {
-            Ok(Some(known)) if known == planned_with => {}
-            Ok(_) => {
-                let kind = if snapshot.revision > 1 { CauseKind::Directory } else { CauseKind::Policy };
-                tracing::info!("policy or directory have changed: open rooms are planned again");
-                daemon::replan_all(&store, &intake, kind, &stop).await;
-                if !stop.is_cancelled()
-                    && let Err(error) = store.put_setting(SETTING, planned_with).await
-                {
-                    tracing::warn!(%error, "the store could not note that rooms were planned again; the next start does it once more");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the store could not say what rooms were planned with"),
-        }
-        tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
 /// A feed that has gone quiet is a reason to look, for whoever asks.
 fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard: &Arc<Guard>, clock: &Arc<SystemClock>) {
     let (clock, guard) = (Arc::clone(clock), Arc::clone(guard));
@@ -451,7 +428,20 @@ struct Watched {
 async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: CancellationToken) {
     let Watched { listeners, pulses, guard, oldest_seconds } = watched;
     let mut turn: u32 = 0;
+    let mut kept = BTreeMap::new();
+    let began = clock.now();
     loop {
+        if !store.is_ours_alone()
+            && let Ok(kept_now) = store.messages_kept(began).await
+        {
+            // A balancer may have led the feed to another daemon: that is no silence.
+            for (feed, pulse) in &pulses {
+                if kept_now.get(feed.as_str()) > kept.get(feed.as_str()) {
+                    pulse.heard_elsewhere(clock.now());
+                }
+            }
+            kept = kept_now;
+        }
         if turn.is_multiple_of(ROOMS_EVERY)
             && let Ok(counts) = store.open_visits_by_status().await
         {

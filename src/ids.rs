@@ -5,6 +5,7 @@
 use std::fmt;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use serde::Deserialize;
@@ -263,19 +264,30 @@ impl fmt::Display for JournalId {
 #[derive(Debug)]
 pub struct IdSource {
     last: AtomicI64,
+    last_place: AtomicI64,
     daemon: i64,
 }
 
 impl IdSource {
     /// A source for the daemon with this number (0 to 1023; only its low ten bits count).
     pub const fn new(daemon: u16) -> Self {
-        Self { last: AtomicI64::new(0), daemon: (daemon & 1023) as i64 }
+        Self { last: AtomicI64::new(0), last_place: AtomicI64::new(0), daemon: (daemon & 1023) as i64 }
     }
 
     /// A new id, greater than every id drawn from this source before.
     pub fn next(&self, now: Timestamp) -> i64 {
+        self.draw(&self.last, now)
+    }
+
+    /// A place in the outbox, a series of its own: greater than every place drawn from this source before, and than every place that any daemon drew
+    /// by the instant `after`. So the events of one room lie in their order also where the clocks of the daemons differ.
+    pub fn next_place(&self, now: Timestamp, after: Timestamp) -> i64 {
+        self.draw(&self.last_place, now.max(after.plus(Duration::from_micros(1))))
+    }
+
+    fn draw(&self, last: &AtomicI64, now: Timestamp) -> i64 {
         let at = now.as_micros().saturating_mul(1024);
-        let previous = self.last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(at.max(last.saturating_add(1024)))).unwrap_or(at);
+        let previous = last.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |last| Some(at.max(last.saturating_add(1024)))).unwrap_or(at);
         (at.max(previous.saturating_add(1024)) & !1023) | self.daemon
     }
 }
@@ -284,6 +296,7 @@ impl IdSource {
 mod tests {
     use super::IdSource;
     use super::Identifier;
+    use super::JournalId;
     use super::TriggerEvent;
     use super::VisitId;
     use crate::time::Timestamp;
@@ -294,6 +307,16 @@ mod tests {
         let ids: Vec<i64> = [50, 50, 20, 51].iter().map(|at| source.next(Timestamp::from_micros(*at))).collect();
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
         assert!(ids.iter().all(|id| id & 1023 == 7));
+    }
+
+    #[test]
+    fn places_grow_from_daemon_to_daemon_whatever_their_clocks_say() {
+        let (ahead, behind) = (IdSource::new(900), IdSource::new(3));
+        let first = ahead.next_place(Timestamp::from_micros(5_000), Timestamp::from_micros(0));
+        let second = behind.next_place(Timestamp::from_micros(20), JournalId(first).at());
+        let third = ahead.next_place(Timestamp::from_micros(5_001), JournalId(second).at());
+        assert!(first < second && second < third, "{first} {second} {third}");
+        assert_eq!(JournalId(behind.next(Timestamp::from_micros(21))).at(), Timestamp::from_micros(21), "arrival is by a daemon's own clock");
     }
 
     #[test]

@@ -85,14 +85,24 @@ pub trait Clock: Send + Sync + 'static {
     fn now(&self) -> Timestamp;
 }
 
+/// How far the clock of this process goes wrong, in microseconds.
+static WRONG_BY_MICROS: AtomicI64 = AtomicI64::new(0);
+
 /// The machine's own clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+impl SystemClock {
+    /// Lets every such clock of this process go wrong by so many milliseconds: for tests of daemons whose clocks differ, and for nothing else.
+    pub fn goes_wrong_by(millis: i64) {
+        WRONG_BY_MICROS.store(millis.saturating_mul(1000), Ordering::Relaxed);
+    }
+}
+
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the one clock that asks the machine")]
     fn now(&self) -> Timestamp {
-        jiff::Timestamp::now().into()
+        Timestamp(jiff::Timestamp::now().as_microsecond().saturating_add(WRONG_BY_MICROS.load(Ordering::Relaxed)))
     }
 }
 

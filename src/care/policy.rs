@@ -36,23 +36,26 @@ pub struct VisitView<'a> {
 
 /// A compiled condition; `None` where it could not be evaluated, which always narrows.
 #[derive(Clone)]
-pub struct Condition(Arc<dyn Fn(&VisitView<'_>) -> Option<bool> + Send + Sync>);
+pub struct Condition {
+    source: Arc<str>,
+    evaluate: Arc<dyn Fn(&VisitView<'_>) -> Option<bool> + Send + Sync>,
+}
 
 impl Condition {
-    /// Wraps what `config` compiled.
-    pub fn new(evaluate: impl Fn(&VisitView<'_>) -> Option<bool> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(evaluate))
+    /// Wraps what `config` compiled from this text.
+    pub fn new(source: &str, evaluate: impl Fn(&VisitView<'_>) -> Option<bool> + Send + Sync + 'static) -> Self {
+        Self { source: source.into(), evaluate: Arc::new(evaluate) }
     }
 
     /// Whether it holds; an error counts as no.
     pub fn holds(&self, visit: &VisitView<'_>) -> bool {
-        (self.0)(visit) == Some(true)
+        (self.evaluate)(visit) == Some(true)
     }
 }
 
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Condition")
+        f.debug_tuple("Condition").field(&self.source).finish()
     }
 }
 

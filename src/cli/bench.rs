@@ -2,44 +2,41 @@
 //!
 //! It starts the daemon, as it is, in a folder of its own, loads it over MLLP, and measures in the same run two ceilings: a receiver that keeps nothing, and a
 //! writer of the same rows that reads, seals and plans nothing. Figures of one run can be compared, since they share the machine and its hour; those of
-//! two runs often cannot. It touches no store but its own.
+//! two runs often cannot. It touches no store but its own and the one it is given.
 
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use secrecy::SecretString;
 use serde::Serialize;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::process::Child;
-use tokio::process::Command;
 use tokio::time::Instant;
 
 use crate::cli::console::Console;
 use crate::store::Store;
-use crate::store::StoreOptions;
 use crate::store::ceiling;
-use crate::store::master_key::MasterKey;
 
+use daemons::Daemons;
+use daemons::House;
+use daemons::N_UNITS;
 use load::Fared;
 use load::Load;
 
 mod ceilings;
+mod daemons;
+mod fill;
 mod load;
+mod plot;
 
-/// Ticks of the clock that `/proc` counts processor time in: 100 on every Linux.
-const TICKS: f64 = 100.0;
-const START_TIMEOUT: Duration = Duration::from_secs(20);
-const DRAIN_TIMEOUT: Duration = Duration::from_mins(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_mins(10);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-const N_UNITS: u32 = 8;
-const N_DOCTORS: u32 = 40;
+const DEPTH_EVERY: Duration = Duration::from_secs(1);
+/// How long each point of a plot is measured.
+const POINT: Duration = Duration::from_secs(4);
 
 /// Measure how many messages a second this machine takes
 #[derive(clap::Args, Debug)]
@@ -65,6 +62,33 @@ pub struct BenchArgs {
     /// Leave the ceilings out
     #[arg(long)]
     no_ceilings: bool,
+    /// Put N visits of other patients into the store before
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "store")]
+    fill: u32,
+    /// Put N events that wait to be published into the store before, and measure how long the daemon takes to listen
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "store")]
+    waiting: u32,
+    /// Open N connections more that say nothing, and measure what they cost in memory
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    idle: u16,
+    /// An empty PostgreSQL database; default: SQLite in the folder
+    #[arg(long, value_name = "URL")]
+    store: Option<SecretString>,
+    /// Share the load out among N daemons
+    #[arg(long, value_name = "N", default_value_t = 1, requires_if("2", "store"), value_parser = clap::value_parser!(u16).range(1..=16))]
+    replicas: u16,
+    /// Publish to this broker; default: JSON Lines in the folder
+    #[arg(long, value_name = "URL")]
+    amqp: Option<SecretString>,
+    /// Send at most N messages a second in all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Load this receiver too, in the same run
+    #[arg(long, value_name = "HOST:PORT")]
+    against: Option<SocketAddr>,
+    /// Measure with 1, 2, 4, … connections up to those, and draw latency against load into this file
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
 }
 
 /// What was measured.
@@ -75,6 +99,12 @@ struct Figures {
     visits_per_connection: u32,
     people_per_unit: u32,
     message_bytes: u64,
+    replicas: u16,
+    /// Put into the store before.
+    filled_visits: u32,
+    filled_events: u32,
+    /// From the start of the daemons until all of them listened.
+    started_in_ms: f64,
     /// Answered AA, which is on disk and planned, a second.
     messages_per_second: f64,
     /// The same, counting until the last event was published too.
@@ -84,9 +114,13 @@ struct Figures {
     latency_ms: Latency,
     daemon: Usage,
     events_per_message: f64,
+    /// The most events that waited at any time, and those that waited when the load ended.
+    waiting_events: Waiting,
     messages_per_commit: f64,
     sync_ms: f64,
     ceilings: Option<Ceilings>,
+    against: Option<Against>,
+    points: Vec<Point>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,7 +136,15 @@ struct Usage {
     cpu_us_per_message: f64,
     cores: f64,
     peak_memory_mib: f64,
+    /// What each of the idle connections has added to the memory.
+    idle_connection_kib: Option<f64>,
     written_bytes_per_message: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct Waiting {
+    most: i64,
+    last: i64,
 }
 
 #[derive(Debug, Serialize)]
@@ -112,6 +154,22 @@ struct Ceilings {
     receiver_p50_ms: f64,
     /// A writer of the same rows in batches of the same size.
     writer_messages_per_second: f64,
+}
+
+/// Another receiver under the same load.
+#[derive(Debug, Serialize)]
+struct Against {
+    messages_per_second: f64,
+    latency_ms: Latency,
+}
+
+/// One point of the plot.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Point {
+    connections: u16,
+    messages_per_second: f64,
+    p50_ms: f64,
+    p99_ms: f64,
 }
 
 /// Runs the command.
@@ -124,15 +182,10 @@ pub async fn run(args: &BenchArgs, console: &Console) -> anyhow::Result<ExitCode
         None => tempfile::Builder::new().prefix("wardroom-bench").tempdir(),
     };
     let folder = folder.context("cannot make a folder to work in")?;
-    let load = Load {
-        n_connections: args.connections,
-        n_visits: args.visits,
-        n_units: N_UNITS,
-        warm_up: Duration::from_secs(args.warm_up),
-        measured: Duration::from_secs(args.seconds),
-    };
-    console.tell(&format!("loading a daemon of its own for {} seconds", args.warm_up + args.seconds));
-    let figures = measure(args, load, folder.path()).await?;
+    let figures = measure(args, folder.path(), console).await?;
+    if let Some(file) = &args.plot {
+        plot::draw(file, &figures.points).with_context(|| format!("cannot draw `{}`", file.display()))?;
+    }
     if console.json {
         console.out(&serde_json::to_string_pretty(&figures)?)?;
     } else {
@@ -141,28 +194,53 @@ pub async fn run(args: &BenchArgs, console: &Console) -> anyhow::Result<ExitCode
     Ok(if figures.n_failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn measure(args: &BenchArgs, load: Load, folder: &Path) -> anyhow::Result<Figures> {
+async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::Result<Figures> {
+    let load = Load {
+        n_connections: args.connections,
+        n_visits: args.visits,
+        n_units: N_UNITS,
+        warm_up: Duration::from_secs(args.warm_up),
+        measured: Duration::from_secs(args.seconds),
+        rate: args.rate,
+        series: 0,
+    };
     let sync_ms = ceilings::sync_ms(folder)?;
-    let mut daemon = Daemon::start(folder, args.team).await?;
+    let house = House::furnish(folder, args.team, args.store.as_ref(), args.amqp.as_ref(), args.replicas)?;
+    if args.fill > 0 || args.waiting > 0 {
+        fill_before(args, &house, load, console).await?;
+    }
+    let daemons = house.start().await?;
+    let mut points = Vec::new();
+    if args.plot.is_some() {
+        console.tell("measuring latency against load");
+        points = measure_points(&daemons, load).await?;
+    }
+    let idle = if args.idle > 0 { Some(open_idle(&daemons, args.idle).await?) } else { None };
+    console.tell(&format!("loading for {} seconds", args.warm_up + args.seconds));
+    let store = house.store().await?;
+    drained(&store).await?;
+    let n_lines_before = house.n_lines()?;
+    let before = daemons.used()?;
     let begun = Instant::now();
-    let to = daemon.feed;
-    let fared = tokio::task::spawn_blocking(move || load::run(load, to)).await??;
+    let feeds = daemons.feeds();
+    let (fared, waiting_events) = watched(&store, tokio::task::spawn_blocking(move || load::run(load, &feeds))).await?;
     let loaded = begun.elapsed();
-    let used = daemon.usage()?;
-    let metrics = daemon.metrics().await?;
-    let store = daemon.store().await?;
+    let used = daemons.used()?;
+    let n_batches = daemons.metric("wardroom_commit_messages_count").await?;
+    let messages_per_commit = ratio(daemons.metric("wardroom_commit_messages_sum").await?, n_batches);
     drained(&store).await?;
     let published = begun.elapsed();
-    daemon.child.kill().await?;
+    let started_in_ms = daemons.started_in.as_secs_f64() * 1000.0;
+    daemons.kill().await?;
+    let idle_connection_kib = idle.map(|(kib, _connections)| kib);
 
-    let n_events = count_lines(&folder.join("events.jsonl"))?;
-    let messages_per_commit = ratio(metric(&metrics, "wardroom_commit_messages_sum"), metric(&metrics, "wardroom_commit_messages_count"));
-    let ceilings = if args.no_ceilings {
+    let n_events = house.n_lines()? - n_lines_before;
+    let ceilings = if args.no_ceilings || args.store.is_some() || args.amqp.is_some() {
         None
     } else {
         let receiver = ceilings::bare_receiver(load).await?;
         let mut sizes = store.row_sizes().await?;
-        sizes.outbox.n_bytes = usize::try_from(std::fs::metadata(folder.join("events.jsonl"))?.len() / n_events.max(1))?;
+        sizes.outbox.n_bytes = usize::try_from(std::fs::metadata(folder.join("events.0.jsonl"))?.len() / house.n_lines()?.max(1))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a batch has a few hundred messages at the most")]
         let n_messages = messages_per_commit.round().max(1.0) as u32;
         Some(Ceilings {
@@ -171,30 +249,105 @@ async fn measure(args: &BenchArgs, load: Load, folder: &Path) -> anyhow::Result<
             writer_messages_per_second: ceiling::bare_writes(&folder.join("bare.db"), &sizes, n_messages, load.measured).await?,
         })
     };
+    let against = match args.against {
+        None => None,
+        Some(other) => {
+            console.tell(&format!("loading {other} in the same way"));
+            let fared = tokio::task::spawn_blocking(move || load::run(load, &[other])).await??;
+            Some(Against { messages_per_second: per_second(fared.n_accepted, load.measured), latency_ms: latency(&fared) })
+        }
+    };
     let n_sent = float(fared.n_sent);
     let rate = per_second(fared.n_accepted, load.measured);
+    let cpu_seconds = used.cpu_seconds - before.cpu_seconds;
     Ok(Figures {
         connections: args.connections,
         seconds: args.seconds,
         visits_per_connection: args.visits,
         people_per_unit: args.team,
         message_bytes: fared.n_bytes / fared.n_sent.max(1),
+        replicas: args.replicas,
+        filled_visits: args.fill,
+        filled_events: args.waiting,
+        started_in_ms,
         messages_per_second: rate,
         published_messages_per_second: rate * loaded.as_secs_f64() / published.as_secs_f64(),
         n_messages: fared.n_accepted,
         n_failed: fared.n_failed,
         latency_ms: latency(&fared),
         daemon: Usage {
-            cpu_us_per_message: used.cpu_seconds * 1e6 / n_sent,
-            cores: used.cpu_seconds / loaded.as_secs_f64(),
+            cpu_us_per_message: cpu_seconds * 1e6 / n_sent,
+            cores: cpu_seconds / loaded.as_secs_f64(),
             peak_memory_mib: used.peak_kib / 1024.0,
-            written_bytes_per_message: used.written_bytes / n_sent,
+            idle_connection_kib,
+            written_bytes_per_message: (used.written_bytes - before.written_bytes) / n_sent,
         },
         events_per_message: float(n_events) / n_sent,
+        waiting_events,
         messages_per_commit,
         sync_ms,
         ceilings,
+        against,
+        points,
     })
+}
+
+/// Has a daemon make something to copy, and fills the store with it.
+async fn fill_before(args: &BenchArgs, house: &House, load: Load, console: &Console) -> anyhow::Result<()> {
+    let daemons = house.start().await?;
+    let feeds = daemons.feeds();
+    let short = Load { n_connections: 1, warm_up: Duration::ZERO, measured: Duration::from_millis(300), series: 9, rate: None, ..load };
+    tokio::task::spawn_blocking(move || load::run(short, &feeds)).await??;
+    drained(&house.store().await?).await?;
+    daemons.kill().await?;
+    let n_rows = args.fill.max(args.waiting);
+    let progress = console.progress(usize::try_from(n_rows)?, "rows put into the store");
+    fill::fill(house, args.fill, args.waiting, |n_done| progress.set_position(n_done.into())).await?;
+    progress.finish_and_clear();
+    Ok(())
+}
+
+/// Latency with one connection, with two, with four, up to all of them.
+async fn measure_points(daemons: &Daemons, load: Load) -> anyhow::Result<Vec<Point>> {
+    let mut points = Vec::new();
+    let doubled = std::iter::successors(Some(1_u16), |n| n.checked_mul(2)).take_while(|n| *n < load.n_connections);
+    for (series, n_connections) in (1..).zip(doubled.chain([load.n_connections])) {
+        let feeds = daemons.feeds();
+        let load = Load { n_connections, series, warm_up: Duration::from_secs(1), measured: POINT, ..load };
+        let fared = tokio::task::spawn_blocking(move || load::run(load, &feeds)).await??;
+        let (p50_ms, p99_ms) = (fared.quantile_ms(0.5), fared.quantile_ms(0.99));
+        points.push(Point { connections: n_connections, messages_per_second: per_second(fared.n_accepted, POINT), p50_ms, p99_ms });
+    }
+    Ok(points)
+}
+
+/// Opens connections that say nothing; gives back what each of them costs in memory.
+async fn open_idle(daemons: &Daemons, n_connections: u16) -> anyhow::Result<(f64, Vec<TcpStream>)> {
+    let before = daemons.used()?.resident_kib;
+    let mut connections = Vec::new();
+    for feed in daemons.feeds().into_iter().cycle().take(n_connections.into()) {
+        connections.push(TcpStream::connect(feed).await?);
+    }
+    let opened = Instant::now();
+    while daemons.metric("wardroom_connections").await? < f64::from(n_connections) && opened.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(((daemons.used()?.resident_kib - before) / f64::from(n_connections), connections))
+}
+
+/// Waits for a load, and looks at the outbox meanwhile.
+async fn watched(store: &Store, mut loading: tokio::task::JoinHandle<anyhow::Result<Fared>>) -> anyhow::Result<(Fared, Waiting)> {
+    let mut waiting = Waiting::default();
+    let mut looks = tokio::time::interval(DEPTH_EVERY);
+    loop {
+        tokio::select! {
+            fared = &mut loading => {
+                waiting.last = store.outbox_depth().await?.n_pending;
+                return Ok((fared??, waiting));
+            }
+            _ = looks.tick() => waiting.most = waiting.most.max(store.outbox_depth().await?.n_pending),
+        }
+    }
 }
 
 fn latency(fared: &Fared) -> Latency {
@@ -217,37 +370,47 @@ fn per_second(n: u64, span: Duration) -> f64 {
 fn print(figures: &Figures, console: Console) -> anyhow::Result<()> {
     let Figures { latency_ms, daemon, .. } = figures;
     let line = |name: &str, value: String| console.out(&format!("{name:<34} {value}"));
+    let shown = |latency: &Latency| format!("p50 {:.2}  p90 {:.2}  p99 {:.2}  max {:.2}", latency.p50, latency.p90, latency.p99, latency.max);
     let load =
         format!("{} connections, {} visits each, {} bytes a message", figures.connections, figures.visits_per_connection, figures.message_bytes);
     line("load", load)?;
+    if figures.replicas > 1 {
+        line("daemons", figures.replicas.to_string())?;
+    }
+    if figures.filled_visits > 0 || figures.filled_events > 0 {
+        line("in the store before", format!("{} visits, {} events that waited", figures.filled_visits, figures.filled_events))?;
+    }
+    line("from start to listening", format!("{:.0} ms", figures.started_in_ms))?;
     line(
         "messages a second",
         format!("{:.0} on disk and planned, {:.0} published", figures.messages_per_second, figures.published_messages_per_second),
     )?;
     line("not accepted", figures.n_failed.to_string())?;
-    line("latency in ms", format!("p50 {:.2}  p90 {:.2}  p99 {:.2}  max {:.2}", latency_ms.p50, latency_ms.p90, latency_ms.p99, latency_ms.max))?;
+    line("latency in ms", shown(latency_ms))?;
     line("processor time a message", format!("{:.1} us, {:.2} cores", daemon.cpu_us_per_message, daemon.cores))?;
     line("memory at its peak", format!("{:.0} MiB", daemon.peak_memory_mib))?;
+    if let Some(kib) = daemon.idle_connection_kib {
+        line("memory of an idle connection", format!("{kib:.1} KiB"))?;
+    }
     line("written to disk a message", format!("{:.1} KiB", daemon.written_bytes_per_message / 1024.0))?;
     line("events a message", format!("{:.2}", figures.events_per_message))?;
+    line("events that waited", format!("{} at the most, {} at the end", figures.waiting_events.most, figures.waiting_events.last))?;
     line("messages a commit", format!("{:.1}", figures.messages_per_commit))?;
     line("a sync of 4 KiB", format!("{:.3} ms", figures.sync_ms))?;
+    let share = |other: f64| format!("{other:.0} a second; the daemon reached {:.0} %", 100.0 * ratio(figures.messages_per_second, other));
     if let Some(ceilings) = &figures.ceilings {
-        let share = |ceiling: f64| format!("{ceiling:.0} a second; the daemon reached {:.0} %", 100.0 * ratio(figures.messages_per_second, ceiling));
         line("ceiling: a receiver, nothing kept", share(ceilings.receiver_messages_per_second))?;
         line("ceiling: a writer of the same rows", share(ceilings.writer_messages_per_second))?;
     }
+    if let Some(against) = &figures.against {
+        line("the other receiver", share(against.messages_per_second))?;
+        line("its latency in ms", shown(&against.latency_ms))?;
+    }
+    for point in &figures.points {
+        let Point { connections, messages_per_second, p50_ms, p99_ms } = point;
+        line(&format!("with {connections:>3} connections"), format!("{messages_per_second:>6.0} a second, p50 {p50_ms:.2} ms, p99 {p99_ms:.2} ms"))?;
+    }
     Ok(())
-}
-
-fn metric(text: &str, name: &str) -> f64 {
-    let value = |line: &str| line.strip_prefix(name)?.split_whitespace().last()?.parse().ok();
-    text.lines().find_map(value).unwrap_or_default()
-}
-
-fn count_lines(file: &Path) -> anyhow::Result<u64> {
-    let bytes = std::fs::read(file)?;
-    Ok(bytes.iter().map(|byte| u64::from(*byte == b'\n')).sum())
 }
 
 async fn drained(store: &Store) -> anyhow::Result<()> {
@@ -257,98 +420,4 @@ async fn drained(store: &Store) -> anyhow::Result<()> {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
-}
-
-/// A daemon in a process of its own.
-struct Daemon {
-    child: Child,
-    feed: SocketAddr,
-    admin: SocketAddr,
-    folder: PathBuf,
-}
-
-/// What a process has used since it started.
-struct Used {
-    cpu_seconds: f64,
-    peak_kib: f64,
-    written_bytes: f64,
-}
-
-impl Daemon {
-    async fn start(folder: &Path, team: u32) -> anyhow::Result<Self> {
-        let (feed, admin) = (free_address()?, free_address()?);
-        std::fs::write(folder.join("wardroom.toml"), configuration(feed, admin))?;
-        std::fs::write(folder.join("staff.csv"), staff(team))?;
-        std::fs::write(folder.join("units.csv"), units())?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--config", "wardroom.toml", "serve"])
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(folder.join("log"))?)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the daemon")?;
-        let daemon = Self { child, feed, admin, folder: folder.to_owned() };
-        let begun = Instant::now();
-        while TcpStream::connect(daemon.feed).await.is_err() {
-            if begun.elapsed() > START_TIMEOUT {
-                anyhow::bail!("the daemon did not start: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(daemon)
-    }
-
-    async fn metrics(&self) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(self.admin).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await?;
-        Ok(text)
-    }
-
-    async fn store(&self) -> anyhow::Result<Store> {
-        let master_key = MasterKey::load(&self.folder.join("wardroom.key"))?;
-        let url = format!("sqlite:{}", self.folder.join("wardroom.db").display()).into();
-        Ok(Store::open_read_only(StoreOptions { url, master_key, readers: 1, daemon: 0 }).await?)
-    }
-
-    fn usage(&self) -> anyhow::Result<Used> {
-        let folder = PathBuf::from(format!("/proc/{}", self.child.id().context("the daemon has ended")?));
-        let (stat, status) = (std::fs::read_to_string(folder.join("stat"))?, std::fs::read_to_string(folder.join("status"))?);
-        let io = std::fs::read_to_string(folder.join("io"))?;
-        let after = |text: &str, name: &str| -> f64 {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse().ok()).unwrap_or_default()
-        };
-        // The fields behind the name in brackets, which may hold blanks; the times are the 14th and 15th of all.
-        let times: f64 =
-            stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
-        Ok(Used { cpu_seconds: times / TICKS, peak_kib: after(&status, "VmHWM:"), written_bytes: after(&io, "write_bytes:") })
-    }
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
-fn configuration(feed: SocketAddr, admin: SocketAddr) -> String {
-    format!(
-        "[[feeds]]\nname = \"main\"\nlisten = \"{feed}\"\nfacility = \"GHH\"\nauthority = \"GHH\"\ntime_zone = \"UTC\"\n\n[directory]\nstaff = \"staff.csv\"\n\
-         units = \"units.csv\"\n\n[rooms]\nmass_guard = false\n\n[publish]\nto = \"jsonl\"\njsonl.path = \"events.jsonl\"\n\n[admin]\nlisten = \"{admin}\"\n"
-    )
-}
-
-fn staff(team: u32) -> String {
-    let doctors = (0..N_DOCTORS).map(|doctor| format!("doctor.{doctor:03},Doctor {doctor},GHH/EI:D{doctor:03},,true\n"));
-    let nurses = (0..N_UNITS).flat_map(|unit| {
-        (0..team).map(move |nurse| format!("nurse.{unit:02}.{nurse:03},Nurse {nurse},GHH/EI:N{unit:02}{nurse:03},nurse.{unit:02},true\n"))
-    });
-    ["user,name,ids,groups,active\n".to_owned()].into_iter().chain(doctors).chain(nurses).collect()
-}
-
-fn units() -> String {
-    let units = (0..N_UNITS).map(|unit| format!("GHH,U{unit:02},nurse.{unit:02},Unit {unit},\n"));
-    ["facility,point_of_care,group,name,flags\n".to_owned()].into_iter().chain(units).collect()
 }

@@ -14,16 +14,22 @@ use crate::config::environment::Environment;
 use crate::telemetry;
 use crate::telemetry::Guard;
 use crate::telemetry::TelemetryOptions;
+use crate::time::SystemClock;
 
 /// Runs the daemon.
 #[derive(clap::Args, Debug)]
-pub struct ServeArgs {}
+pub struct ServeArgs {
+    /// Let the clock go wrong by so many milliseconds: `torture` tells its replicas so
+    #[arg(long, value_name = "MS", hide = true, default_value_t = 0, allow_negative_numbers = true)]
+    clock_skew: i64,
+}
 
 /// Runs the command: until SIGTERM or SIGINT; a second signal ends it at once.
 ///
 /// # Errors
 /// When signals cannot be listened to.
-pub async fn run(_: &ServeArgs, config: Option<&Path>, console: &Console) -> anyhow::Result<ExitCode> {
+pub async fn run(args: &ServeArgs, config: Option<&Path>, console: &Console) -> anyhow::Result<ExitCode> {
+    SystemClock::goes_wrong_by(args.clock_skew);
     let setting = match Setting::load(config, console)? {
         Ok(setting) => setting,
         Err(code) => return Ok(code),

@@ -77,7 +77,7 @@ pub(super) fn compile(source: &str) -> Result<Condition, String> {
     let env = Arc::new(Env::stdlib());
     let program = parse(source)?;
     let asked: Vec<_> = VARIABLES.into_iter().filter(|(name, ..)| program.references().has_variable(name)).collect();
-    Ok(Condition::new(move |visit| {
+    Ok(Condition::new(source, move |visit| {
         let mut context = Context::with_env(Arc::clone(&env));
         for (name, _, value) in &asked {
             context.add_variable_from_value(*name, value(visit));

@@ -13,7 +13,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The endpoint of `scheme://user:password@host:port/path`; none where no host is named.
-    pub(super) fn of_url(url: &str, default_port: u16) -> Option<Self> {
+    pub(crate) fn of_url(url: &str, default_port: u16) -> Option<Self> {
         let (_, rest) = url.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;
         let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);

@@ -3,6 +3,7 @@
 //! Everything that the batch touches is loaded with a fixed number of statements, folded and planned in memory, and written in one transaction. The
 //! messages are answered by that commit and by nothing else. Nothing here parses a message or builds an answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -87,7 +88,7 @@ pub enum BatchError {
 }
 
 /// What a batch is to do.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
     /// Messages, in the order of their arrival.
     pub(crate) messages: Vec<Arc<Incoming>>,
@@ -218,11 +219,12 @@ pub(crate) async fn plan_ahead(
     Ok(Some(Planned { done, batch, ahead }))
 }
 
-/// Takes everything the batch is to do, commits it, and says what became of it.
+/// Takes everything the batch is to do, commits it, and says what became of it: of messages in quarantine, only of those that still waited.
 pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let rules = context.rules();
+    let mut work = Cow::Borrowed(work);
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
-    let mut request = request(work, context.look_ups);
+    let mut request = request(&work, context.look_ups);
     let mut wanted = request.look_ups.clone();
     let mut world = World::new(RoomIds::Random);
     request.look_ups = recent.take(&wanted, &mut world);
@@ -236,11 +238,11 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
         load_facts(context.store, &mut world, &with_facts).await?;
         let said = if speaks_of_staff { staff::stored(context.store).await? } else { Said::default() };
         let mut hearing = Hearing::new(&context.directory.files, said);
-        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, work, &duplicates, &rules)));
+        let taken = catch_unwind(AssertUnwindSafe(|| take_all(&mut world, &mut hearing, &work, &duplicates, &rules)));
         match taken.map_err(|_| BatchError::Fault)? {
             Ok(done) => {
                 let done = Done { said: hearing.changed(), ..done };
-                let batch = write_out(context, &rules, &mut world, work, &done)?;
+                let batch = write_out(context, &rules, &mut world, &work, &done)?;
                 let led: Vec<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
                 match context.store.begin(batch).await {
                     Ok(()) => {
@@ -248,8 +250,12 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                         return Ok(done);
                     }
                     Err(CommitError::Conflict) => {
+                        metrics::counter!("wardroom_commit_conflicts_total").increment(1);
                         recent.forget();
                         n_tries += 1;
+                        if let Some(left) = still_to_do(context.store, &work).await? {
+                            work = Cow::Owned(left);
+                        }
                     }
                     Err(error) => {
                         recent.forget();
@@ -280,6 +286,20 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
         request.look_ups.clone_from(&wanted);
     }
     Err(BatchError::Contended)
+}
+
+/// The work without messages that do not wait in quarantine any more: another daemon took or ended them meanwhile. `None` when that is all of it.
+async fn still_to_do(store: &Store, work: &Work) -> Result<Option<Work>, StoreError> {
+    let mut gone: HashSet<JournalId> = HashSet::default();
+    for message in work.messages.iter().filter(|message| message.is_retry).chain(&work.ended) {
+        if !store.waits(message.journal).await? {
+            gone.insert(message.journal);
+        }
+    }
+    let mut left = work.clone();
+    left.messages.retain(|message| !gone.contains(&message.journal));
+    left.ended.retain(|message| !gone.contains(&message.journal));
+    Ok((!gone.is_empty()).then_some(left))
 }
 
 /// Keeps a message that cannot be taken, and nothing else of it: it waits in quarantine.
@@ -355,6 +375,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                updated_at: visit.updated_at,
                 unpublished: Vec::new(),
                 is_dirty: false,
             },
@@ -525,6 +546,14 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         batch.journal_settled.push(JournalSettled::discarded(message.journal));
         batch.quarantine_left.push(message.journal);
     }
+    // After all that any daemon has put into the outbox for these visits, by whatever clock.
+    let mut written = world.visits.values().map(|visit| visit.updated_at).fold(rules.now, Timestamp::max);
+    for change in world.changes.drain(..) {
+        let key = key_of(change.patient);
+        let place = rules.ids.next_place(rules.now, written);
+        written = JournalId(place).at();
+        publish(&mut batch, change, place, key, rules);
+    }
     let mut created = false;
     for (row, entry) in &world.patients {
         if entry.is_dirty {
@@ -541,7 +570,7 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
             batch.read_patients.push((*row, entry.version));
         }
     }
-    for (row, visit) in &world.visits {
+    for (row, visit) in &mut world.visits {
         let Some(key) = key_of(visit.patient) else { continue };
         for fact in &visit.new_facts {
             batch.facts.push(FactRow {
@@ -556,7 +585,8 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         }
         if visit.is_dirty {
             created |= visit.version == 0;
-            batch.visits.push(visit_row(*row, visit, key, rules.now));
+            visit.updated_at = written;
+            batch.visits.push(visit_row(*row, visit, key));
         } else {
             batch.read_visits.push((*row, visit.version));
         }
@@ -565,14 +595,10 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
         batch.absent_look_ups = world.absent_look_ups.iter().copied().filter(|hash| led.contains(hash)).collect();
     }
-    for change in world.changes.drain(..) {
-        let key = key_of(change.patient);
-        publish(&mut batch, change, key, rules);
-    }
     Ok(batch)
 }
 
-fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> VisitRow {
+fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey) -> VisitRow {
     let last = visit.document.rooms.last();
     VisitRow {
         id: row,
@@ -583,7 +609,7 @@ fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey, now: Timestamp) -> V
         wake_at: visit.wake_at,
         room_id: last.map(|slot| slot.id),
         room_version: last.and_then(|slot| slot.published.as_ref()).map_or(0, |room| i64::try_from(room.version).unwrap_or(i64::MAX)),
-        updated_at: now,
+        updated_at: visit.updated_at,
         key,
         doc: visit.document.document(),
     }
@@ -610,12 +636,12 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
     };
     if message.is_retry {
         // It is in the journal already; only what became of it changes.
+        let reason = verdict.reason.map(str::to_owned);
+        batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
         if verdict.disposition == Disposition::Quarantined {
             // It may wait for something else now.
             batch.quarantine.push(waits());
         } else {
-            let reason = verdict.reason.map(str::to_owned);
-            batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
             batch.quarantine_left.push(message.journal);
         }
         return;
@@ -640,7 +666,7 @@ fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: 
     });
 }
 
-fn publish(batch: &mut CommitBatch, change: RoomChange, key: Option<SealingKey>, rules: &Rules<'_>) {
+fn publish(batch: &mut CommitBatch, change: RoomChange, place: i64, key: Option<SealingKey>, rules: &Rules<'_>) {
     let RoomChange { event, cause, room, .. } = change;
     let version = i64::try_from(room.version).unwrap_or(i64::MAX);
     let members = room.state.members.iter().map(|member| {
@@ -664,7 +690,7 @@ fn publish(batch: &mut CommitBatch, change: RoomChange, key: Option<SealingKey>,
         body: Document::new(1, serde_json::to_vec(&body).unwrap_or_default()),
     });
     batch.outbox.push(OutboxEvent {
-        seq: rules.ids.next(rules.now),
+        seq: place,
         room_id: room.id,
         room_version: version,
         event_id: event.id,

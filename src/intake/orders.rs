@@ -146,7 +146,7 @@ impl<C: Clock> Hands<'_, C> {
     async fn retry(&mut self, ids: &[JournalId], audit: AuditRow) -> Result<(Outcome, Vec<LookUpHash>), BatchError> {
         let mut work = Work { audit: vec![audit], ..Work::default() };
         for id in ids {
-            if self.waits(*id).await?
+            if self.parts.store.waits(*id).await?
                 && let Some(message) = self.stored(*id).await?
             {
                 work.messages.push(Arc::new(message));
@@ -163,7 +163,7 @@ impl<C: Clock> Hands<'_, C> {
     }
 
     async fn discard(&mut self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
-        if !self.waits(id).await? {
+        if !self.parts.store.waits(id).await? {
             return Ok(Outcome::NotWaiting);
         }
         // With what the message says, a room that showed that it waits shows it no more; of a feed that is gone only the rows are left to end.
@@ -186,11 +186,6 @@ impl<C: Clock> Hands<'_, C> {
         self.parts.store.commit(&CommitBatch { audit: vec![audit], ..CommitBatch::default() }).await?;
         Word::GoOn.write(&self.parts.store).await?;
         Ok(Outcome::Done { messages: 0 })
-    }
-
-    async fn waits(&self, id: JournalId) -> Result<bool, BatchError> {
-        let next = self.parts.store.quarantine_page(JournalId(id.0.saturating_sub(1)), 1).await?;
-        Ok(next.iter().any(|row| row.journal_id == id))
     }
 
     /// A message of the journal, read again under the profile of its feed as it is now.

@@ -46,6 +46,12 @@ impl Pulse {
         }
     }
 
+    /// Notes that the feed spoke to another daemon on the same store by this time. What is usual is learned only from what this one hears.
+    pub fn heard_elsewhere(&self, at: Timestamp) {
+        let mut beats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        beats.last = beats.last.map(|last| last.max(at));
+    }
+
     /// How long ago the last message came; `None` before the first.
     pub fn idle(&self, now: Timestamp) -> Option<Duration> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).last.map(|last| now.since(last))
@@ -80,6 +86,21 @@ mod tests {
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_feed_that_speaks_to_another_daemon_is_not_quiet() {
+        let pulse = Pulse::default();
+        pulse.heard_elsewhere(at(1));
+        assert_eq!(pulse.idle(at(2)), None, "one that never spoke to this daemon has no pulse here");
+        for n in 0..100 {
+            pulse.beat(at(n * 60), None);
+        }
+        assert!(pulse.quiet(at(100_000)).is_some());
+        pulse.heard_elsewhere(at(99_000));
+        assert_eq!(pulse.quiet(at(100_000)), None);
+        pulse.heard_elsewhere(at(98_000));
+        assert!(pulse.quiet(at(99_000 + 1_801)).is_some(), "it is the last that counts");
     }
 
     #[test]

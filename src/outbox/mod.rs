@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::care::change::EventType;
 use crate::ids::CareRoomId;
 use crate::ids::Facility;
+use crate::store::lease::Share;
 use crate::time::Timestamp;
 
 pub mod envelope;
@@ -68,13 +69,25 @@ pub trait Outbox: Send + Sync {
     /// What goes wrong in it. Its text is logged.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// The first `limit` pending events, by `seq`, as one consistent view.
+    /// Asks for the share of the events that is this relay's to publish, or renews it.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    fn share(&self) -> impl Future<Output = Result<Share, Self::Error>> + Send;
+
+    /// Gives the share up: another relay may do better.
+    ///
+    /// # Errors
+    /// When the store cannot be written. The share runs out then.
+    fn give_up(&self) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// The first `limit` pending events of this share, by `seq`, as one consistent view.
     ///
     /// Invariant the relay stands on: when an event of a room is in the view, so is every earlier pending event of that room.
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn pending(&self, limit: usize) -> impl Future<Output = Result<Vec<OutboxRow>, Self::Error>> + Send;
+    fn pending(&self, limit: usize, share: &Share) -> impl Future<Output = Result<Vec<OutboxRow>, Self::Error>> + Send;
 
     /// Marks events as published.
     ///

@@ -2,7 +2,8 @@
 //!
 //! It is woken by commits, sends what is pending in batches, and settles an event only after the publisher said that it arrived. Per room strictly
 //! in order (see `backlog`). When publishing fails the events stay pending and are tried again, later each time; an event that the broker returned
-//! or refused holds back its room and no other. It never drops an event and never looks into one.
+//! or refused holds back its room and no other. Where several daemons share a store, it publishes only the rooms that are its share, and gives them up
+//! while it cannot publish. It never drops an event and never looks into one.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::outbox::backlog::Backoff;
 use crate::outbox::status::RelayStatus;
 use crate::outbox::status::Trouble;
 use crate::outbox::trace::publish_span;
+use crate::store::lease::Share;
 use crate::time::Clock;
 
 /// Counter: events that the publisher confirmed.
@@ -48,8 +50,10 @@ pub struct RelayOptions {
     pub first_retry: Duration,
     /// The longest wait.
     pub last_retry: Duration,
-    /// How often to look when nobody wakes it: another daemon may have committed, the connection may be gone.
+    /// How often to look when nobody wakes it: the connection may be gone.
     pub look_again: Duration,
+    /// How often to look where other daemons commit what is this one's to publish.
+    pub look_for_others: Duration,
     /// How long what is in flight may take to arrive after the relay was told to stop.
     pub grace: Duration,
 }
@@ -61,6 +65,7 @@ impl Default for RelayOptions {
             first_retry: Duration::from_millis(500),
             last_retry: Duration::from_secs(30),
             look_again: Duration::from_secs(1),
+            look_for_others: Duration::from_millis(200),
             grace: Duration::from_secs(5),
         }
     }
@@ -76,6 +81,10 @@ pub struct Relay<O, P> {
     options: RelayOptions,
     backlog: Backlog,
     limit: usize,
+    /// Whether the publisher took something since it last failed.
+    is_ready: bool,
+    /// What is this relay's to publish; none before it was asked for.
+    share: Option<Share>,
 }
 
 /// What to do after a round.
@@ -107,7 +116,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
     /// A relay that is woken by `wake`: call `notify_one` after each commit that added events.
     pub fn new(outbox: O, publisher: P, wake: Arc<Notify>, status: Arc<RelayStatus>, clock: Arc<dyn Clock>, options: RelayOptions) -> Self {
         let backlog = Backlog::new(Backoff { first: options.first_retry, last: options.last_retry });
-        Self { outbox, publisher, wake, status, clock, options, backlog, limit: 0 }
+        Self { outbox, publisher, wake, status, clock, options, backlog, limit: 0, is_ready: false, share: None }
     }
 
     /// Works until it is told to stop; then finishes what is in flight, settles it and closes the publisher.
@@ -131,6 +140,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                 Next::Stop => break,
             }
         }
+        self.give_up().await;
         if tokio::time::timeout(self.options.grace, self.publisher.close()).await.is_err() {
             tracing::warn!("the publisher did not close in time");
         }
@@ -149,6 +159,8 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         match published {
             Err(error) => {
                 self.backlog.forget();
+                self.is_ready = false;
+                self.give_up().await;
                 self.status.failed(&error);
                 metrics::counter!(FAILURES, "kind" => error.kind()).increment(1);
                 if error.is_transient() {
@@ -158,10 +170,16 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                 }
                 Next::BackOff
             }
+            Ok(_) if !self.is_ready => {
+                self.is_ready = true;
+                Next::Again
+            }
             Ok(_) if batch.is_empty() => {
                 self.status.works();
                 let due = self.backlog.next_due().map(|due| due.saturating_duration_since(Instant::now()));
-                Next::WaitFor(due.map_or(self.options.look_again, |due| due.min(self.options.look_again)))
+                let renewal = self.share.as_ref().and_then(Share::renew_in);
+                let look = if renewal.is_some() { self.options.look_for_others } else { self.options.look_again };
+                Next::WaitFor([due, renewal].into_iter().flatten().fold(look, Duration::min))
             }
             Ok(outcomes) => {
                 metrics::histogram!(SECONDS).record(sent_at.elapsed().as_secs_f64());
@@ -170,8 +188,47 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         }
     }
 
+    /// Asks for a share, or renews it in time. `false` when the store cannot say.
+    async fn renew(&mut self) -> bool {
+        let is_due = |share: &Share| share.renew_in().is_some_and(|renewal| renewal.is_zero());
+        if self.share.as_ref().is_some_and(|share| !is_due(share)) {
+            return true;
+        }
+        match self.outbox.share().await {
+            Ok(share) => {
+                if !self.share.as_ref().is_some_and(|known| known.holds() && known.is_continued_by(&share)) {
+                    // Others may have published from the same rooms meanwhile.
+                    self.backlog.forget();
+                }
+                self.share = Some(share);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the store cannot say which events are this daemon's to publish");
+                // Until it has run out, nobody else publishes them.
+                self.share.as_ref().is_some_and(Share::holds)
+            }
+        }
+    }
+
+    async fn give_up(&mut self) {
+        if self.share.take().is_some_and(|share| share.renew_in().is_some())
+            && let Err(error) = self.outbox.give_up().await
+        {
+            tracing::warn!(%error, "other daemons cannot be told yet that this one does not publish; they take over in a few seconds");
+        }
+    }
+
     /// What can be sent now; `None` when the outbox cannot be read.
     async fn next_batch(&mut self) -> Option<Vec<OutboxRow>> {
+        if !self.is_ready {
+            // Nobody claims events before they can be sent.
+            return Some(Vec::new());
+        }
+        if !self.renew().await {
+            return None;
+        }
+        let share = self.share.clone()?;
         let window = self.options.window.max(1);
         let base = window.saturating_mul(4);
         loop {
@@ -180,7 +237,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                 return Some(batch);
             }
             let limit = self.limit.max(base);
-            let rows = match self.outbox.pending(limit).await {
+            let rows = match self.outbox.pending(limit, &share).await {
                 Ok(rows) => rows,
                 Err(error) => {
                     tracing::error!(%error, "the outbox cannot be read");
@@ -299,8 +356,16 @@ fn chance() -> u8 {
 impl<O: Outbox> Outbox for Arc<O> {
     type Error = O::Error;
 
-    fn pending(&self, limit: usize) -> impl Future<Output = Result<Vec<OutboxRow>, Self::Error>> + Send {
-        O::pending(self, limit)
+    fn share(&self) -> impl Future<Output = Result<Share, Self::Error>> + Send {
+        O::share(self)
+    }
+
+    fn give_up(&self) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        O::give_up(self)
+    }
+
+    fn pending(&self, limit: usize, share: &Share) -> impl Future<Output = Result<Vec<OutboxRow>, Self::Error>> + Send {
+        O::pending(self, limit, share)
     }
 
     fn settle(&self, seqs: &[i64]) -> impl Future<Output = Result<(), Self::Error>> + Send {

@@ -6,12 +6,22 @@ use crate::outbox::Outbox;
 use crate::outbox::OutboxRow;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::lease::Share;
+use crate::store::lease::Work;
 
 impl Outbox for Store {
     type Error = StoreError;
 
-    async fn pending(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = self.pending_outbox(i64::try_from(limit).unwrap_or(i64::MAX), None).await?;
+    async fn share(&self) -> Result<Share, StoreError> {
+        self.share(Work::Publish).await
+    }
+
+    async fn give_up(&self) -> Result<(), StoreError> {
+        self.give_up(Work::Publish).await
+    }
+
+    async fn pending(&self, limit: usize, share: &Share) -> Result<Vec<OutboxRow>, StoreError> {
+        let rows = self.pending_share(i64::try_from(limit).unwrap_or(i64::MAX), share).await?;
         Ok(rows
             .into_iter()
             .map(|row| OutboxRow {

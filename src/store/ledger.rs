@@ -152,6 +152,16 @@ pub(super) fn confirmed(n_settled: u64) -> Option<(String, i64, i64)> {
 }
 
 impl Store {
+    /// How many messages all daemons on the store have kept since the hour of `since`, by feed.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn messages_kept(&self, since: Timestamp) -> Result<BTreeMap<String, i64>, StoreError> {
+        let hour = since.as_micros().saturating_mul(1024).div_euclid(IDS_OF_AN_HOUR);
+        let tally: Vec<(String, i64)> = on_backend!(self.backend, backend => sqlx::query_as(TALLY).bind(hour).fetch_all(&backend.readers).await?);
+        Ok(tally.into_iter().filter_map(|(what, n)| Some((what.strip_prefix(MESSAGES)?.to_owned(), n))).collect())
+    }
+
     /// Counts again what is there, beside what was counted when it happened; all as of one moment. Messages before the hour of `since` are left out.
     ///
     /// # Errors

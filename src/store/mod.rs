@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod chain;
 pub mod error;
 pub mod form;
+pub mod lease;
 pub mod ledger;
 pub mod master_key;
 pub mod rows;
@@ -39,6 +40,7 @@ use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -115,6 +117,8 @@ pub struct Store {
     backend: Backend,
     keys: Arc<Keys>,
     lane: u16,
+    /// What this process is called where work is shared out.
+    holder: Uuid,
     only_audit: bool,
     tasks: TaskTracker,
     /// Only where nobody else changes the outbox.
@@ -199,6 +203,7 @@ impl Store {
             backend,
             keys: Arc::new(keys),
             lane: options.daemon,
+            holder: Uuid::new_v4(),
             only_audit: false,
             tasks: TaskTracker::new(),
             tail: None,

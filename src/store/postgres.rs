@@ -18,6 +18,7 @@ use sqlx::Transaction;
 use sqlx::postgres::PgArguments;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::postgres::PgPoolOptions;
+use uuid::Uuid;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
@@ -43,6 +44,8 @@ use crate::store::write::end_key;
 /// Connections beside those that read: the intake's, the relay's, one to spare.
 const WRITERS: u32 = 3;
 
+/// How long a transaction may stand still before the server ends it: the locks of a daemon that is stopped or cut off stand in everybody's way.
+const IDLE_TRANSACTION_MS: &str = "10000";
 /// How long a connection is waited for; the caller tries again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -68,8 +71,7 @@ impl PostgresBackend {
     pub(super) async fn open(url: &str, readers: u32) -> Result<Self, StoreError> {
         let backend = Self::connect(url, readers, false)?;
         let mut connection = backend.readers.acquire().await?;
-        let (initial, tally) = (include_str!("migrations/postgres/0001_initial.sql"), include_str!("migrations/postgres/0002_tally.sql"));
-        sql::migrator(initial, tally).run_direct(None, &mut *connection, false).await.map_err(migrate_error)?;
+        sql::migrator(sql::POSTGRES_MIGRATIONS).run_direct(None, &mut *connection, false).await.map_err(migrate_error)?;
         drop(connection);
         Ok(backend)
     }
@@ -84,7 +86,9 @@ impl PostgresBackend {
     }
 
     fn connect(url: &str, readers: u32, read_only: bool) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| StoreError::Url)?.options([("synchronous_commit", "on")]);
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url)?
+            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_MS)]);
         let options = options.application_name("wardroom").disable_statement_logging();
         let pool = PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(readers.saturating_add(WRITERS)).connect_lazy_with(options);
         Ok(Self { readers: pool, read_only, n_statements: Arc::default() })
@@ -143,6 +147,17 @@ impl PostgresBackend {
         }
         transaction.commit().await?;
         Ok(found)
+    }
+
+    /// A fair share of some work: its parts, and the epoch of each. One statement of its own, so that a daemon that stands still holds no lock.
+    pub(super) async fn lease(&self, work: &str, holder: Uuid, lasts: Duration) -> Result<Vec<(i16, i64)>, StoreError> {
+        let lasts = i64::try_from(lasts.as_micros()).unwrap_or(i64::MAX);
+        Ok(sqlx::query_as(text::LEASE).bind(work).bind(holder).bind(lasts).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn give_up(&self, work: &str, holder: Uuid) -> Result<(), StoreError> {
+        sqlx::query(text::LEASE_GIVE_UP).bind(work).bind(holder).execute(&self.readers).await?;
+        Ok(())
     }
 
     pub(super) async fn data_keys(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
@@ -261,7 +276,11 @@ impl Session<'_> {
             self.run(bind_columns!(text::JOURNAL, batch.journal, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)).await?;
         }
         if !batch.journal_settled.is_empty() {
-            self.run(bind_columns!(text::JOURNAL_SETTLE, batch.journal_settled, 0, 1, 2)).await?;
+            let n_to_settle = batch.journal_settled.len();
+            let n_settled = self.run(bind_columns!(text::JOURNAL_SETTLE, batch.journal_settled, 0, 1, 2)).await?;
+            if n_settled != n_to_settle as u64 {
+                return Err(Trouble::Conflict);
+            }
         }
         if !batch.patients.is_empty() {
             self.run(bind_columns!(text::PATIENT, batch.patients, 0, 1, 2, 3, 4)).await?;

@@ -33,14 +33,48 @@ pub(super) const OUTBOX_SETTLE: &str = "DELETE FROM outbox WHERE seq = ANY($1)";
 pub(super) const QUARANTINE_LEAVE: &str = "DELETE FROM quarantine WHERE journal_id = ANY($1)";
 pub(super) const NOT_DURABLE: &str = "SET LOCAL synchronous_commit = off";
 
+/// The parts of the holder's share, and the epoch of each: keeps what it has up to a fair share, gives the rest up, and takes what nobody holds until it has
+/// that share. `$1` the work, `$2` the holder, `$3` how long, in microseconds of this database's clock.
+pub(super) const LEASE: &str = "WITH clock AS (SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AS now), \
+    gone AS (DELETE FROM lease_holders WHERE work = $1 AND holder <> $2 AND until_us <= (SELECT now FROM clock)), \
+    me AS (INSERT INTO lease_holders (work, holder, until_us) SELECT $1, $2, now + $3 FROM clock \
+        ON CONFLICT (work, holder) DO UPDATE SET until_us = excluded.until_us), \
+    others AS (SELECT COUNT(*) AS n FROM lease_holders WHERE work = $1 AND holder <> $2 AND until_us > (SELECT now FROM clock)), \
+    fair AS (SELECT (COUNT(*) + (SELECT n FROM others)) / ((SELECT n FROM others) + 1) AS n FROM leases WHERE work = $1), \
+    mine AS (SELECT part, ROW_NUMBER() OVER (ORDER BY part) AS place FROM leases \
+        WHERE work = $1 AND holder = $2 AND until_us > (SELECT now FROM clock)), \
+    free AS (SELECT part FROM leases WHERE work = $1 AND (holder IS NULL OR until_us <= (SELECT now FROM clock)) ORDER BY part \
+        LIMIT GREATEST((SELECT n FROM fair) - (SELECT COUNT(*) FROM mine), 0) FOR UPDATE SKIP LOCKED), \
+    next AS (SELECT part, CASE WHEN place <= (SELECT n FROM fair) THEN 0 END AS grown FROM mine UNION ALL SELECT part, 1 FROM free), \
+    done AS (UPDATE leases SET holder = CASE WHEN next.grown IS NOT NULL THEN $2 END, epoch = leases.epoch + COALESCE(next.grown, 0), \
+        until_us = CASE WHEN next.grown IS NOT NULL THEN (SELECT now FROM clock) + $3 ELSE 0 END \
+        FROM next WHERE leases.work = $1 AND leases.part = next.part AND (leases.holder = $2 OR next.grown = 1) \
+        RETURNING leases.part, leases.epoch, leases.holder) \
+    SELECT part, epoch FROM done WHERE holder = $2 ORDER BY part";
+pub(super) const LEASE_GIVE_UP: &str = "WITH gone AS (DELETE FROM lease_holders WHERE work = $1 AND holder = $2) \
+    UPDATE leases SET holder = NULL, until_us = 0 WHERE work = $1 AND holder = $2";
+/// As in `sql`, of the parts that are held; a room's part is in the last byte of its id, which is random.
+pub(super) const OUTBOX_PENDING_OF: &str = concat!(
+    "SELECT ",
+    columns!(outbox),
+    " FROM outbox WHERE parked_reason IS NULL AND seq > $1 AND (get_byte(uuid_send(room_id), 15) & 15)::smallint = ANY($3) ORDER BY seq LIMIT $2"
+);
+/// As in `sql`, of the parts that are held; a patient's part is in the microsecond at which its row was made.
+pub(super) const DUE_WAKES_OF: &str = "SELECT id, patient_id FROM visits WHERE wake_at_us <= $1 AND ((patient_id >> 10) & 15)::smallint = ANY($3) \
+                                       ORDER BY wake_at_us LIMIT $2";
+pub(super) const NEXT_WAKE_OF: &str =
+    "SELECT MIN(wake_at_us) FROM visits WHERE wake_at_us IS NOT NULL AND ((patient_id >> 10) & 15)::smallint = ANY($1)";
+
 pub(super) const JOURNAL: &str = concat!(
     "INSERT INTO journal (",
     columns!(journal),
     ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
     "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[])"
 );
+/// Of those that are in quarantine (`Disposition::Quarantined`): whoever ends a message second has planned with what stands no more.
 pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disposition, reason = v.reason \
-                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) WHERE journal.id = v.id";
+                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) \
+                                         WHERE journal.id = v.id AND journal.disposition = 3";
 pub(super) const PATIENT: &str = concat!(
     "INSERT INTO patients (",
     columns!(patients),
@@ -100,6 +134,11 @@ pub(super) const ALL: &[&str] = &[
     DEDUPE_RELEASE,
     OUTBOX_SETTLE,
     QUARANTINE_LEAVE,
+    LEASE,
+    LEASE_GIVE_UP,
+    OUTBOX_PENDING_OF,
+    DUE_WAKES_OF,
+    NEXT_WAKE_OF,
     JOURNAL,
     JOURNAL_SETTLE,
     PATIENT,

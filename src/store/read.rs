@@ -11,7 +11,9 @@ use crate::store::chain::ChainVerdict;
 use crate::store::chain::Head;
 use crate::store::chain::Verification;
 use crate::store::error::StoreError;
+use crate::store::lease::Share;
 use crate::store::on_backend;
+use crate::store::postgres_sql;
 use crate::store::rows::DirectoryRow;
 use crate::store::rows::Disposition;
 use crate::store::rows::FindRequest;
@@ -99,21 +101,31 @@ impl Store {
         meta(&self.backend, &format!("setting/{name}")).await
     }
 
-    /// Visits whose time has come, and their patients, the longest overdue first.
+    /// Visits of this share whose time has come, and their patients, the longest overdue first.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn due_wakes(&self, now: Timestamp, limit: i64) -> Result<Vec<(i64, i64)>, StoreError> {
-        let query = sql::DUE_WAKES;
-        Ok(on_backend!(self.backend, backend => sqlx::query_as(query).bind(now.as_micros()).bind(limit).fetch_all(&backend.readers).await?))
+    pub async fn due_wakes(&self, now: Timestamp, limit: i64, share: &Share) -> Result<Vec<(i64, i64)>, StoreError> {
+        let now = now.as_micros();
+        Ok(match (share.parts(), &self.backend) {
+            (Some(parts), Backend::Postgres(backend)) => {
+                sqlx::query_as(postgres_sql::DUE_WAKES_OF).bind(now).bind(limit).bind(parts).fetch_all(&backend.readers).await?
+            }
+            _ => on_backend!(self.backend, backend => sqlx::query_as(sql::DUE_WAKES).bind(now).bind(limit).fetch_all(&backend.readers).await?),
+        })
     }
 
-    /// When the next visit must be planned again.
+    /// When the next visit of this share must be planned again.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        let at: Option<i64> = on_backend!(self.backend, backend => sqlx::query_scalar(sql::NEXT_WAKE).fetch_one(&backend.readers).await?);
+    pub async fn next_wake(&self, share: &Share) -> Result<Option<Timestamp>, StoreError> {
+        let at: Option<i64> = match (share.parts(), &self.backend) {
+            (Some(parts), Backend::Postgres(backend)) => {
+                sqlx::query_scalar(postgres_sql::NEXT_WAKE_OF).bind(parts).fetch_one(&backend.readers).await?
+            }
+            _ => on_backend!(self.backend, backend => sqlx::query_scalar(sql::NEXT_WAKE).fetch_one(&backend.readers).await?),
+        };
         Ok(at.map(Timestamp::from_micros))
     }
 
@@ -190,8 +202,23 @@ impl Store {
         let after = after_seq.unwrap_or(i64::MIN);
         let rows: Vec<OutboxColumns> =
             on_backend!(self.backend, backend => sqlx::query_as(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
+        self.unseal_outbox(rows).await
+    }
+
+    async fn unseal_outbox(&self, rows: Vec<OutboxColumns>) -> Result<Vec<OutboxRow>, StoreError> {
         let keys = self.keys_of(Table::Outbox, rows.iter().map(|row| row.9.as_slice())).await?;
         rows.into_iter().map(|row| sealed::outbox_row(key_for(&self.keys, &keys, Table::Outbox, &row.9)?, row)).collect()
+    }
+
+    /// The first events of this share that wait, in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn pending_share(&self, limit: i64, share: &Share) -> Result<Vec<OutboxRow>, StoreError> {
+        let (Some(parts), Backend::Postgres(backend)) = (share.parts(), &self.backend) else { return self.pending_outbox(limit, None).await };
+        let query = sqlx::query_as(postgres_sql::OUTBOX_PENDING_OF).bind(i64::MIN).bind(limit).bind(parts);
+        let rows = query.fetch_all(&backend.readers).await?;
+        self.unseal_outbox(rows).await
     }
 
     /// How much waits in the outbox.
@@ -286,6 +313,15 @@ impl Store {
             on_backend!(self.backend, backend => sqlx::query_as(query).bind(after.0).bind(limit).fetch_all(&backend.readers).await?);
         let keys = self.keys_of(Table::Journal, rows.iter().map(|row| row.11.as_slice())).await?;
         rows.into_iter().map(|row| sealed::message(key_for(&self.keys, &keys, Table::Journal, &row.11)?, row)).collect()
+    }
+
+    /// Whether a message waits in quarantine.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn waits(&self, message: JournalId) -> Result<bool, StoreError> {
+        let next = self.quarantine_page(JournalId(message.0.saturating_sub(1)), 1).await?;
+        Ok(next.iter().any(|row| row.journal_id == message))
     }
 
     /// The next quarantined messages after this one.

@@ -161,7 +161,7 @@ pub struct CommitBatch {
     pub absent_look_ups: Vec<LookUpHash>,
     /// Messages.
     pub journal: Vec<JournalRow>,
-    /// Messages that were quarantined and have ended now.
+    /// Messages in quarantine that have ended now, or go on waiting. The commit is a conflict when one of them had ended already.
     pub journal_settled: Vec<JournalSettled>,
     /// Messages so old that the same bytes count as new: they give up their dedupe hash.
     pub dedupe_released: Vec<JournalId>,
@@ -225,7 +225,7 @@ pub struct JournalRow {
     pub raw: Document,
 }
 
-/// How a quarantined message ended.
+/// How a quarantined message ended, or that it did not.
 #[derive(Clone, Debug)]
 pub struct JournalSettled {
     /// The message.

@@ -7,11 +7,26 @@ use sqlx::migrate::Migration;
 use sqlx::migrate::MigrationType;
 use sqlx::migrate::Migrator;
 
-/// The migrations of one database, in order. Written ones are never edited; both databases have the same versions.
-pub(super) fn migrator(initial: &'static str, tally: &'static str) -> Migrator {
-    let simple =
-        |version, name: &'static str, sql: &'static str| Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false);
-    let mut migrator = Migrator::with_migrations(vec![simple(1, "initial", initial), simple(2, "tally", tally)]);
+macro_rules! migrations {
+    ($database:literal) => {
+        [
+            ("initial", include_str!(concat!("migrations/", $database, "/0001_initial.sql"))),
+            ("tally", include_str!(concat!("migrations/", $database, "/0002_tally.sql"))),
+            ("leases", include_str!(concat!("migrations/", $database, "/0003_leases.sql"))),
+        ]
+    };
+}
+
+/// The migrations of each database, in order. Written ones are never edited; both databases have the same versions.
+pub(super) const SQLITE_MIGRATIONS: &[(&str, &str)] = &migrations!("sqlite");
+pub(super) const POSTGRES_MIGRATIONS: &[(&str, &str)] = &migrations!("postgres");
+
+/// Brings a database up to date with the first of these migrations up to the last.
+pub(super) fn migrator(migrations: &[(&'static str, &'static str)]) -> Migrator {
+    let simple = |(version, (name, sql)): (i64, &(&'static str, &'static str))| {
+        Migration::new(version, (*name).into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let mut migrator = Migrator::with_migrations((1..).zip(migrations).map(simple).collect());
     // While replicas are replaced one by one, an older program meets a newer scheme; migrations only ever add.
     migrator.set_ignore_missing(true);
     migrator

@@ -130,8 +130,7 @@ impl SqliteBackend {
             .page_size(4096)
             .journal_mode(SqliteJournalMode::Wal);
         let mut connection = writing.connect().await?;
-        let (initial, tally) = (include_str!("migrations/sqlite/0001_initial.sql"), include_str!("migrations/sqlite/0002_tally.sql"));
-        sql::migrator(initial, tally).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        sql::migrator(sql::SQLITE_MIGRATIONS).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
         connection.close().await?;
         let writer = Writer::open(Opening { file: options.get_filename().to_owned(), auto_checkpoint: AUTO_CHECKPOINT })?;
         let n_statements = Arc::default();

@@ -11,6 +11,7 @@ use super::StoreOptions;
 use super::chain::ChainVerdict;
 use super::error::CommitError;
 use super::error::StoreError;
+use super::lease::Share;
 use super::master_key::MasterKey;
 use super::postgres_sql;
 use super::rows::AuditRow;
@@ -34,6 +35,8 @@ use super::sqlite_sql;
 use crate::ids::CareRoomId;
 use crate::ids::JournalId;
 use crate::time::Timestamp;
+
+mod shares;
 
 const MARKER: &str = "SMITHMARKER^JANE";
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -182,8 +185,8 @@ async fn what_is_written_comes_back(store: &Store) {
     store.unpark_outbox(3).await.unwrap();
     assert_eq!(store.pending_outbox(1, None).await.unwrap()[0].seq, 3);
 
-    assert_eq!(store.next_wake().await.unwrap(), Some(at(930)));
-    assert_eq!(store.due_wakes(at(931), 9).await.unwrap(), [(70, 70), (69, 69)]);
+    assert_eq!(store.next_wake(&Share::All).await.unwrap(), Some(at(930)));
+    assert_eq!(store.due_wakes(at(931), 9, &Share::All).await.unwrap(), [(70, 70), (69, 69)]);
     assert_eq!(store.journal_counts(JournalId(11)).await.unwrap(), [("main".to_owned(), Disposition::Applied, 60)]);
     let stored = store.journal_message(JournalId(9)).await.unwrap().unwrap();
     assert_eq!((stored.raw, stored.trigger.as_deref()), (document("raw"), Some("A01")));
@@ -244,7 +247,7 @@ async fn a_stale_version_is_a_conflict_and_leaves_nothing_behind(store: &Store) 
     assert_eq!((visit.version, visit.status.as_str(), visit.wake_at), (2, "grace", Some(at(999))));
     // Now with another wake and no longer open: the indexed columns follow.
     store.commit(&CommitBatch { visits: vec![VisitRow { is_open: false, ..write(3, Some(at(1))) }], ..CommitBatch::default() }).await.unwrap();
-    assert_eq!(store.next_wake().await.unwrap(), Some(at(1)));
+    assert_eq!(store.next_wake(&Share::All).await.unwrap(), Some(at(1)));
     assert!(store.find(&FindRequest { patients: vec![1], ..FindRequest::default() }).await.unwrap().visits.is_empty());
     assert_eq!(store.open_visits_page(0, 9).await.unwrap().visits, [2, 3]);
 }
@@ -308,7 +311,12 @@ async fn a_merged_patient_leads_to_the_one_that_counts(store: &Store) {
 }
 
 async fn quarantine_is_entered_found_and_left(store: &Store) {
-    with_messages(store, 1..=2).await;
+    let mut batch = CommitBatch::default();
+    for n in 1..=2 {
+        message(store, &mut batch, n);
+    }
+    batch.journal.iter_mut().for_each(|row| row.disposition = Disposition::Quarantined);
+    store.commit(&batch).await.unwrap();
     let patient = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "1"]);
     let row = |n, patient_hash| QuarantineRow {
         journal_id: JournalId(n),
@@ -329,6 +337,16 @@ async fn quarantine_is_entered_found_and_left(store: &Store) {
     assert_eq!(store.quarantine_count().await.unwrap(), 1);
     let stored = store.journal_message(JournalId(1)).await.unwrap().unwrap();
     assert_eq!((stored.disposition, stored.reason.as_deref()), (Disposition::Rejected, Some("discarded")));
+    assert!(!store.waits(JournalId(1)).await.unwrap() && store.waits(JournalId(2)).await.unwrap());
+    // Another daemon that took it up at the same time was second: nothing of what it did with it counts.
+    let taken_up = |id, disposition| JournalSettled { id: JournalId(id), disposition, reason: None };
+    for second in [Disposition::Applied, Disposition::Quarantined] {
+        let settled = vec![taken_up(2, Disposition::Quarantined), taken_up(1, second)];
+        let late = CommitBatch { journal_settled: settled, quarantine: vec![row(1, None)], ..CommitBatch::default() };
+        assert!(matches!(store.commit(&late).await, Err(CommitError::Conflict)));
+    }
+    store.commit(&CommitBatch { journal_settled: vec![taken_up(2, Disposition::Quarantined)], ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(store.quarantine_count().await.unwrap(), 1);
 }
 
 async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {
@@ -729,10 +747,8 @@ async fn a_store_of_the_first_scheme_is_brought_up_to_date_with_what_is_in_it() 
     let house = House::new();
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
-    let first = sqlx::migrate::Migrator::with_migrations(
-        sql::migrator(include_str!("migrations/sqlite/0001_initial.sql"), "").iter().take(1).cloned().collect::<Vec<_>>(),
-    );
-    first.run_direct(None, &mut connection, false).await.unwrap();
+    let (first, _) = sql::SQLITE_MIGRATIONS.split_first().unwrap();
+    sql::migrator(&[*first]).run_direct(None, &mut connection, false).await.unwrap();
     let row = "INSERT INTO journal (id, feed, received_us, disposition, raw) VALUES (7, 'main', 1, 1, x'00'), (8, 'main', 1, 1, x'00')";
     sqlx::query(row).execute(&mut connection).await.unwrap();
     drop(connection);

@@ -43,6 +43,7 @@ use wardroom::outbox::relay::Relay;
 use wardroom::outbox::relay::RelayOptions;
 use wardroom::outbox::status::Publishing;
 use wardroom::outbox::status::RelayStatus;
+use wardroom::store::lease::Share;
 use wardroom::time::SystemClock;
 use wardroom::time::Timestamp;
 
@@ -68,7 +69,15 @@ impl Memory {
 impl Outbox for Memory {
     type Error = Infallible;
 
-    async fn pending(&self, limit: usize) -> Result<Vec<OutboxRow>, Infallible> {
+    async fn share(&self) -> Result<Share, Infallible> {
+        Ok(Share::All)
+    }
+
+    async fn give_up(&self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    async fn pending(&self, limit: usize, _: &Share) -> Result<Vec<OutboxRow>, Infallible> {
         Ok(self.0.lock().unwrap().values().take(limit).cloned().collect())
     }
 
@@ -124,6 +133,7 @@ impl Running {
             last_retry: Duration::from_secs(1),
             look_again: Duration::from_millis(100),
             grace: Duration::from_secs(2),
+            ..RelayOptions::default()
         };
         let relay = Relay::new(Arc::clone(&outbox), publisher, Arc::clone(&wake), Arc::clone(&status), Arc::new(SystemClock), pace);
         tasks.spawn(relay.run(stop.clone()));

@@ -57,7 +57,7 @@ async fn send_all(address: std::net::SocketAddr, waiting: Arc<Mutex<VecDeque<Pla
 }
 
 /// The events of each room in order, repetitions taken out; a repetition is the same to the byte, and versions count from one.
-fn histories(lines: &[String]) -> HashMap<String, Vec<Value>> {
+pub(crate) fn histories(lines: &[String]) -> HashMap<String, Vec<Value>> {
     let mut bodies: HashMap<String, &str> = HashMap::new();
     let mut rooms: HashMap<String, Vec<Value>> = HashMap::new();
     for line in lines {

@@ -1,6 +1,7 @@
 //! The integration tests, in one binary so that they are linked once.
 
 mod answers;
+mod bench;
 mod broker;
 mod config;
 mod cost;
@@ -15,6 +16,7 @@ mod lifecycle;
 mod orders;
 mod pressure;
 mod privacy;
+mod replicas;
 mod rooms;
 mod schemas;
 mod staff;

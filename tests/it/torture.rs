@@ -15,7 +15,7 @@ fn torture(dir: &TempDir, arguments: &[&str]) -> Value {
     let Output { status, stdout, stderr } =
         program(dir).args(["--json", "torture", "--beds", "60", "--rate", "100"]).args(arguments).output().unwrap();
     let (stdout, stderr) = (String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap());
-    let log = std::fs::read_to_string(dir.path().join("torture/log")).unwrap_or_default();
+    let log = std::fs::read_to_string(dir.path().join("torture/replica-1/log")).unwrap_or_default();
     assert_eq!(status.code(), Some(0), "{stdout}\n{stderr}\n{log}");
     let report: Value = serde_json::from_str(&stdout).unwrap();
     let count = |name: &str| report[name].as_u64().unwrap();
@@ -58,4 +58,14 @@ async fn on_postgres_with_rabbitmq_nothing_is_lost() {
         ],
     );
     assert_eq!((&report["kills"], &report["broker_restarts"], &report["store_restarts"]), (&6.into(), &1.into(), &1.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_three_replicas_with_clocks_that_differ_nothing_is_lost() {
+    let Some(url) = postgres::new_database().await else { return };
+    let Some(rabbit) = Rabbit::start("of_three_replicas_with_clocks_that_differ_nothing_is_lost").await else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let report = torture(&dir, &["--replicas", "3", "--kills", "6", "--folder", "torture", "--store", &url, "--amqp", &rabbit.url()]);
+    let replicas = report["replicas"].as_array().unwrap();
+    assert!(replicas.len() == 3 && replicas.iter().all(|replica| replica["connections"].as_u64() > Some(0)), "{report:#}");
 }

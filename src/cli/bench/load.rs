@@ -32,6 +32,10 @@ pub(super) struct Load {
     pub(super) warm_up: Duration,
     /// For how long it counts.
     pub(super) measured: Duration,
+    /// How many messages a second are sent at the most, on all connections together.
+    pub(super) rate: Option<u32>,
+    /// Loads of one store have numbers of their own, so that they speak of other patients.
+    pub(super) series: u8,
 }
 
 /// How the load fared.
@@ -59,12 +63,14 @@ impl Fared {
 }
 
 /// Sends until the time is over. Blocks: it has a thread of its own.
-pub(super) fn run(load: Load, to: SocketAddr) -> anyhow::Result<Fared> {
+///
+/// The connections go to the receivers in turn.
+pub(super) fn run(load: Load, to: &[SocketAddr]) -> anyhow::Result<Fared> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let begun = Instant::now();
         let span = Span { counts_from: begun + load.warm_up, ends: begun + load.warm_up + load.measured };
-        let connections = (0..load.n_connections).map(|n| connection(n, load, to, span));
+        let connections = (0..load.n_connections).zip(to.iter().cycle()).map(|(n, to)| connection(n, load, *to, span));
         let mut all = Fared::default();
         for fared in join_all(connections).await {
             let fared = fared?;
@@ -91,7 +97,14 @@ async fn connection(number: u16, load: Load, to: SocketAddr, span: Span) -> anyh
     let mut visits = Visits::new(number, load);
     let mut fared = Fared::default();
     let mut answer: Vec<u8> = Vec::with_capacity(1024);
+    let gap = load.rate.map(|rate| Duration::from_secs(1) * u32::from(load.n_connections) / rate);
+    // Those that are paced do not all send at once.
+    let mut due = Instant::now() + gap.unwrap_or_default() * u32::from(number) / u32::from(load.n_connections.max(1));
     loop {
+        if let Some(gap) = gap {
+            tokio::time::sleep_until(due).await;
+            due = (due + gap).max(Instant::now());
+        }
         let sent_at = Instant::now();
         if sent_at >= span.ends {
             return Ok(fared);
@@ -116,6 +129,7 @@ async fn connection(number: u16, load: Load, to: SocketAddr, span: Span) -> anyh
 
 /// The visits of one connection.
 pub(super) struct Visits {
+    series: u8,
     connection: u16,
     n_units: u32,
     /// Of each open visit its number and the next step.
@@ -130,6 +144,7 @@ pub(super) struct Visits {
 impl Visits {
     pub(super) fn new(connection: u16, load: Load) -> Self {
         Self {
+            series: load.series,
             connection,
             n_units: load.n_units.max(2),
             open: (0..load.n_visits.max(1)).map(|n| (n, 0)).collect(),
@@ -159,14 +174,14 @@ impl Visits {
     fn write(&mut self, visit: u32, step: usize) {
         let trigger = WALK.get(step).copied().unwrap_or("A08");
         let now = SystemClock.now().to_jiff().strftime("%Y%m%d%H%M%S%.3f+0000").to_string();
-        let id = format!("{:03}{visit:07}", self.connection);
+        let id = format!("{}{:03}{visit:06}", self.series, self.connection);
         let unit = (visit + u32::from(step >= 2)) % self.n_units;
         let bed = visit % 30 + 1;
         let discharged = if trigger == "A03" { now.as_str() } else { "" };
         self.control.clear();
         self.message.clear();
         // Writing into a string cannot fail.
-        let _written = write!(self.control, "W{:03}{:09}", self.connection, self.n_messages);
+        let _written = write!(self.control, "W{}{:03}{:08}", self.series, self.connection, self.n_messages);
         let _written = write!(
             self.message,
             "\x0bMSH|^~\\&|EMR|GHH|WARDROOM|GHH|{now}||ADT^{trigger}^ADT_A01|{control}|P|2.5.1||||||UNICODE UTF-8\r\
@@ -196,7 +211,7 @@ mod tests {
 
     #[test]
     fn messages_have_the_size_of_the_load() {
-        let load = Load { n_connections: 1, n_visits: 2, n_units: 8, warm_up: Duration::ZERO, measured: Duration::ZERO };
+        let load = Load { n_connections: 1, n_visits: 2, n_units: 8, warm_up: Duration::ZERO, measured: Duration::ZERO, rate: None, series: 0 };
         let mut visits = Visits::new(7, load);
         for _ in 0..20 {
             let size = visits.next().len();

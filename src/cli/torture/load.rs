@@ -90,6 +90,7 @@ impl Load {
                 let Some(is_accepted) = exchange(connected, &message).await else {
                     self.fared().n_unanswered += 1;
                     client = None;
+                    tokio::time::sleep(PAUSE).await;
                     continue;
                 };
                 let mut fared = self.fared();

@@ -1,15 +1,22 @@
-//! A consumer as a backend would write one: it takes every event from the queue, acknowledges it, and connects again when the connection breaks.
+//! A consumer as a backend would write one: it takes every event from the queue, acknowledges it, and connects again when the connection breaks, to the
+//! next of the brokers it knows.
 //!
-//! It is for `torture`, which has to see what really arrives. It keeps nothing.
+//! Its queue has one active consumer at a time, so that what a broken connection left unacknowledged comes again
+//! before anything that came later. It is for `torture`, which has to see what really arrives. It keeps nothing.
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use lapin::ExchangeKind;
 use lapin::options::BasicAckOptions;
 use lapin::options::BasicConsumeOptions;
 use lapin::options::BasicQosOptions;
+use lapin::options::ExchangeDeclareOptions;
 use lapin::options::ExchangeDeleteOptions;
+use lapin::options::QueueBindOptions;
+use lapin::options::QueueDeclareOptions;
 use lapin::options::QueueDeleteOptions;
+use lapin::types::AMQPValue;
 use lapin::types::FieldTable;
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +29,29 @@ use crate::outbox::amqp::topology;
 const PAUSE: Duration = Duration::from_millis(200);
 const PREFETCH: u16 = 256;
 
-/// Hears every event until it is told to stop; gives how often it had to connect.
-pub async fn consume(options: &AmqpOptions, mut hear: impl FnMut(Vec<u8>) + Send, stop: CancellationToken) -> u64 {
+/// Declares exchange, queue and binding as the operator of such a consumer would.
+///
+/// # Errors
+/// When the broker cannot be reached, or does not let us.
+pub async fn declare(options: &AmqpOptions) -> Result<(), AmqpError> {
+    let broken = |source| AmqpError::Broken { source };
+    let (connection, _wire) = connect(options).await?;
+    let channel = connection.create_channel().await.map_err(broken)?;
+    let (exchange, queue) = (topology::name("exchange", &options.exchange)?, topology::name("queue", &options.queue)?);
+    let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+    channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, durable, FieldTable::default()).await.map_err(broken)?;
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    channel.queue_declare(queue.clone(), durable, arguments).await.map_err(broken)?;
+    channel.queue_bind(queue, exchange, "#".into(), QueueBindOptions::default(), FieldTable::default()).await.map_err(broken)
+}
+
+/// Hears every event until it is told to stop; gives how often it had to connect. The brokers are nodes of one cluster.
+pub async fn consume(brokers: &[AmqpOptions], mut hear: impl FnMut(Vec<u8>) + Send, stop: CancellationToken) -> u64 {
     let mut n_connections = 0;
-    while !stop.is_cancelled() {
+    for options in brokers.iter().cycle() {
         n_connections += 1;
         match stop.run_until_cancelled(session(options, &mut hear)).await {
             None => break,
@@ -33,7 +59,7 @@ pub async fn consume(options: &AmqpOptions, mut hear: impl FnMut(Vec<u8>) + Send
                 if let Err(error) = ended {
                     tracing::debug!(%error, "the consumer lost its connection");
                 }
-                tokio::time::sleep(PAUSE).await;
+                stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
             }
         }
     }
@@ -43,7 +69,6 @@ pub async fn consume(options: &AmqpOptions, mut hear: impl FnMut(Vec<u8>) + Send
 async fn session(options: &AmqpOptions, hear: &mut (impl FnMut(Vec<u8>) + Send)) -> Result<(), AmqpError> {
     let broken = |source| AmqpError::Broken { source };
     let (connection, _wire) = connect(options).await?;
-    topology::ensure(&connection, options).await?;
     let channel = connection.create_channel().await.map_err(broken)?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(broken)?;
     let queue = topology::name("queue", &options.queue)?;

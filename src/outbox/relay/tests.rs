@@ -28,6 +28,7 @@ use crate::outbox::Publisher;
 use crate::outbox::jsonl::JsonlError;
 use crate::outbox::status::RelayStatus;
 use crate::outbox::tests::row;
+use crate::store::lease::Share;
 use crate::time::ManualClock;
 use crate::time::Timestamp;
 
@@ -35,12 +36,16 @@ use crate::time::Timestamp;
 struct Pending {
     rows: Mutex<BTreeMap<i64, OutboxRow>>,
     n_left: watch::Sender<usize>,
+    /// The part and the epoch that are the relay's share whenever it asks; all when empty.
+    shares: Mutex<VecDeque<(i16, i64)>>,
+    /// What the relay asked of the store, in order.
+    asked: Mutex<Vec<&'static str>>,
 }
 
 impl Pending {
     fn of(rows: impl IntoIterator<Item = OutboxRow>) -> Arc<Self> {
         let rows: BTreeMap<i64, OutboxRow> = rows.into_iter().map(|row| (row.seq, row)).collect();
-        Arc::new(Self { n_left: watch::Sender::new(rows.len()), rows: Mutex::new(rows) })
+        Arc::new(Self { n_left: watch::Sender::new(rows.len()), rows: Mutex::new(rows), shares: Mutex::default(), asked: Mutex::default() })
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<i64, OutboxRow>)) {
@@ -57,7 +62,18 @@ impl Pending {
 impl Outbox for Pending {
     type Error = Infallible;
 
-    async fn pending(&self, limit: usize) -> Result<Vec<OutboxRow>, Infallible> {
+    async fn share(&self) -> Result<Share, Infallible> {
+        self.asked.lock().unwrap().push("share");
+        Ok(self.shares.lock().unwrap().pop_front().map_or(Share::All, |part| Share::of([part])))
+    }
+
+    async fn give_up(&self) -> Result<(), Infallible> {
+        self.asked.lock().unwrap().push("give up");
+        Ok(())
+    }
+
+    async fn pending(&self, limit: usize, _: &Share) -> Result<Vec<OutboxRow>, Infallible> {
+        self.asked.lock().unwrap().push("pending");
         Ok(self.rows.lock().unwrap().values().take(limit).cloned().collect())
     }
 
@@ -129,6 +145,39 @@ impl Running {
 
 fn broken() -> PublishError {
     PublishError::from(JsonlError::Write { source: io::Error::from(io::ErrorKind::StorageFull) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_publish_gives_its_share_up_and_asks_again_only_when_it_can() {
+    let outbox = Pending::of([row(1, 1, 1)]);
+    outbox.shares.lock().unwrap().extend([(3, 1), (3, 2)]);
+    let publisher = Scripted { steps: [Box::new(|_: &[OutboxRow]| Err(broken())) as Step].into(), ..Scripted::default() };
+    let running = start(&outbox, publisher, RelayOptions::default());
+    outbox.empty().await;
+    running.stop().await;
+    let asked = outbox.asked.lock().unwrap();
+    assert_eq!(asked.first(), Some(&"share"), "{asked:?}");
+    let lost = asked.iter().position(|what| *what == "give up").unwrap();
+    assert_eq!(asked[lost + 1], "share", "a new share before anything is read: {asked:?}");
+    assert_eq!(asked.last(), Some(&"give up"), "and at the end: {asked:?}");
+    drop(asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_is_renewed_in_time_and_one_that_changed_hands_meanwhile_is_looked_at_anew() {
+    let outbox = Pending::of([]);
+    outbox.shares.lock().unwrap().extend([(3, 1), (3, 1)]);
+    let running = start(&outbox, Scripted::default(), RelayOptions { look_for_others: Duration::from_secs(1), ..RelayOptions::default() });
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let n_shares = outbox.asked.lock().unwrap().iter().filter(|what| **what == "share").count();
+    assert_eq!(n_shares, 2, "once at the start, once when three seconds were over");
+    running.stop().await;
+    assert!(!Share::of([(3, 1)]).is_continued_by(&Share::of([(3, 2)])), "another held it meanwhile");
+    assert!(Share::of([(3, 1)]).is_continued_by(&Share::of([(3, 1)])));
+    let share = Share::of([(0, 1)]);
+    assert!(share.leads() && share.holds());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!share.leads() && !share.holds(), "it has run out");
 }
 
 #[tokio::test(start_paused = true)]

@@ -197,9 +197,14 @@ impl<'c> Session<'c> {
             let (id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw) = row;
             add.execute(params![id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw])
         })?;
+        let mut n_settled = 0;
         self.each(text::JOURNAL_SETTLE, &batch.journal_settled, |settle, (id, disposition, reason)| {
-            settle.execute(params![id, disposition, reason])
+            n_settled += settle.execute(params![id, disposition, reason])?;
+            Ok(n_settled)
         })?;
+        if n_settled != batch.journal_settled.len() {
+            return Err(Trouble::Conflict);
+        }
         self.each(text::PATIENT, &batch.patients, |put, row| {
             let (id, version, data_key, absorbed_into, doc) = row;
             put.execute(params![id, version, data_key, absorbed_into, doc])

@@ -111,6 +111,11 @@ impl Rabbit {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
 
+    /// The port at which it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it listens for TLS; its certificate is for 127.0.0.1.
     pub(crate) fn tls_url(&self, host: &str) -> String {
         format!("amqps://guest:guest@{host}:{}/%2f", self.tls_port)
