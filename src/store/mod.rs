@@ -401,7 +401,19 @@ impl Store {
     fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> JoinHandle<Result<(), Trouble>> {
         let is_refused = self.only_audit && !matches!(write, Write::Audit(_));
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
-        let (backend, tail, is_durable, store) = (self.backend.clone(), self.tail.clone(), write.is_durable(), self.clone());
+        let (backend, is_durable, store) = (self.backend.clone(), write.is_durable(), self.clone());
+        if let Backend::Sqlite(backend) = &backend
+            && matches!(write.write, Write::Batch(_))
+            && !is_refused
+            && let Some(turn) = backend.turn()
+        {
+            // Whoever begins it may go on working for a while without letting others run: it must not wait for that.
+            let backend = backend.clone();
+            return self.tasks.spawn_blocking(move || {
+                let outcome = backend.write_in(turn, write);
+                store.written(outcome, is_durable, events)
+            });
+        }
         self.tasks.spawn(async move {
             if is_refused {
                 return Err(StoreError::ReadOnly.into());
@@ -411,18 +423,23 @@ impl Store {
                 Backend::Sqlite(backend) => backend.write(write).await,
                 Backend::Postgres(backend) => backend.write(write.sealed()?).await,
             };
-            match &outcome {
-                Ok(()) if is_durable => *store.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
-                Err(Trouble::Other(error)) => store.note(error),
-                Ok(()) | Err(Trouble::Conflict) => {}
-            }
-            match (&outcome, tail) {
-                (Ok(()), Some(tail)) => tail.add(events),
-                // Nobody knows what is in the table now.
-                (Err(Trouble::Other(_)), Some(tail)) => tail.forget(),
-                (_, _) => {}
-            }
-            outcome
+            store.written(outcome, is_durable, events)
         })
+    }
+
+    /// Notes how a write ended, and which events wait since.
+    fn written(&self, outcome: Result<(), Trouble>, is_durable: bool, events: Vec<OutboxRow>) -> Result<(), Trouble> {
+        match &outcome {
+            Ok(()) if is_durable => *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
+            Err(Trouble::Other(error)) => self.note(error),
+            Ok(()) | Err(Trouble::Conflict) => {}
+        }
+        match (&outcome, &self.tail) {
+            (Ok(()), Some(tail)) => tail.add(events),
+            // Nobody knows what is in the table now.
+            (Err(Trouble::Other(_)), Some(tail)) => tail.forget(),
+            (_, _) => {}
+        }
+        outcome
     }
 }

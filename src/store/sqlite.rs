@@ -28,6 +28,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::sqlite::SqliteJournalMode;
 use sqlx::sqlite::SqlitePoolOptions;
 use tokio::sync::Mutex;
+use tokio::sync::OwnedMutexGuard;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -77,6 +78,10 @@ pub(super) struct SqliteBackend {
     /// Held as long as the one daemon has the store open.
     lock: Option<Arc<File>>,
 }
+
+/// The writer, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Turn(OwnedMutexGuard<Writer>);
 
 /// What is known of the write-ahead log, and who writes it back beside the commits.
 #[derive(Debug, Default)]
@@ -219,12 +224,23 @@ impl SqliteBackend {
             return self.settle(writer, seqs, SealedWrite { write: Write::Settle(Vec::new()), ..write }).await;
         }
         let backend = self.clone();
-        let (n_rows, outcome) = with(writer, move |writer| {
-            let write = write.sealed()?;
-            let (settles, n_rows) = if let Write::Commit(batch) = &write.write { (backend.settling.take(), batch.n_rows()) } else { (Vec::new(), 1) };
-            Ok((n_rows, backend.transact(writer, write, settles)))
-        })
-        .await?;
+        with(writer, move |writer| Ok(backend.write_now(writer, write))).await?
+    }
+
+    /// The writer, where nobody else has it.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        Arc::clone(self.writer.as_ref()?).try_lock_owned().ok().map(Turn)
+    }
+
+    /// As [`SqliteBackend::write`], for whoever has the writer and may wait for the disk.
+    pub(super) fn write_in(&self, mut turn: Turn, write: SealedWrite) -> Result<(), Trouble> {
+        self.write_now(&mut turn.0, write)
+    }
+
+    fn write_now(&self, writer: &mut Writer, write: SealedWrite) -> Result<(), Trouble> {
+        let write = write.sealed()?;
+        let (settles, n_rows) = if let Write::Commit(batch) = &write.write { (self.settling.take(), batch.n_rows()) } else { (Vec::new(), 1) };
+        let outcome = self.transact(writer, write, settles);
         self.write_back(n_rows);
         outcome
     }

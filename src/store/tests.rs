@@ -644,9 +644,12 @@ async fn what_was_published_is_settled_with_the_next_commit_and_by_itself_where_
     let mut batch = CommitBatch::default();
     message(&store, &mut batch, 5);
     let before = store.n_statements();
-    let (settled, committed) = tokio::join!(store.settle_outbox(&[1, 2]), store.commit(&batch));
-    settled.unwrap();
-    committed.unwrap();
+    let mut settled = Box::pin(store.settle_outbox(&[1, 2]));
+    // A commit begins at once; what is settled waits for it when others have had their turn.
+    assert!(futures_util::poll!(settled.as_mut()).is_pending());
+    tokio::task::yield_now().await;
+    store.commit(&batch).await.unwrap();
+    settled.await.unwrap();
     let n_together = store.n_statements() - before;
     let pending = store.pending_outbox(9, None).await.unwrap();
     assert_eq!(pending.iter().map(|row| row.seq).collect::<Vec<_>>(), [3, 4, 5]);
