@@ -30,6 +30,12 @@ pub(super) struct Limits {
 
 /// Says what stands in the way.
 pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
+    let late = Arc::clone(gate);
+    readiness.register(move || {
+        let what = |n_late| format!("{n_late} messages in a row were not committed in time; their senders keep them and send them again");
+        let remedy = "look at the log, at the database and at what else runs on this machine; this goes by itself with the next message in time";
+        Some(late.n_late()).filter(|n_late| *n_late > 0).map(|n_late| Reason::new("commit", what(n_late), remedy)).into_iter().collect()
+    });
     let gate = Arc::clone(gate);
     readiness.register(move || {
         let remedy = |bar| match bar {

@@ -253,6 +253,19 @@ impl AssignmentsSaid {
     pub const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }
+
+    /// How many it names.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Keep => 0,
+            Self::Snapshot(assignments) | Self::Delta(assignments) => assignments.len(),
+        }
+    }
+
+    /// Whether it names nobody.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Who may know. The order is the order of restriction.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use secrecy::SecretString;
 use serde::Serialize;
+use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -69,7 +70,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "store")]
     waiting: u32,
     /// Open N connections more that say nothing, and measure what they cost in memory
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
     idle: u16,
     /// An empty PostgreSQL database; default: SQLite in the folder
     #[arg(long, value_name = "URL")]
@@ -181,7 +182,10 @@ pub async fn run(args: &BenchArgs, console: &Console) -> anyhow::Result<ExitCode
         Some(folder) => tempfile::Builder::new().prefix("wardroom-bench").tempdir_in(folder),
         None => tempfile::Builder::new().prefix("wardroom-bench").tempdir(),
     };
-    let folder = folder.context("cannot make a folder to work in")?;
+    let folder = match folder.context("cannot make a folder to work in (`--folder`)") {
+        Ok(folder) => folder,
+        Err(error) => return console.fail(64, &error),
+    };
     let figures = measure(args, folder.path(), console).await?;
     if let Some(file) = &args.plot {
         plot::draw(file, &figures.points).with_context(|| format!("cannot draw `{}`", file.display()))?;
@@ -325,8 +329,12 @@ async fn measure_points(daemons: &Daemons, load: Load) -> anyhow::Result<Vec<Poi
 async fn open_idle(daemons: &Daemons, n_connections: u16) -> anyhow::Result<(f64, Vec<TcpStream>)> {
     let before = daemons.used()?.resident_kib;
     let mut connections = Vec::new();
-    for feed in daemons.feeds().into_iter().cycle().take(n_connections.into()) {
-        connections.push(TcpStream::connect(feed).await?);
+    for (n, feed) in (0..n_connections).zip(daemons.feeds().into_iter().cycle()) {
+        // From many addresses of this machine: a listener does not let one address have all of its places.
+        let from = SocketAddr::from(([127, 0, 1, u8::try_from(n / 200 + 1)?], 0));
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(from)?;
+        connections.push(socket.connect(feed).await?);
     }
     let opened = Instant::now();
     while daemons.metric("wardroom_connections").await? < f64::from(n_connections) && opened.elapsed() < Duration::from_secs(20) {

@@ -103,7 +103,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
-        Command::Schema(args) => schema::run(args.name.as_deref()),
+        Command::Schema(args) => schema::run(args.name.as_deref(), cli.json),
         Command::Verify(args) => verify::run(args, config, &console),
         Command::Bench(args) => bench::run(args, &console).await,
         Command::Replay(args) => replay::run(args, cli.json).await,

@@ -55,7 +55,7 @@ enum QuarantineCommand {
         /// Its number
         id: i64,
         /// Why, for the audit trail
-        #[arg(long)]
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
     },
 }
@@ -207,6 +207,7 @@ fn advice(reason: &str) -> &'static str {
         "several_visits" => "the account has several open visits: ask the sender for PV1-19",
         "delete_request" => "a person decides about deletions: discard it once that is done",
         "possible_unmerge" => "a number that was merged away speaks with its own name: see `wardroom merge list`, perhaps `merge undo`",
+        "names_too_many" => "it names more than a thousand people or identifiers: have the sender say each of them once, then discard it",
         "internal_fault" => "a fault of wardroom: please report it with the version, then retry",
         _ => "read it with `wardroom quarantine show`, put right what it waits for, then retry",
     }

@@ -143,6 +143,13 @@ fn wrong_usage(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(EXIT_USAGE))
 }
 
+fn unless_nobody_reads(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
 async fn perform(plan: &Plan, messages: Vec<InputMessage>, json: bool, telling: Telling) -> anyhow::Result<ExitCode> {
     let coloured = io::stdout().is_terminal();
     let progress = progress_bar(messages.len());
@@ -151,13 +158,15 @@ async fn perform(plan: &Plan, messages: Vec<InputMessage>, json: bool, telling: 
         if json || (telling == Telling::NotAccepted && outcome.is_accepted()) {
             return Ok(());
         }
-        progress.suspend(|| outcome.print(&mut io::stdout().lock(), coloured))
+        // Who reads no further wants the rest sent all the same.
+        progress.suspend(|| unless_nobody_reads(outcome.print(&mut io::stdout().lock(), coloured)))
     })
     .await;
     progress.finish_and_clear();
     let report = report.context("cannot write the report")?;
     let mut out = io::stdout().lock();
-    if json { report.print_json(&mut out) } else { report.print_summary(&mut out) }.context("cannot write the report")?;
+    let written = if json { report.print_json(&mut out) } else { report.print_summary(&mut out) };
+    unless_nobody_reads(written).context("cannot write the report")?;
     if let Some(failure) = &report.failure {
         writeln!(io::stderr(), "error: {failure}").context("cannot write to standard error")?;
     }

@@ -40,9 +40,10 @@ pub fn text(schema: &serde_json::Value) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// When standard output cannot be written.
-pub fn run(name: Option<&str>) -> anyhow::Result<ExitCode> {
+pub fn run(name: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
     let known: Vec<&str> = names().collect();
     let text = match name.map(schema) {
+        None if json => text(&serde_json::json!(known))?,
         None => known.join("\n") + "\n",
         Some(Some(schema)) => text(&schema)?,
         Some(None) => {

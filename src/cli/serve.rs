@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -30,6 +32,8 @@ pub struct ServeArgs {
 /// When signals cannot be listened to.
 pub async fn run(args: &ServeArgs, config: Option<&Path>, console: &Console) -> anyhow::Result<ExitCode> {
     SystemClock::goes_wrong_by(args.clock_skew);
+    // What the daemon makes is for nobody else: events as JSON Lines are not sealed.
+    umask(Mode::RWXG | Mode::RWXO);
     let setting = match Setting::load(config, console)? {
         Ok(setting) => setting,
         Err(code) => return Ok(code),

@@ -172,13 +172,29 @@ pub(crate) fn leaf(text: &str, syntax: Syntax) -> Cow<'_, str> {
     if is_null_token(text, syntax.delimiters.escape()) {
         return Cow::Borrowed("");
     }
-    match unescape(text, syntax.delimiters, syntax.charset) {
+    match printable(unescape(text, syntax.delimiters, syntax.charset)) {
         Cow::Borrowed(text) => Cow::Borrowed(text),
         Cow::Owned(text) => match text.trim() {
             trimmed if trimmed.len() == text.len() => Cow::Owned(text),
             trimmed => Cow::Owned(trimmed.to_owned()),
         },
     }
+}
+
+/// One line that anybody may show: a name becomes a line of a terminal, of a chat and of a log of somebody else's. Line breaks and tabs become blanks; other
+/// control characters, and those that turn the direction of writing, stand as the replacement character.
+fn printable(text: Cow<'_, str>) -> Cow<'_, str> {
+    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~');
+    if text.bytes().all(is_plain) || !text.chars().any(|letter| letter.is_control() || turns(letter)) {
+        return text;
+    }
+    let shown = |letter: char| match letter {
+        '\n' | '\r' | '\t' | '\u{85}' => ' ',
+        letter if letter.is_control() || turns(letter) => '\u{fffd}',
+        letter => letter,
+    };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 /// An identifier's part: as [`leaf`], and empty where a word stands for nothing, so that no two patients ever share the id `UNKNOWN`.

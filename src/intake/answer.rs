@@ -187,9 +187,13 @@ impl<C: Clock> FeedAnswerer<C> {
         };
         match timeout_at(deadline, kept).await {
             // A process that was stopped meanwhile finds the commit done and its time over: the sender may have sent again already.
-            Ok(Some(())) if Instant::now() <= deadline => self.build(&answers, batch.wrapped.as_ref(), self.clock.now()),
+            Ok(Some(())) if Instant::now() <= deadline => {
+                self.gate.was_in_time();
+                self.build(&answers, batch.wrapped.as_ref(), self.clock.now())
+            }
             Ok(None) => Answer::Close,
             Ok(Some(())) | Err(_) => {
+                self.gate.was_late();
                 tracing::error!(
                     feed = %self.feed.profile.name, connection = peer.connection, timeout = ?self.feed.commit_timeout,
                     "the store did not commit in time; the connection is closed without an answer, so that the sender sends again"

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 /// What may shut the gate.
@@ -40,6 +41,8 @@ impl Bar {
 pub struct Gate {
     bars: AtomicU8,
     words: Mutex<[String; 2]>,
+    /// How many answers in a row came too late.
+    n_late: AtomicU64,
 }
 
 impl fmt::Debug for Gate {
@@ -57,6 +60,23 @@ impl Gate {
     /// Whether this does.
     pub fn is_barred_by(&self, bar: Bar) -> bool {
         self.bars.load(Ordering::Relaxed) & bar.bit() != 0
+    }
+
+    /// Notes that a message was not committed in time; nothing is barred, since the next one may be.
+    pub fn was_late(&self) {
+        self.n_late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes that a message was committed in time.
+    pub fn was_in_time(&self) {
+        if self.n_late.load(Ordering::Relaxed) > 0 {
+            self.n_late.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many messages in a row were not committed in time.
+    pub fn n_late(&self) -> u64 {
+        self.n_late.load(Ordering::Relaxed)
     }
 
     /// Shuts it, and says why.
@@ -103,5 +123,10 @@ mod tests {
         assert!(gate.is_shut() && !gate.is_barred_by(Bar::Outbox));
         gate.open(Bar::Disk);
         assert!(!gate.is_shut() && gate.reasons().is_empty());
+        gate.was_late();
+        gate.was_late();
+        assert!(!gate.is_shut() && gate.n_late() == 2);
+        gate.was_in_time();
+        assert_eq!(gate.n_late(), 0);
     }
 }

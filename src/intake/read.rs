@@ -14,6 +14,8 @@ use crate::adt::Hint;
 use crate::adt::Kind;
 use crate::adt::Reading;
 use crate::adt::profile::Profile;
+use crate::care::fact::Fact;
+use crate::care::fact::FieldUpdate;
 use crate::care::notice::Notice;
 use crate::care::notice::NoticeCode;
 use crate::directory::messages;
@@ -35,6 +37,9 @@ use crate::store::rows::Disposition;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 use crate::time::Timestamp;
+
+/// More identifiers and people than any stay has; a message that names more of them waits for somebody.
+const MOST_NAMED: usize = 1000;
 
 /// A message that was read, and how it is to be answered once it is kept.
 #[derive(Debug)]
@@ -159,9 +164,13 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
 fn decide(read: &mut ReadMessage, reading: Reading) {
     read.incoming.trigger = reading.trigger;
     read.incoming.notices.extend(reading.notices);
-    read.incoming.facts = reading.facts;
+    let names_too_many = reading.facts.iter().any(|fact| n_named(fact) > MOST_NAMED);
+    if !names_too_many {
+        read.incoming.facts = reading.facts;
+    }
     read.reading = Some(ReadingSummary { version: reading.version, recorded_at: reading.recorded_at, occurred_at: reading.occurred_at });
     match reading.disposition_hint {
+        Hint::Facts if names_too_many => read.incoming.decided = Some(Verdict::quarantined("names_too_many")),
         Hint::Facts => {}
         Hint::NoOp(reason) => read.incoming.decided = Some(Verdict::noop(reason.as_str())),
         Hint::Quarantine(reason) => read.incoming.decided = Some(Verdict::quarantined(reason.as_str())),
@@ -180,6 +189,12 @@ fn decide(read: &mut ReadMessage, reading: Reading) {
             refuse(read, Outcome::Reject, code, Some(ErrLocation { segment, occurrence: 1, field }), reason);
         }
     }
+}
+
+/// How many identifiers and assignments a fact names: all of them are gone through whenever the visit is planned again.
+fn n_named(fact: &Fact) -> usize {
+    let listed = [&fact.stay.consulting, &fact.stay.others].into_iter().map(|said| if let FieldUpdate::Set(list) = said { list.len() } else { 0 });
+    fact.other_ids.len() + fact.stay.assignments.len() + fact.person.assignments.len() + listed.sum::<usize>()
 }
 
 /// What a message about staff or units comes to, unless it was refused already.

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use super::support::daemon::Daemon;
+use super::support::daemon::program;
 use super::support::peer::Peer;
 use super::support::peer::Plain;
 use super::support::peer::framed;
@@ -248,4 +249,33 @@ async fn an_acknowledgement_of_our_acknowledgement_is_swallowed() {
     check(&daemon, "main", &framed(format!("{ack}{message}{ack}")), &["AA Q2"]).await;
     let (_, metrics) = daemon.get("/metrics").await;
     assert!(metrics.lines().any(|line| line.starts_with("wardroom_inbound_acks_total{") && line.ends_with(" 3")), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_message_that_names_thousands_waits_and_holds_nobody_up() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    let roles: Vec<String> = (0..20_000).map(|n| format!("ROL|{n}|AD|AT^Attending^HL70443|D{n:05}^LOW^KIM^^^^^^GHH^L^^^EI\r")).collect();
+    assert_eq!(peer.ask(Plain::new("BIG", "A01", 640_001, "4N", 0).text() + &roles.concat()).await, "AA BIG");
+    // The same patient's next message, and the room that it opens.
+    assert_eq!(peer.ask(Plain::new("NEXT", "A01", 640_001, "4N", 1).text()).await, "AA NEXT");
+    daemon.room_is("V640001", "open", |room| room["status"] == "active").await;
+    let listed = program(&daemon.dir).args(["--json", "quarantine", "list"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.contains("names_too_many"), "{listed}");
+    let (code, ready) = daemon.get("/readyz").await;
+    assert_eq!(code, 200, "{ready}");
+}
+
+#[tokio::test]
+async fn names_are_one_line_that_any_terminal_can_show() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    let message = Plain::new("ESC", "A01", 641_001, "4\\X1B\\[7MN\\X0A\\E", 0).text();
+    assert_eq!(peer.ask(message).await, "AA ESC");
+    let room = daemon.room_is("V641001", "open", |room| room["status"] == "active").await;
+    assert_eq!(room["data"]["room"]["location"]["point_of_care"], "4\u{fffd}[7MN E");
+    let listed = program(&daemon.dir).args(["rooms", "list"]).output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.chars().all(|letter| letter == '\n' || !letter.is_control()), "{listed:?}");
 }

@@ -209,3 +209,16 @@ async fn what_commands_say_of_trouble_holds_nothing_of_a_patient() {
     ));
     nothing_of(&secrets, "the complaint", &refuses_to_start(&dir).1);
 }
+
+#[tokio::test]
+async fn what_the_daemon_writes_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    assert_eq!(peer.ask(Plain::new("MODE", "A01", 650_001, "4N", 0).text()).await, "AA MODE");
+    eventually("an event", Duration::from_secs(20), async || (!daemon.events().is_empty()).then_some(())).await;
+    for file in ["wardroom.db", "wardroom.db-wal", "wardroom.key", "events.jsonl"] {
+        let mode = fs::metadata(daemon.path(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
+    }
+}

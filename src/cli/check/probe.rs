@@ -29,6 +29,7 @@ const NOT_FOUND: u16 = 404;
 /// The probes of every configuration.
 pub(super) fn standard(config: &Config) -> Vec<Probe> {
     let store = match &config.store.url {
+        StoreUrl::Sqlite(file) if file.exists() => Some(can_write_and_open(file.clone(), config.clone())),
         StoreUrl::Sqlite(file) => Some(can_write(file.clone())),
         StoreUrl::SqliteInMemory => None,
         StoreUrl::Postgres { .. } => Some(can_open(config.clone())),
@@ -61,6 +62,17 @@ fn can_open(config: Config) -> Attempt {
             }
             Err(StoreError::NotMigrated) => Ok("lets us in; its tables are made when the daemon starts".to_owned()),
             Err(error) => Err(in_words(&error)),
+        }
+    })
+}
+
+/// Whether the file can be written, and the key opens what is in it.
+fn can_write_and_open(file: PathBuf, config: Config) -> Attempt {
+    Box::pin(async move {
+        let written = can_write(file).await?;
+        match can_open(config).await? {
+            opened if opened.ends_with("opens it") => Ok(format!("{written}; the key opens it")),
+            _ => Ok(written),
         }
     })
 }

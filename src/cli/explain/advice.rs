@@ -48,6 +48,10 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
             "a master file or staff message of which no record names anybody or any unit",
             "have the sender fill MFE-4 or STF-1 and STF-2, or LOC-1",
         ),
+        "names_too_many" => advice(
+            "it names more than a thousand people or identifiers, which no stay has: taking it would hold up everybody else's messages",
+            "look at how the sender repeats PID-3, PV1-9 or ROL, and have it send each of them once",
+        ),
         "internal_fault" => advice("wardroom failed on it: this is a bug", "report it with a message of the same shape"),
         // Rejected.
         "not_hl7" => advice(
