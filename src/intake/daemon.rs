@@ -60,7 +60,7 @@ const QUEUE: usize = 1024;
 /// How many visits are planned again in one batch of the background.
 const PAGE: i64 = 64;
 /// How long a batch waits at the most for more messages.
-const PATIENCE: Duration = Duration::from_micros(1500);
+const PATIENCE: Duration = Duration::from_micros(300);
 /// For how many batches the store is asked whether messages are new after one was not.
 const ASKS: usize = 64;
 /// How long the background waits after the store failed it.
