@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use lapin::Channel;
@@ -342,7 +343,9 @@ async fn a_message_has_the_properties_and_headers_of_the_contract_and_no_others(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_short_of_memory_is_waited_for() {
     let Some(rabbit) = Rabbit::start("a_broker_short_of_memory_is_waited_for").await else { return };
-    let running = Running::start(AmqpOptions { confirm_timeout: Duration::from_millis(500), ..options(&rabbit.url()) });
+    // Long enough for a busy machine, so that only being blocked can keep a confirm away for so long.
+    let confirm_timeout = Duration::from_secs(2);
+    let running = Running::start(AmqpOptions { confirm_timeout, ..options(&rabbit.url()) });
     running.commit([row(0, 10)]);
     running.drained().await;
     rabbit.ctl(&["set_vm_memory_high_watermark", "absolute", "1MB"]);
@@ -350,8 +353,11 @@ async fn a_broker_short_of_memory_is_waited_for() {
     running.commit((1..30).map(|seq| row(seq, 10)));
     running.shows("the broker is known to be blocked", |now| now.blocked && now.connected).await;
     running.commit((30..40).map(|seq| row(seq, 10)));
-    // Looking takes the command line tool longer than the broker may take to confirm: being blocked is no failure.
-    tokio::task::block_in_place(|| rabbit.ctl(&["list_queues"]));
+    // For longer than the broker may take to confirm: being blocked is no failure.
+    let blocked_at = Instant::now();
+    while blocked_at.elapsed() < confirm_timeout + confirm_timeout / 2 {
+        tokio::task::block_in_place(|| rabbit.ctl(&["list_queues"]));
+    }
     let now = running.status.now();
     assert!(now.blocked && now.last_error.is_none(), "{now:?}");
     assert!(running.outbox.n_pending() > 0);
