@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::time::Instant;
 
 use bytes::Bytes;
 use lapin::Channel;
@@ -26,6 +25,7 @@ use lapin::types::FieldTable;
 use secrecy::SecretString;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
