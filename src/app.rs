@@ -478,7 +478,13 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
             metrics::gauge!("wardroom_quarantine_messages").set(count as f64);
         }
         for (feed, stats) in &listeners {
-            metrics::gauge!("wardroom_connections", "feed" => feed.as_str().to_owned()).set(stats.n_connections() as f64);
+            let feed = feed.as_str();
+            metrics::gauge!("wardroom_connections", "feed" => feed.to_owned()).set(stats.n_connections() as f64);
+            metrics::counter!("wardroom_connections_total", "feed" => feed.to_owned()).absolute(stats.n_accepted());
+            let oldest = stats.oldest_unfinished().unwrap_or_default();
+            metrics::gauge!("wardroom_frames_unfinished", "feed" => feed.to_owned()).set(stats.n_unfinished() as f64);
+            metrics::gauge!("wardroom_frames_unfinished_bytes", "feed" => feed.to_owned()).set(stats.n_unfinished_bytes() as f64);
+            metrics::gauge!("wardroom_frames_unfinished_seconds", "feed" => feed.to_owned()).set(oldest.as_secs_f64());
         }
         tokio::select! {
             () = tokio::time::sleep(GAUGES_EVERY) => {}

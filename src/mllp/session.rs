@@ -250,9 +250,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin, A: Answerer> Session<'_, S, A> {
 
     /// Keeps account of the frame that has begun and not ended, if there is one.
     fn mark(&self, inbox: &mut Inbox, inside: bool) {
-        if inside != inbox.began.is_some() {
-            inbox.began = inside.then(Instant::now);
-            self.stats.set_unfinished(self.peer.connection, inbox.began);
+        if inside || inbox.began.is_some() {
+            inbox.began = inside.then(|| inbox.began.unwrap_or_else(Instant::now));
+            self.stats.set_unfinished(self.peer.connection, inbox.began.map(|began| (began, inbox.buffer.len())));
         }
     }
 

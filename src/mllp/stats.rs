@@ -25,8 +25,9 @@ pub struct ListenerStats {
     n_skipped_bytes: AtomicU64,
     n_abandoned_frames: AtomicU64,
     n_heartbeats: AtomicU64,
-    /// When the frame now begun on a connection began, by the number of the connection. Only frames that more than one read brings are here.
-    unfinished: Mutex<BTreeMap<u64, Instant>>,
+    /// When the frame now begun on a connection began and how many bytes of it are here, by the number of the connection. Only frames that more than one
+    /// read brings are among them.
+    unfinished: Mutex<BTreeMap<u64, (Instant, usize)>>,
 }
 
 impl ListenerStats {
@@ -77,7 +78,12 @@ impl ListenerStats {
 
     /// How long ago the oldest of them began.
     pub fn oldest_unfinished(&self) -> Option<Duration> {
-        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).values().min().map(Instant::elapsed)
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(began, _)| began.elapsed()).max()
+    }
+
+    /// How many bytes of all of them are here.
+    pub fn n_unfinished_bytes(&self) -> usize {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, n_bytes)| n_bytes).sum()
     }
 
     pub(super) fn add(&self, tally: Tally) {
@@ -88,10 +94,10 @@ impl ListenerStats {
         }
     }
 
-    pub(super) fn set_unfinished(&self, connection: u64, since: Option<Instant>) {
+    pub(super) fn set_unfinished(&self, connection: u64, frame: Option<(Instant, usize)>) {
         let mut unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner);
-        match since {
-            Some(since) => unfinished.insert(connection, since),
+        match frame {
+            Some(frame) => unfinished.insert(connection, frame),
             None => unfinished.remove(&connection),
         };
     }

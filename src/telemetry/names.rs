@@ -41,6 +41,9 @@ const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 pub const METRICS: &[Metric] = &[
     gauge("wardroom_connections", Unit::Count, &["feed"], "MLLP connections now open"),
     counter("wardroom_connections_total", &["feed"], "MLLP connections accepted"),
+    gauge("wardroom_frames_unfinished", Unit::Count, &["feed"], "Frames that have begun and not ended"),
+    gauge("wardroom_frames_unfinished_bytes", Unit::Bytes, &["feed"], "Bytes that are here of frames that have not ended"),
+    gauge("wardroom_frames_unfinished_seconds", Unit::Seconds, &["feed"], "Seconds since the oldest frame that has not ended began"),
     counter("wardroom_tls_reloads_total", &["outcome"], "Certificates of listeners read again after a change: loaded or refused"),
     gauge("wardroom_tls_certificate_seconds", Unit::Seconds, &["listener"], "Seconds until the certificate of a listener ends"),
     counter("wardroom_frames_refused_total", &["feed", "reason"], "Frames that held no message: too long, outside the block, empty"),

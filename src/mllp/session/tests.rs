@@ -174,10 +174,11 @@ async fn a_frame_that_trickles_in_is_given_up_however_often_a_byte_comes() {
     }
     assert_eq!(served.stats.n_unfinished(), 1);
     assert!(served.stats.oldest_unfinished().unwrap() >= Duration::from_secs(19));
+    assert!((20..=24).contains(&served.stats.n_unfinished_bytes()), "{}", served.stats.n_unfinished_bytes());
     let stats = Arc::clone(&served.stats);
     assert!(matches!(served.end().await, (_, 0, Ended::FrameTimeout(_))));
     assert!(began.elapsed() < Duration::from_secs(32), "{:?}", began.elapsed());
-    assert_eq!((stats.n_unfinished(), stats.oldest_unfinished()), (0, None));
+    assert_eq!((stats.n_unfinished(), stats.oldest_unfinished(), stats.n_unfinished_bytes()), (0, None, 0));
 }
 
 #[tokio::test(start_paused = true)]
