@@ -50,19 +50,24 @@ pub(super) async fn in_time(attempt: impl Future<Output = Result<String, String>
 
 type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 
-/// Logs in, and looks whether the key opens what is there. Nothing is made or brought up to date.
+/// Logs in, and looks whether the key opens what is there; `false` when nothing is there yet. Nothing is made or brought up to date.
+async fn opens(config: Config) -> Result<bool, String> {
+    let setting = Setting { config };
+    let options = setting.store(store::BESIDE_LANE, false).map_err(|error| in_words(&error))?;
+    match Store::open_read_only(options).await {
+        Ok(store) => {
+            store.close().await;
+            Ok(true)
+        }
+        Err(StoreError::NotMigrated) => Ok(false),
+        Err(error) => Err(in_words(&error)),
+    }
+}
+
 fn can_open(config: Config) -> Attempt {
     Box::pin(async move {
-        let setting = Setting { config };
-        let options = setting.store(store::BESIDE_LANE, false).map_err(|error| in_words(&error))?;
-        match Store::open_read_only(options).await {
-            Ok(store) => {
-                store.close().await;
-                Ok("lets us in, and the key opens it".to_owned())
-            }
-            Err(StoreError::NotMigrated) => Ok("lets us in; its tables are made when the daemon starts".to_owned()),
-            Err(error) => Err(in_words(&error)),
-        }
+        let is_made = opens(config).await?;
+        Ok(if is_made { "lets us in, and the key opens it" } else { "lets us in; its tables are made when the daemon starts" }.to_owned())
     })
 }
 
@@ -70,10 +75,7 @@ fn can_open(config: Config) -> Attempt {
 fn can_write_and_open(file: PathBuf, config: Config) -> Attempt {
     Box::pin(async move {
         let written = can_write(file).await?;
-        match can_open(config).await? {
-            opened if opened.ends_with("opens it") => Ok(format!("{written}; the key opens it")),
-            _ => Ok(written),
-        }
+        Ok(if opens(config).await? { format!("{written}, and the key opens it") } else { written })
     })
 }
 

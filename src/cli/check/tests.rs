@@ -4,6 +4,9 @@ use super::CheckArgs;
 use super::Probe;
 use super::examine;
 use crate::config::environment::Environment;
+use crate::store::Store;
+use crate::store::StoreOptions;
+use crate::store::master_key::MasterKey;
 use crate::time::Timestamp;
 
 const FEED: &str = "[[feeds]]\nname = \"main\"\nlisten = \"127.0.0.1:2575\"\ntime_zone = \"UTC\"\n";
@@ -54,6 +57,22 @@ async fn what_cannot_be_reached_is_69() {
     assert!(!table.contains("hunter2"));
     let (_, offline) = check_with(folder.path(), &text, true, no_probes).await;
     assert_eq!(offline, 0);
+}
+
+#[tokio::test]
+async fn a_store_that_the_key_does_not_open_is_told_of_before_the_daemon_meets_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("wardroom.db").display());
+    let master_key = MasterKey::load_or_create(&folder.path().join("wardroom.key")).unwrap();
+    Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap().close().await;
+    let (table, code) = check_with(folder.path(), FEED, false, no_probes).await;
+    assert_eq!(code, 0, "{table}");
+    assert!(table.contains("and the key opens it"), "{table}");
+    std::fs::remove_file(folder.path().join("wardroom.key")).unwrap();
+    MasterKey::load_or_create(&folder.path().join("wardroom.key")).unwrap();
+    let (table, code) = check_with(folder.path(), FEED, false, no_probes).await;
+    assert_eq!(code, 69, "{table}");
+    assert!(table.contains("✗ unreachable  store") && table.contains("the key does not open this store"), "{table}");
 }
 
 #[tokio::test]
