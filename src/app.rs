@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -183,10 +184,11 @@ impl Daemon {
             guard: Arc::clone(&guard),
         };
         let (intake, look_ups, task) = daemon::start(parts);
-        let died = failed.clone();
-        workers.spawn(async move {
-            task.await;
-            died.cancel();
+        let (runtime, died) = (Handle::current(), failed.clone().drop_guard());
+        // Planning keeps a thread busy for milliseconds: on one of its own, connections do not wait for it, and it does not wait for its turn among them.
+        workers.spawn_blocking(move || {
+            runtime.block_on(task);
+            drop(died);
         });
         let (retry_store, retry_intake, stop_retrying) = (store.clone(), intake.clone(), stop_working.clone());
         workers.spawn(async move { daemon::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });

@@ -41,6 +41,8 @@ use crate::intake::orders::Operator;
 use crate::intake::orders::Order;
 use crate::intake::orders::Outcome;
 use crate::intake::orders::carry_out;
+use crate::intake::pace::BATCH;
+use crate::intake::pace::Pace;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
@@ -53,14 +55,10 @@ use crate::store::sealing::LookUpHash;
 use crate::time::Clock;
 use crate::time::Timestamp;
 
-/// How many messages one batch takes at the most.
-const BATCH: usize = 256;
 /// How many messages may wait for the next batch before connections do.
 const QUEUE: usize = 1024;
 /// How many visits are planned again in one batch of the background.
 const PAGE: i64 = 64;
-/// How long a batch waits at the most for more messages.
-const PATIENCE: Duration = Duration::from_micros(300);
 /// For how many batches the store is asked whether messages are new after one was not.
 const ASKS: usize = 64;
 /// How long the background waits after the store failed it.
@@ -193,20 +191,25 @@ pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl F
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let recent = Recent::new(parts.store.is_ours_alone());
-    let mut intake = Running { parts, look_ups, recent, flight: None, last: (0, Duration::ZERO), n_asks: ASKS, unexplained: Vec::new() };
+    let mut intake = Running { parts, look_ups, recent, flight: None, pace: Pace::default(), n_asks: ASKS, unexplained: Vec::new() };
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
     loop {
+        let n_wanted = intake.pace.n_wanted();
         tokio::select! {
             biased;
             landed = landing(&mut intake.flight) => {
-                intake.land(landed).await;
+                if let Some(flight) = intake.flight.take() {
+                    intake.land(flight, landed).await;
+                }
                 intake.take_up().await;
             }
-            n_jobs = queue.recv_many(&mut jobs, BATCH) => {
+            n_jobs = queue.recv_many(&mut jobs, n_wanted) => {
                 if n_jobs == 0 {
                     break;
                 }
-                gather(&mut queue, &mut jobs, intake.last).await;
+                gather(&mut queue, &mut jobs, n_wanted, intake.pace.patience()).await;
+                let n_committed = intake.flight.as_ref().map_or(0, |flight| flight.load.n_jobs);
+                intake.pace.saw(n_committed + jobs.len() + queue.len());
                 intake.take(jobs.drain(..)).await;
             }
         }
@@ -259,8 +262,7 @@ struct Running<C> {
     look_ups: LookUps,
     recent: Recent,
     flight: Option<Flight>,
-    /// How many jobs the last batch had, and how long it took.
-    last: (usize, Duration),
+    pace: Pace,
     /// For how many batches more the store is asked whether messages are new: who repeats one often repeats many.
     n_asks: usize,
     /// What messages in quarantine may have waited for.
@@ -291,13 +293,26 @@ impl<C: Clock> Running<C> {
         if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
             let begun = Instant::now();
             let planned = self.plan(&load.work).await;
-            let is_as_planned = self.settle().await;
-            match planned.filter(|_| is_as_planned) {
-                Some(Planned { done, batch, ahead }) => {
-                    let committed = Box::pin(self.parts.store.begin(batch));
-                    self.flight = Some(Flight { load, done, ahead, begun, committed });
-                }
-                None => self.take_now(load).await,
+            if planned.is_some() {
+                self.pace.planned(load.n_jobs, begun.elapsed());
+            }
+            let landed = self.landed().await;
+            let is_as_planned = landed.as_ref().is_none_or(|(_, landed)| landed.is_ok());
+            let mut left = Some(load);
+            // The next commit begins before those of the last one are answered: it has nothing to wait for any more, and answering takes a while.
+            if is_as_planned
+                && let Some(Planned { done, batch, ahead }) = planned
+                && let Some(load) = left.take()
+            {
+                let begun = Instant::now();
+                let committed = Box::pin(self.parts.store.begin(batch));
+                self.flight = Some(Flight { load, done, ahead, begun, committed });
+            }
+            if let Some((flight, landed)) = landed {
+                self.land(flight, landed).await;
+            }
+            if let Some(load) = left {
+                self.take_now(load).await;
             }
         }
         if !quarantined.is_empty() || !orders.is_empty() || !self.unexplained.is_empty() {
@@ -327,25 +342,30 @@ impl<C: Clock> Running<C> {
         batch::plan_ahead(&context, &mut self.recent, work, before, asks).await.ok().flatten()
     }
 
-    /// Waits for the commit that is on its way. Gives back whether it went as planned.
-    async fn settle(&mut self) -> bool {
-        if self.flight.is_none() {
-            return true;
-        }
+    /// Waits for the commit that is on its way, if there is one.
+    async fn landed(&mut self) -> Option<(Flight, Result<(), CommitError>)> {
+        self.flight.as_ref()?;
         let landed = landing(&mut self.flight).await;
-        self.land(landed).await
+        Some((self.flight.take()?, landed))
     }
 
-    /// A commit has ended: answers those who wait for it, or takes the batch again. Gives back whether it went as planned.
-    async fn land(&mut self, landed: Result<(), CommitError>) -> bool {
-        let Some(Flight { mut load, mut done, begun, .. }) = self.flight.take() else { return true };
+    /// Waits for the commit that is on its way, and for what it takes to end it.
+    async fn settle(&mut self) {
+        if let Some((flight, landed)) = self.landed().await {
+            self.land(flight, landed).await;
+        }
+    }
+
+    /// A commit has ended: answers those who wait for it, or takes the batch again.
+    async fn land(&mut self, flight: Flight, landed: Result<(), CommitError>) {
+        let Flight { mut load, mut done, begun, .. } = flight;
         let Err(error) = landed.map_err(BatchError::from) else {
             look_at_ends(&self.parts, done.ends).await;
-            self.last = (load.n_jobs, begun.elapsed());
+            self.pace.committed(begun.elapsed());
             load.answer(&done);
-            account(&self.parts, &load.work, &mut done, self.last.1);
+            account(&self.parts, &load.work, &mut done, begun.elapsed());
             self.unexplained.append(&mut done.explained);
-            return true;
+            return;
         };
         // What was planned with it in mind is wrong now.
         self.recent.forget();
@@ -355,7 +375,6 @@ impl<C: Clock> Running<C> {
         } else {
             tell(&error);
         }
-        false
     }
 
     /// Takes a batch by itself, with nothing on its way.
@@ -363,9 +382,9 @@ impl<C: Clock> Running<C> {
         let begun = Instant::now();
         match commit(&self.parts, &self.look_ups, &mut self.recent, &load.work).await {
             Ok(mut done) => {
-                self.last = (load.n_jobs, begun.elapsed());
+                self.pace.committed(begun.elapsed());
                 load.answer(&done);
-                account(&self.parts, &load.work, &mut done, self.last.1);
+                account(&self.parts, &load.work, &mut done, begun.elapsed());
                 self.unexplained.append(&mut done.explained);
             }
             Err(error) => tell(&error),
@@ -404,13 +423,13 @@ impl<C: Clock> Running<C> {
 }
 
 /// Waits a moment for those whose last messages were answered together, so that their next ones are committed together too. It lets everybody else run
-/// meanwhile, and never waits longer than a part of what a commit costs; a connection that is alone never waits.
-async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, (n_last, took): (usize, Duration)) {
+/// meanwhile, other threads too; a connection that is alone never waits.
+async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, n_wanted: usize, patience: Duration) {
     let begun = Instant::now();
-    let patience = (took / 4).min(PATIENCE);
-    while jobs.len() < n_last.min(BATCH) && begun.elapsed() < patience {
+    while jobs.len() < n_wanted && begun.elapsed() < patience {
+        std::thread::yield_now();
         tokio::task::yield_now().await;
-        while jobs.len() < BATCH
+        while jobs.len() < n_wanted
             && let Ok(job) = queue.try_recv()
         {
             jobs.push(job);

@@ -12,6 +12,7 @@ pub mod guard;
 pub mod ledger;
 pub(crate) mod look_ups;
 pub mod orders;
+mod pace;
 pub mod pulse;
 pub mod read;
 pub(crate) mod recent;

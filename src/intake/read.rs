@@ -225,7 +225,7 @@ fn decide_directory(read: &mut ReadMessage, reading: messages::Reading, profile:
 }
 
 /// What makes a message this one: its facts, whose identity leaves out MSH-7 and MSH-10; without any, its bytes. In front stands when it was recorded,
-/// as it was written (EVN-2, which belongs to that identity too): messages of one hour are beside each other in the index, and not all over it.
+/// as it was written (EVN-2, which belongs to that identity too): messages of one moment are beside each other in the index, and not all over it.
 fn dedupe(incoming: &Incoming, message: &Message<'_>, look_ups: &LookUps) -> LookUpHash {
     let mut hash = if incoming.facts.is_empty() {
         look_ups.hash(LookUpKind::Message, &[&incoming.raw])
@@ -233,18 +233,23 @@ fn dedupe(incoming: &Incoming, message: &Message<'_>, look_ups: &LookUps) -> Loo
         let parts: Vec<&[u8]> = incoming.facts.iter().map(|fact| fact.hash.0.as_slice()).collect();
         look_ups.hash(LookUpKind::Message, &parts)
     };
-    let written = message.first("EVN").map(|evn| evn.field(2)).map_or(0, |field| digits(field.raw()));
-    // 14 digits are less than 2^48.
-    for (to, from) in hash.0.iter_mut().zip(written.to_be_bytes().into_iter().skip(2)) {
-        *to = from;
+    // Messages that do not say it are told apart by all of their hash.
+    if let Some(written) = message.first("EVN").and_then(|evn| digits(evn.field(2).raw())) {
+        for (to, from) in hash.0.iter_mut().zip(written.to_be_bytes()) {
+            *to = from;
+        }
     }
     hash
 }
 
-/// The first 14 digits of a time, as a number that grows with it.
-fn digits(text: &str) -> u64 {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(14);
-    digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+/// A time (YYYYMMDDHHMMSS.SSS) as a number that grows with it; `None` where there is none.
+fn digits(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let first = |part: &str, n| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).chain(std::iter::repeat(b'0')).take(n);
+        digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    };
+    Some(first(whole, 14) * 1000 + first(fraction, 3)).filter(|number| *number > 0)
 }
 
 fn refuse(read: &mut ReadMessage, outcome: Outcome, code: u16, location: Option<ErrLocation>, reason: &'static str) {
@@ -252,4 +257,19 @@ fn refuse(read: &mut ReadMessage, outcome: Outcome, code: u16, location: Option<
     read.error = Some(ErrDetail { code, location, severity: Severity::E });
     read.incoming.decided = Some(Verdict::rejected(reason));
     read.incoming.dedupe = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digits;
+
+    #[test]
+    fn times_grow_as_numbers_however_much_of_them_is_written() {
+        let written =
+            ["2026", "20261122", "202611220830", "20261122083001-0500", "20261122083001.1", "20261122083001.25+0000", "20261122083001.2512", "2027"];
+        let numbers: Vec<u64> = written.iter().map(|text| digits(text).unwrap()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+        assert_eq!(digits("20261122083001.2"), Some(20_261_122_083_001_200));
+        assert_eq!([digits(""), digits("\"\"")], [None, None]);
+    }
 }

@@ -47,10 +47,12 @@ use crate::store::write::RawFound;
 use crate::store::write::SealedWrite;
 use crate::store::write::Write;
 
+use absent::Absent;
 use finder::Finder;
 use writer::Opening;
 use writer::Writer;
 
+mod absent;
 mod finder;
 mod writer;
 
@@ -72,6 +74,8 @@ pub(super) struct SqliteBackend {
     /// Taken for each transaction by the thread that runs it.
     writer: Option<Arc<Mutex<Writer>>>,
     finder: Finder,
+    /// Only where nobody else writes look-ups.
+    absent: Option<Arc<Absent>>,
     settling: Settling,
     log: Arc<Log>,
     n_statements: Arc<AtomicU64>,
@@ -134,8 +138,10 @@ impl SqliteBackend {
         connection.close().await?;
         let writer = Writer::open(Opening { file: options.get_filename().to_owned(), auto_checkpoint: AUTO_CHECKPOINT })?;
         let n_statements = Arc::default();
+        let finder = Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements));
         Ok(Self {
-            finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)),
+            absent: Some(learn_absent(&finder, &tasks)),
+            finder,
             readers: pool(options, readers),
             writer: Some(Arc::new(Mutex::new(writer))),
             settling: Settling::default(),
@@ -154,6 +160,7 @@ impl SqliteBackend {
         let n_statements = Arc::default();
         Ok(Self {
             finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)),
+            absent: None,
             readers: pool(options, readers),
             writer: None,
             settling: Settling::default(),
@@ -175,6 +182,7 @@ impl SqliteBackend {
         let n_statements = Arc::default();
         Ok(Self {
             finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)),
+            absent: None,
             readers: pool(options, readers),
             writer: Some(Arc::new(Mutex::new(writer))),
             settling: Settling::default(),
@@ -239,6 +247,9 @@ impl SqliteBackend {
 
     fn write_now(&self, writer: &mut Writer, write: SealedWrite) -> Result<(), Trouble> {
         let write = write.sealed()?;
+        if let (Write::Commit(batch), Some(absent)) = (&write.write, &self.absent) {
+            batch.look_ups.iter().for_each(|(hash, _, _)| absent.note(hash));
+        }
         let (settles, n_rows) = if let Write::Commit(batch) = &write.write { (self.settling.take(), batch.n_rows()) } else { (Vec::new(), 1) };
         let outcome = self.transact(writer, write, settles);
         self.write_back(n_rows);
@@ -321,7 +332,16 @@ impl SqliteBackend {
     }
 
     pub(super) async fn find(&self, request: &RawFind<'_>) -> Result<RawFound, StoreError> {
-        self.finder.find(request).await
+        let Some(absent) = &self.absent else { return self.finder.find(request).await };
+        let look_ups: Vec<LookUpHash> = request.look_ups.iter().copied().filter(|hash| absent.may_be_there(hash)).collect();
+        let request = RawFind { look_ups: &look_ups, ..*request };
+        if request.is_empty() { Ok(RawFound::default()) } else { self.finder.find(&request).await }
+    }
+
+    /// Comes true when it is known which look-ups are not there.
+    #[cfg(test)]
+    pub(super) async fn absent_known(&self) {
+        self.absent.as_ref().unwrap().filled().await;
     }
 
     pub(super) async fn data_keys(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
@@ -345,6 +365,18 @@ impl SqliteBackend {
         self.n_statements.fetch_add(1, Ordering::Relaxed);
         Ok(sqlx::query_as(text::QUARANTINE_BY_HASHES).bind(hashes(wanted)).fetch_all(&self.readers).await?)
     }
+}
+
+/// Begins to learn which look-ups are not there.
+fn learn_absent(finder: &Finder, tasks: &TaskTracker) -> Arc<Absent> {
+    let absent = Arc::new(Absent::default());
+    let (learning, finder, closing) = (Arc::clone(&absent), finder.clone(), tasks.clone());
+    tasks.spawn_blocking(move || {
+        if let Err(error) = finder.open().and_then(|connection| learning.fill(&connection, || closing.is_closed())) {
+            tracing::warn!(error = %StoreError::from(error), "what is known of the store's look-ups stays incomplete: every new patient is looked for in the file");
+        }
+    });
+    absent
 }
 
 /// Has the writer do something on a thread where it may wait for the disk, when it is its turn.

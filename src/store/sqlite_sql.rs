@@ -22,6 +22,8 @@ pub(super) const KNOWN: &str = concat!(
     hashes!()
 );
 pub(super) const LOOK_UPS: &str = concat!("SELECT ", columns!(look_ups), " FROM look_ups WHERE hash IN ", hashes!());
+/// A look-up that leads to several rows may be told of twice.
+pub(super) const LOOK_UPS_PAGE: &str = "SELECT hash FROM look_ups WHERE hash > ?1 ORDER BY hash LIMIT ?2";
 pub(super) const VISITS: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE id IN ", ids!());
 pub(super) const VISITS_OPEN: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE is_open AND patient_id IN ", ids!());
 pub(super) const PATIENTS: &str = concat!(
@@ -100,6 +102,7 @@ pub(super) const ALL: &[&str] = &[
     PATIENT_VERSION,
     VISIT_VERSION,
     LOOK_UP_THERE,
+    LOOK_UPS_PAGE,
     DEDUPE_RELEASE,
     JOURNAL,
     JOURNAL_SETTLE,

@@ -503,6 +503,37 @@ async fn a_store_opens_again_with_its_key_and_with_no_other() {
 }
 
 #[tokio::test]
+async fn a_look_up_that_is_not_there_is_answered_from_memory() {
+    let house = House::new();
+    let hashed = |store: &Store, n: i64| store.look_up_hash(LookUpKind::Visit, &["GHH", &n.to_string()]);
+    // How many of these are found, and whether the file was asked.
+    let find = async |store: &Store, ids: std::ops::RangeInclusive<i64>| {
+        let before = store.n_statements();
+        let look_ups = ids.map(|n| hashed(store, n)).collect();
+        let found = store.find(&FindRequest { look_ups, ..FindRequest::default() }).await.unwrap();
+        (found.look_ups.len(), store.n_statements() > before)
+    };
+    let known = async |store: &Store| match &store.backend {
+        super::Backend::Sqlite(backend) => backend.absent_known().await,
+        super::Backend::Postgres(_) => unreachable!(),
+    };
+    let store = house.open().await;
+    known(&store).await;
+    assert_eq!(find(&store, 1..=9000).await, (0, false));
+    // More than are read at once when the store is opened again.
+    let look_ups = (1..=9000).map(|n| (hashed(&store, n), LookUpKind::Visit, n)).collect();
+    store.commit(&CommitBatch { look_ups, ..CommitBatch::default() }).await.unwrap();
+    assert_eq!(find(&store, 1..=9000).await, (9000, true));
+    store.close().await;
+    drop(store);
+    let store = house.open().await;
+    assert_eq!(find(&store, 1..=9000).await, (9000, true), "also while it is still read");
+    known(&store).await;
+    assert_eq!(find(&store, 1..=9000).await, (9000, true));
+    assert_eq!(find(&store, 9001..=9040).await, (0, false));
+}
+
+#[tokio::test]
 async fn a_second_daemon_is_refused_and_a_reader_is_not() {
     let house = House::new();
     let store = house.open().await;

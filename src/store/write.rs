@@ -120,6 +120,13 @@ pub(super) struct RawFind<'a> {
     pub(super) patients: &'a [i64],
 }
 
+impl RawFind<'_> {
+    /// Whether nothing is looked for.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.dedupe.is_empty() && self.look_ups.is_empty() && self.visits.is_empty() && self.patients.is_empty()
+    }
+}
+
 /// What was found, still sealed.
 #[derive(Debug, Default)]
 pub(super) struct RawFound {

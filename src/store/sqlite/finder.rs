@@ -61,7 +61,7 @@ impl Finder {
         Ok(found.await.map_err(|_| StoreError::Closed)??)
     }
 
-    fn open(&self) -> Result<Connection, rusqlite::Error> {
+    pub(super) fn open(&self) -> Result<Connection, rusqlite::Error> {
         let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
