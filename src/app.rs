@@ -153,6 +153,7 @@ impl Daemon {
         let number = daemon_number();
         let store = open_store(setting, number).await?;
         let directory = open_directory(setting, &store, &clock).await?;
+        watch_directory(&readiness, &directory);
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -394,6 +395,18 @@ fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard
             Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
         };
         quiet.map(reason).collect()
+    });
+}
+
+/// Files of staff or units that were refused are a reason: who is new joins no room, and who has gone stays in theirs.
+fn watch_directory(readiness: &Readiness, directory: &Arc<Directory>) {
+    let directory = Arc::clone(directory);
+    readiness.register(move || {
+        let reason = |trouble: String| {
+            let (what, remedy) = trouble.split_once("\nhint: ").unwrap_or((&trouble, "put the file right; it is read again by itself"));
+            Reason::new("directory", format!("staff and units were not read again, and those read before stand: {what}"), remedy.to_owned())
+        };
+        directory.trouble().map(reason).into_iter().collect()
     });
 }
 

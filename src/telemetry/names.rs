@@ -55,6 +55,7 @@ pub const METRICS: &[Metric] = &[
     counter("wardroom_notices_total", &["code"], "Things worth telling about messages that were taken"),
     gauge("wardroom_feed_idle_seconds", Unit::Seconds, &["feed"], "Seconds since the last message of a feed"),
     gauge("wardroom_feed_clock_skew_seconds", Unit::Seconds, &["feed"], "How far the clock of a feed is ahead of ours; negative when behind"),
+    gauge("wardroom_directory_refused", Unit::Count, &[], "1 while the files of staff and units are not in use as they are now, else 0"),
     histogram("wardroom_commit_messages", Unit::Count, BATCH, &[], "Messages in one commit"),
     histogram("wardroom_commit_seconds", Unit::Seconds, SECONDS, &[], "Time one commit takes, until it is on disk"),
     counter("wardroom_commit_conflicts_total", &[], "Commits planned again because another replica was first"),
