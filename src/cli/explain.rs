@@ -117,7 +117,8 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         }
         report.summary(explained.iter().map(|(_, rehearsed, _)| rehearsed), rehearsal.rooms().len())?;
     }
-    let refused = !left_out.is_empty() || explained.iter().any(|(_, rehearsed, _)| rehearsed.verdict.disposition == crate::store::rows::Disposition::Rejected);
+    let refused =
+        !left_out.is_empty() || explained.iter().any(|(_, rehearsed, _)| rehearsed.verdict.disposition == crate::store::rows::Disposition::Rejected);
     Ok(ExitCode::from(u8::from(refused)))
 }
 

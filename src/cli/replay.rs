@@ -216,8 +216,8 @@ fn prepare(args: &ReplayArgs) -> anyhow::Result<(Plan, Input)> {
     let plan = Plan::new(&args.to, &args.sending)?;
     let input = read_messages(&args.paths)?;
     if input.messages.is_empty() {
-        let left_out: String = input.left_out.iter().map(|left_out| format!("{left_out}\n")).collect();
-        anyhow::bail!("{left_out}{NO_MESSAGE}");
+        let left_out: Vec<String> = input.left_out.iter().map(ToString::to_string).chain([NO_MESSAGE.to_owned()]).collect();
+        anyhow::bail!("{}", left_out.join("\n"));
     }
     Ok((Plan { fresh_ids: args.fresh_ids, ..plan }, input))
 }

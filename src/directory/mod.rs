@@ -109,7 +109,9 @@ pub enum DirectoryError {
         first: BadLine,
     },
     /// Too many would be gone.
-    #[error("{n_removed} of {n_staff} members of staff would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom")]
+    #[error(
+        "{n_removed} of {n_staff} members of staff would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
+    )]
     RemovesTooMany {
         /// How many would be gone.
         n_removed: usize,

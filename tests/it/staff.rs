@@ -105,11 +105,13 @@ async fn files_that_are_refused_are_a_reason_and_a_metric_until_they_are_right()
         let (status, told) = eventually(&format!("a reason says: {what}"), soon, is_told).await;
         assert_eq!((status, told.as_str()), (503, remedy));
         daemon.says(what).await;
-        eventually("the metric says so too", soon, async || daemon.get("/metrics").await.1.contains("wardroom_directory_refused 1").then_some(())).await;
+        eventually("the metric says so too", soon, async || daemon.get("/metrics").await.1.contains("wardroom_directory_refused 1").then_some(()))
+            .await;
     };
     let fine = async || {
         eventually("nothing is wrong any more", soon, async || look().await.1.is_none().then_some(())).await;
-        eventually("the metric says so too", soon, async || daemon.get("/metrics").await.1.contains("wardroom_directory_refused 0").then_some(())).await;
+        eventually("the metric says so too", soon, async || daemon.get("/metrics").await.1.contains("wardroom_directory_refused 0").then_some(()))
+            .await;
     };
     let (staff, aside) = (daemon.path("staff.csv"), daemon.path("aside.csv"));
     let whole = fs::read_to_string(&staff).unwrap();

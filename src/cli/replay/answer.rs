@@ -51,7 +51,10 @@ pub(super) fn headers(payload: &[u8]) -> Vec<Header> {
 /// Whether MSH-9.1 is `ACK`, or `MCF`, a delayed one.
 fn is_acknowledgement(header: &[u8]) -> bool {
     let separator = header.get(4).copied().unwrap_or(b'^');
-    header_field(header, 9).split(|byte| *byte == separator).next().is_some_and(|code| [&b"ACK"[..], b"MCF"].iter().any(|answer| code.eq_ignore_ascii_case(answer)))
+    header_field(header, 9)
+        .split(|byte| *byte == separator)
+        .next()
+        .is_some_and(|code| [&b"ACK"[..], b"MCF"].iter().any(|answer| code.eq_ignore_ascii_case(answer)))
 }
 
 /// The payload, with each MSH-10 replaced. A header too short to have one stays as it is.
