@@ -208,6 +208,7 @@ impl Daemon {
             addresses.push(address);
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
+            (options.max_connections, options.max_connections_per_address) = (config.max_connections, config.max_connections_per_address);
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
             watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
@@ -494,6 +495,7 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
             let feed = feed.as_str();
             metrics::gauge!("wardroom_connections", "feed" => feed.to_owned()).set(stats.n_connections() as f64);
             metrics::counter!("wardroom_connections_total", "feed" => feed.to_owned()).absolute(stats.n_accepted());
+            metrics::counter!("wardroom_connections_refused_total", "feed" => feed.to_owned()).absolute(stats.n_refused());
             let oldest = stats.oldest_unfinished().unwrap_or_default();
             metrics::gauge!("wardroom_frames_unfinished", "feed" => feed.to_owned()).set(stats.n_unfinished() as f64);
             metrics::gauge!("wardroom_frames_unfinished_bytes", "feed" => feed.to_owned()).set(stats.n_unfinished_bytes() as f64);

@@ -41,6 +41,7 @@ const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 pub const METRICS: &[Metric] = &[
     gauge("wardroom_connections", Unit::Count, &["feed"], "MLLP connections now open"),
     counter("wardroom_connections_total", &["feed"], "MLLP connections accepted"),
+    counter("wardroom_connections_refused_total", &["feed"], "MLLP connections closed at once because too many were open"),
     gauge("wardroom_frames_unfinished", Unit::Count, &["feed"], "Frames that have begun and not ended"),
     gauge("wardroom_frames_unfinished_bytes", Unit::Bytes, &["feed"], "Bytes that are here of frames that have not ended"),
     gauge("wardroom_frames_unfinished_seconds", Unit::Seconds, &["feed"], "Seconds since the oldest frame that has not ended began"),
