@@ -28,6 +28,7 @@ use crate::cli::orders;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
+use crate::cli::words::counted;
 use crate::config::publish::PublishConfig;
 use crate::config::store::StoreUrl;
 use crate::directory::Directory;
@@ -70,7 +71,7 @@ use pressure::Limits;
 mod certificates;
 mod follow;
 mod ledger;
-mod pressure;
+pub(crate) mod pressure;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -391,8 +392,8 @@ fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard
         let waits = guard.waits(clock.now());
         let reason = |(feed, quiet): (&FeedName, Duration)| {
             let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| format!("; leaves wait until {until} at the latest"));
-            let minutes = quiet.as_secs() / 60;
-            let what = format!("feed {feed} has said nothing for {minutes} minutes, much longer than usual{}", until.unwrap_or_default());
+            let minutes = counted(usize::try_from(quiet.as_secs() / 60).unwrap_or(usize::MAX), "minute");
+            let what = format!("feed {feed} has said nothing for {minutes}, much longer than usual{}", until.unwrap_or_default());
             Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
         };
         quiet.map(reason).collect()

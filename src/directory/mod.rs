@@ -110,7 +110,7 @@ pub enum DirectoryError {
     },
     /// Too many would be gone.
     #[error(
-        "{n_removed} of {n_staff} members of staff would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
+        "{n_removed} of {n_staff} in the staff file would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
     )]
     RemovesTooMany {
         /// How many would be gone.

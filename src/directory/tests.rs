@@ -64,7 +64,7 @@ fn more_than_a_fifth_gone_is_refused() {
     let error = directory.reload(NOW).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "3 of 10 members of staff would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
+        "3 of 10 in the staff file would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
     );
     assert_eq!(directory.current().roster.n_staff(), 10);
     write_staff(folder.path(), 8);

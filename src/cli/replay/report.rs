@@ -13,6 +13,7 @@ use super::answer::Acknowledgement;
 use super::answer::Header;
 use crate::cli::messages::InputMessage;
 use crate::cli::messages::LeftOut;
+use crate::cli::words::counted;
 use crate::mllp::client::ClientError;
 
 /// How a message fared.
@@ -216,7 +217,7 @@ impl Report {
 
     pub(super) fn print_summary(&self, out: &mut impl Write) -> io::Result<()> {
         let it = &self.summary;
-        write!(out, "\n{} messages: {} accepted, {} refused", it.read, it.accepted, it.refused)?;
+        write!(out, "\n{}: {} accepted, {} refused", counted(it.read, "message"), it.accepted, it.refused)?;
         if it.unanswered > 0 {
             write!(out, ", {} unanswered", it.unanswered)?;
         }
