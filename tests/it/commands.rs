@@ -64,3 +64,25 @@ async fn replay_says_that_a_frame_is_torn_and_does_not_wait_for_an_answer_to_an_
     let (code, out, _) = run(&daemon.dir, &["replay", "answer.hl7", "--to", &to, "--timeout", "20"]);
     assert!(code == 0 && out.contains("answer.hl7#1  --  an acknowledgement itself") && out.contains("answer.hl7#2  AA"), "{out}");
 }
+
+#[test]
+fn verify_keeps_journeys_apart_that_fail_and_that_cannot_be_read() {
+    let dir = house("");
+    let journey = |name: &str, text: &str| {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        fs::write(dir.path().join(name).join("journey.toml"), format!("title = \"One\"\nnow = \"2026-11-21T08:00:00-05:00\"\n{text}")).unwrap();
+        fs::write(dir.path().join(name).join("1.hl7"), A01).unwrap();
+    };
+    journey("passes", "[[step]]\nsend = \"1.hl7\"\nexpect = { ack = \"AA\" }\n");
+    journey("fails", "[[step]]\nsend = \"1.hl7\"\nexpect = { ack = \"AR\" }\n");
+    journey("broken", "[[step]]\nsent = \"1.hl7\"\n");
+    journey("torn", "[[step]]\nsend = \"torn.mllp\"\n");
+    fs::write(dir.path().join("torn/torn.mllp"), torn()).unwrap();
+    let (code, out, _) = run(&dir, &["--json", "verify", "."]);
+    let document: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &document["passed"], &document["failed"], &document["unreadable"]), (64, &1.into(), &1.into(), &2.into()), "{document}");
+    let torn = document["journeys"].as_array().unwrap().iter().find(|journey| journey["journey"] == "./torn").unwrap();
+    assert!(torn["error"].as_str().unwrap().contains("step 1: ") && torn["error"].as_str().unwrap().contains("frame 2 begins and does not end"));
+    let (_, out, _) = run(&dir, &["verify", "."]);
+    assert!(out.ends_with("\n1 passed, 1 failed, 2 not readable\n"), "{out}");
+}
