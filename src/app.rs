@@ -59,6 +59,7 @@ use crate::outbox::relay::RelayOptions;
 use crate::outbox::status::RelayStatus;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::master_key::MasterKeyError;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
@@ -307,7 +308,11 @@ fn watch_start(readiness: &Readiness) -> Arc<AtomicBool> {
 }
 
 async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted> {
-    let options = setting.store(number, true).map_err(NotStarted::usage)?;
+    // Where nothing can be written no key can be made, and no lock file either: both are the folder's matter, not the configuration's.
+    let options = setting.store(number, true).map_err(|error| {
+        let code = if matches!(error, MasterKeyError::Create { .. }) { 69 } else { 64 };
+        NotStarted { code, error: error.into() }
+    })?;
     Store::open(options).await.map_err(|error| {
         let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
         NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }

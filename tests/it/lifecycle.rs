@@ -145,6 +145,16 @@ async fn a_store_that_cannot_be_made_is_named() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_written_is_one_matter_whatever_was_to_be_made_in_it() {
+    let key = "key = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"";
+    for (key, file) in [("key = \"file:gone/wardroom.key\"", "gone/wardroom.key"), (key, "gone/wardroom.db.lock")] {
+        let (code, said) = refuses_to_start(&house(&format!("[store]\nurl = \"sqlite:gone/wardroom.db\"\n{key}")));
+        assert_eq!(code, 69, "{said}");
+        assert!(said.contains(file) && said.contains("must be allowed to write in it"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_or_missing_key_is_the_operators_matter() {
     let mut daemon = Daemon::start("").await;
     daemon.kill9();
