@@ -348,7 +348,11 @@ const fn is_worth_a_retry(error: &ClientError) -> bool {
         | ClientError::Closed
         | ClientError::Timeout { .. }
         | ClientError::Codec(_) => true,
-        ClientError::Handshake { .. } | ClientError::RefusedByTls { .. } | ClientError::Tls(_) | ClientError::Refused { .. } => false,
+        ClientError::PeerSpeaksTls
+        | ClientError::Handshake { .. }
+        | ClientError::RefusedByTls { .. }
+        | ClientError::Tls(_)
+        | ClientError::Refused { .. } => false,
     }
 }
 
