@@ -205,7 +205,7 @@ fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: Console) -> a
             ]
         })
         .collect();
-    for line in table(&["room", "status", "level", "patient", "version", "members"], &rows) {
+    for line in table(&["room", "status", "level", "patient", "version", "members"], &rows, console.columns()) {
         console.line(&format!("  {line}"))?;
     }
     console.line("")?;

@@ -141,7 +141,7 @@ async fn list(setting: &Setting, store: &Store, console: &Console) -> anyhow::Re
     if rows.is_empty() {
         console.tell("nothing was merged");
     }
-    for line in table(&["id", "came", "feed", "event", "kind", "from", "into", ""], &rows) {
+    for line in table(&["id", "came", "feed", "event", "kind", "from", "into", ""], &rows, console.columns()) {
         console.out(&line)?;
     }
     Ok(ExitCode::SUCCESS)

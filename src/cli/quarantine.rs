@@ -168,7 +168,7 @@ async fn list(store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
             ]
         })
         .collect();
-    for line in table(&["id", "since", "feed", "event", "reason", "what to do"], &cells) {
+    for line in table(&["id", "since", "feed", "event", "reason", "what to do"], &cells, console.columns()) {
         console.out(&line)?;
     }
     console.out(&format!("\n{}", counted_as(rows.len(), "message waits", "messages wait")))?;

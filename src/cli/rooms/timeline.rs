@@ -183,7 +183,7 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
     if !presences.is_empty() {
         let rows: Vec<Vec<String>> = presences.iter().map(|presence| presence.row(&ends)).collect();
         console.out("")?;
-        for (index, line) in table(&["who was in it", "from", "by", "until", "by", "on"], &rows).iter().enumerate() {
+        for (index, line) in table(&["who was in it", "from", "by", "until", "by", "on"], &rows, console.columns()).iter().enumerate() {
             console.out(&if index == 0 { console.bold(line) } else { line.clone() })?;
         }
     }
