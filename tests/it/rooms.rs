@@ -77,7 +77,7 @@ async fn rooms_are_listed_shown_and_explained_beside_the_daemon() {
     assert!(attending["will_end"].is_null() && attending["on"] == Value::from(&["PV1-7"][..]), "{attending}");
     let (_, table, _) = rooms(&daemon, &["timeline", id]);
     let line = |user: &str| table.lines().find(|line| line.starts_with(user)).unwrap();
-    assert!(line("nurse.4n.1 ").contains("A01 on main  will be 20") && line("lgarcia ").contains("still there"), "{table}");
+    assert!(line("nurse.4n.1 ").contains("A01 on main  leaves 20") && line("lgarcia ").contains("still there"), "{table}");
 
     let why = document(&daemon, &["why", id, "lgarcia"]);
     assert_eq!((&why["member"], &why["grounds"][0]["from"], &why["grounds"][0]["trigger"]), (&Value::Bool(true), &"PV1-7".into(), &"A01".into()));

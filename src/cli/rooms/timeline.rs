@@ -183,7 +183,7 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
     if !presences.is_empty() {
         let rows: Vec<Vec<String>> = presences.iter().map(|presence| presence.row(&ends)).collect();
         console.out("")?;
-        for (index, line) in table(&["who was in it", "from", "by", "until", "by", "on"], &rows, console.columns()).iter().enumerate() {
+        for (index, line) in table(&["who was in it", "from", "came with", "until", "went with", "on"], &rows, console.columns()).iter().enumerate() {
             console.out(&if index == 0 { console.bold(line) } else { line.clone() })?;
         }
     }
@@ -199,7 +199,7 @@ impl Presence<'_> {
     fn row(&self, ends: &BTreeMap<&str, Timestamp>) -> Vec<String> {
         let until = match (self.went, self.will_end(ends)) {
             (Some(went), _) => moment(&went.at.to_string()),
-            (None, Some(end)) => format!("will be {}", moment(&end.to_string())),
+            (None, Some(end)) => format!("leaves {}", moment(&end.to_string())),
             (None, None) => "still there".to_owned(),
         };
         vec![
