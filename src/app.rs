@@ -29,6 +29,7 @@ use crate::cli::orders;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
+use crate::cli::words::counted;
 use crate::config::publish::PublishConfig;
 use crate::config::store::StoreUrl;
 use crate::directory::Directory;
@@ -59,6 +60,7 @@ use crate::outbox::relay::RelayOptions;
 use crate::outbox::status::RelayStatus;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::master_key::MasterKeyError;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
 use crate::time::SystemClock;
@@ -71,7 +73,7 @@ use pressure::Limits;
 mod certificates;
 mod follow;
 mod ledger;
-mod pressure;
+pub(crate) mod pressure;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -154,6 +156,7 @@ impl Daemon {
         let number = daemon_number();
         let store = open_store(setting, number).await?;
         let directory = open_directory(setting, &store, &clock).await?;
+        watch_directory(&readiness, &directory);
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
@@ -209,6 +212,7 @@ impl Daemon {
             addresses.push(address);
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
+            (options.max_connections, options.max_connections_per_address) = (config.max_connections, config.max_connections_per_address);
             options.tls = config.tls.as_ref().map(server_tls).transpose()?.map(Arc::new);
             watched_tls.extend(options.tls.iter().map(|tls| Certificate { listener: format!("feed {}", config.name), tls: Arc::clone(tls) }));
             all_stats.push((config.name.clone(), Arc::clone(&options.stats)));
@@ -306,7 +310,11 @@ fn watch_start(readiness: &Readiness) -> Arc<AtomicBool> {
 }
 
 async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted> {
-    let options = setting.store(number, true).map_err(NotStarted::usage)?;
+    // Where nothing can be written no key can be made, and no lock file either: both are the folder's matter, not the configuration's.
+    let options = setting.store(number, true).map_err(|error| {
+        let code = if matches!(error, MasterKeyError::Create { .. }) { 69 } else { 64 };
+        NotStarted { code, error: error.into() }
+    })?;
     Store::open(options).await.map_err(|error| {
         let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
         NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
@@ -391,11 +399,23 @@ fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard
         let waits = guard.waits(clock.now());
         let reason = |(feed, quiet): (&FeedName, Duration)| {
             let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| format!("; leaves wait until {until} at the latest"));
-            let minutes = quiet.as_secs() / 60;
-            let what = format!("feed {feed} has said nothing for {minutes} minutes, much longer than usual{}", until.unwrap_or_default());
+            let minutes = counted(usize::try_from(quiet.as_secs() / 60).unwrap_or(usize::MAX), "minute");
+            let what = format!("feed {feed} has said nothing for {minutes}, much longer than usual{}", until.unwrap_or_default());
             Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
         };
         quiet.map(reason).collect()
+    });
+}
+
+/// Files of staff or units that were refused are a reason: who is new joins no room, and who has gone stays in theirs.
+fn watch_directory(readiness: &Readiness, directory: &Arc<Directory>) {
+    let directory = Arc::clone(directory);
+    readiness.register(move || {
+        let reason = |trouble: String| {
+            let (what, remedy) = trouble.split_once("\nhint: ").unwrap_or((&trouble, "put the file right; it is read again by itself"));
+            Reason::new("directory", format!("staff and units were not read again, and those read before stand: {what}"), remedy.to_owned())
+        };
+        directory.trouble().map(reason).into_iter().collect()
     });
 }
 
@@ -483,6 +503,7 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
             let feed = feed.as_str();
             metrics::gauge!("wardroom_connections", "feed" => feed.to_owned()).set(stats.n_connections() as f64);
             metrics::counter!("wardroom_connections_total", "feed" => feed.to_owned()).absolute(stats.n_accepted());
+            metrics::counter!("wardroom_connections_refused_total", "feed" => feed.to_owned()).absolute(stats.n_refused());
             let oldest = stats.oldest_unfinished().unwrap_or_default();
             metrics::gauge!("wardroom_frames_unfinished", "feed" => feed.to_owned()).set(stats.n_unfinished() as f64);
             metrics::gauge!("wardroom_frames_unfinished_bytes", "feed" => feed.to_owned()).set(stats.n_unfinished_bytes() as f64);

@@ -12,12 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
+use crate::cli::words::counted_as;
 use crate::intake::gate::Bar;
 use crate::intake::gate::Gate;
 use crate::store::Store;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PROBE: &str = "probe";
+/// What to do when too little is free.
+pub(crate) const MAKE_SPACE: &str = "free some space on the volume of the store, or make it larger; the intake starts again by itself";
 
 /// When the intake stops.
 #[derive(Clone, Debug)]
@@ -32,7 +35,10 @@ pub(super) struct Limits {
 pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
     let late = Arc::clone(gate);
     readiness.register(move || {
-        let what = |n_late| format!("{n_late} messages in a row were not committed in time; their senders keep them and send them again");
+        let what = |n_late| {
+            let messages = counted_as(usize::try_from(n_late).unwrap_or(usize::MAX), "message was", "messages in a row were");
+            format!("{messages} not committed in time; senders keep what is not answered and send it again")
+        };
         let remedy = "look at the log, at the database and at what else runs on this machine; this goes by itself with the next message in time";
         Some(late.n_late()).filter(|n_late| *n_late > 0).map(|n_late| Reason::new("commit", what(n_late), remedy)).into_iter().collect()
     });
@@ -40,7 +46,7 @@ pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
     readiness.register(move || {
         let remedy = |bar| match bar {
             Bar::Outbox => "look at the broker and at the log; the intake starts again when the events are published",
-            Bar::Disk => "free some space on the volume of the store, or make it larger; the intake starts again by itself",
+            Bar::Disk => MAKE_SPACE,
         };
         gate.reasons().into_iter().map(|(bar, what)| Reason::new(bar.as_str(), format!("messages are not taken: {what}"), remedy(bar))).collect()
     });
@@ -83,7 +89,10 @@ pub(super) async fn watch(limits: Limits, gate: Arc<Gate>, store: Store, stop: C
 /// It opens a little later than it shuts, so that it does not flutter.
 fn look_at_outbox(gate: &Gate, n_pending: i64, max: i64) {
     if n_pending >= max {
-        gate.shut(Bar::Outbox, &format!("{n_pending} events wait, and `publish.max_pending` is {max}"));
+        gate.shut(
+            Bar::Outbox,
+            &format!("{}, and `publish.max_pending` is {max}", counted_as(usize::try_from(n_pending).unwrap_or(0), "event waits", "events wait")),
+        );
     } else if n_pending < max - max / 10 {
         gate.open(Bar::Outbox);
     }
@@ -91,14 +100,19 @@ fn look_at_outbox(gate: &Gate, n_pending: i64, max: i64) {
 
 fn look_at_disk(gate: &Gate, n_free: u64, min_free: u64) {
     if n_free < min_free {
-        gate.shut(Bar::Disk, &format!("{} MiB are free, and `store.min_free` is {} MiB", n_free >> 20, min_free >> 20));
+        gate.shut(Bar::Disk, &space(n_free, min_free));
     } else if n_free >= min_free + min_free / 10 {
         gate.open(Bar::Disk);
     }
 }
 
+/// How much is free and how much is to be.
+pub(crate) fn space(n_free: u64, min_free: u64) -> String {
+    format!("{} MiB are free, and `store.min_free` is {} MiB", n_free >> 20, min_free >> 20)
+}
+
 /// What somebody without privileges may still write on the volume of a file.
-fn free_bytes(file: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(file: &Path) -> Option<u64> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let volume = rustix::fs::statvfs(folder).ok()?;
     Some(volume.f_bavail.saturating_mul(volume.f_frsize))

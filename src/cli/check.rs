@@ -18,9 +18,13 @@ use std::process::ExitCode;
 use crate::cli::check::report::Finding;
 use crate::cli::check::report::Report;
 use crate::cli::check::report::State;
+use crate::cli::words::counted;
+use crate::cli::words::counted_as;
 use crate::config::Config;
 use crate::config::environment::Environment;
 use crate::directory;
+use crate::directory::Contents;
+use crate::directory::Sources;
 use crate::mllp::tls::ServerTls;
 use crate::mllp::tls::ServerTlsFiles;
 use crate::time::Clock;
@@ -90,11 +94,11 @@ async fn examine(
     }
     for feed in &config.feeds {
         if let Some(files) = &feed.tls {
-            report.add(tls(&format!("TLS of feed {}", feed.name), files, now));
+            tls(&format!("TLS of feed {}", feed.name), files, now, &mut report);
         }
     }
     if let Some(files) = &config.admin.tls {
-        report.add(tls("TLS of admin", files, now));
+        tls("TLS of admin", files, now, &mut report);
     }
     directory(&config, &mut report);
     if !args.offline {
@@ -111,7 +115,21 @@ async fn examine(
 }
 
 /// The TLS files of a listener, and how long its certificate still holds.
-fn tls(subject: &str, files: &ServerTlsFiles, now: Timestamp) -> Finding {
+fn tls(subject: &str, files: &ServerTlsFiles, now: Timestamp, report: &mut Report) {
+    let named = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
+    let unreadable = named.into_iter().flatten().filter_map(|file| Some((file, std::fs::read(file).err()?)));
+    let unreadable: Vec<Finding> =
+        unreadable.map(|(file, error)| Finding::new(State::Wrong, subject, format!("{} cannot be read: {error}", file.display()))).collect();
+    if unreadable.is_empty() {
+        report.add(pair(subject, files, now));
+    }
+    for finding in unreadable {
+        report.add(finding);
+    }
+}
+
+/// Certificate and key together.
+fn pair(subject: &str, files: &ServerTlsFiles, now: Timestamp) -> Finding {
     let expires_at = match ServerTls::load(files.clone()) {
         Ok(tls) => tls.expires_at(),
         Err(error) => return Finding::new(State::Wrong, subject, error.to_string()),
@@ -123,7 +141,11 @@ fn tls(subject: &str, files: &ServerTlsFiles, now: Timestamp) -> Finding {
     if expires_at <= now {
         Finding::new(State::Wrong, subject, format!("the certificate ended at {expires_at}"))
     } else if n_days < 30 {
-        Finding::new(State::Warning, subject, format!("the certificate ends in {n_days} days, at {expires_at}"))
+        Finding::new(
+            State::Warning,
+            subject,
+            format!("the certificate ends in {}, at {expires_at}", counted(usize::try_from(n_days).unwrap_or(0), "day")),
+        )
     } else {
         Finding::new(State::Ok, subject, format!("certificate and key fit; it ends at {expires_at}"))
     }
@@ -131,23 +153,35 @@ fn tls(subject: &str, files: &ServerTlsFiles, now: Timestamp) -> Finding {
 
 fn directory(config: &Config, report: &mut Report) {
     let sources = &config.directory;
-    let contents = match directory::read(sources) {
-        Ok(contents) => contents,
-        Err(error) => {
-            let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
-            report.add(Finding::new(State::Wrong, "directory", format!("{error}{source}")));
-            return;
+    let mut contents = Contents::default();
+    let mut is_whole = true;
+    // Each file by itself: what is wrong with one hides nothing of the other.
+    for file in [Sources { units: None, ..sources.clone() }, Sources { staff: None, ..sources.clone() }] {
+        match directory::read(&file) {
+            Ok(read) => {
+                contents.staff.extend(read.staff);
+                contents.units.extend(read.units);
+                contents.bad_lines.extend(read.bad_lines);
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+                report.add(Finding::new(State::Wrong, "directory", format!("{error}{source}")));
+                is_whole = false;
+            }
         }
-    };
+    }
     for bad_line in &contents.bad_lines {
         report.add(Finding::new(State::Wrong, "directory", bad_line.to_string()));
+    }
+    if !is_whole {
+        return;
     }
     for (subject, text) in lint::directory(&contents, sources) {
         report.add(Finding::new(State::Warning, subject, text));
     }
     let text = match (&sources.staff, &sources.units) {
         (None, None) => "no staff and no units: everybody whom a message names joins as AUTHORITY:ID".to_owned(),
-        _ => format!("{} members of staff, {} units", contents.staff.len(), contents.units.len()),
+        _ => format!("{}, {}", counted_as(contents.staff.len(), "member of staff", "members of staff"), counted(contents.units.len(), "unit")),
     };
     report.add(Finding::new(State::Ok, "directory", text));
 }

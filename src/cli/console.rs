@@ -20,6 +20,8 @@ pub struct Console {
     pub json: bool,
     colour: bool,
     error_colour: bool,
+    /// How wide the terminal is, where standard output is one.
+    columns: Option<usize>,
 }
 
 const BOLD: &str = "1";
@@ -32,13 +34,21 @@ const CYAN: &str = "36";
 impl Console {
     /// The console of this process.
     pub fn of_process(json: bool) -> Self {
-        Self { json, colour: !json && std::io::stdout().is_terminal(), error_colour: std::io::stderr().is_terminal() }
+        let is_terminal = !json && std::io::stdout().is_terminal();
+        let size = is_terminal.then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+        let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+        Self { json, colour: is_terminal, error_colour: std::io::stderr().is_terminal(), columns }
     }
 
     /// One that never paints.
     #[cfg(test)]
     pub(crate) const fn plain() -> Self {
-        Self { json: false, colour: false, error_colour: false }
+        Self { json: false, colour: false, error_colour: false, columns: None }
+    }
+
+    /// How many columns a line of the result has room for; nothing where it may be a program that reads it.
+    pub const fn columns(&self) -> Option<usize> {
+        self.columns
     }
 
     /// A line of the result.

@@ -33,6 +33,7 @@ use crate::cli::rooms;
 use crate::cli::story;
 use crate::cli::story::text;
 use crate::cli::table::table;
+use crate::cli::words::counted;
 use crate::config::environment::Environment;
 use crate::telemetry;
 use crate::telemetry::TelemetryOptions;
@@ -204,7 +205,7 @@ fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: Console) -> a
             ]
         })
         .collect();
-    for line in table(&["room", "status", "level", "patient", "version", "members"], &rows) {
+    for line in table(&["room", "status", "level", "patient", "version", "members"], &rows, console.columns()) {
         console.line(&format!("  {line}"))?;
     }
     console.line("")?;
@@ -214,7 +215,7 @@ fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: Console) -> a
     }
     let n_events: usize = told.iter().map(|told| told.events.len()).sum();
     console.line("")?;
-    console.line(&format!("{} messages in, {n_events} events out:", told.len()))?;
+    console.line(&format!("{} in, {} out:", counted(told.len(), "message"), counted(n_events, "event")))?;
     let kept = folder.kept().is_some();
     console.line(&format!("  {}{}", folder.events().display(), if kept { "" } else { "  (gone when the demo ends; --keep DIR keeps it)" }))?;
     let program = std::env::args().next().unwrap_or_else(|| "wardroom".to_owned());

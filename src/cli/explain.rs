@@ -27,7 +27,9 @@ use crate::care::fact::Relation;
 use crate::cli::console::Console;
 use crate::cli::explain::report::Led;
 use crate::cli::explain::report::Report;
+use crate::cli::messages::Input;
 use crate::cli::messages::InputMessage;
+use crate::cli::messages::NO_MESSAGE;
 use crate::cli::messages::read_messages;
 use crate::cli::setting::Setting;
 use crate::ids::Identifier;
@@ -60,10 +62,16 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         Ok(setting) => setting,
         Err(code) => return Ok(code),
     };
-    let messages = match read_messages(&args.paths) {
-        Ok(messages) => messages,
+    let Input { messages, left_out } = match read_messages(&args.paths) {
+        Ok(input) => input,
         Err(error) => return console.fail(64, &anyhow::Error::new(error)),
     };
+    for left_out in &left_out {
+        console.tell(&format!("{left_out}"));
+    }
+    if messages.is_empty() {
+        return console.fail(64, &anyhow::anyhow!("{NO_MESSAGE}"));
+    }
     let Some(feed) = setting.feed(args.feed.as_deref()) else {
         return console.fail(64, &anyhow::anyhow!("no feed has this name\nhint: the feeds are: {}", setting.feed_names()));
     };
@@ -109,7 +117,8 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         }
         report.summary(explained.iter().map(|(_, rehearsed, _)| rehearsed), rehearsal.rooms().len())?;
     }
-    let refused = explained.iter().any(|(_, rehearsed, _)| rehearsed.verdict.disposition == crate::store::rows::Disposition::Rejected);
+    let refused =
+        !left_out.is_empty() || explained.iter().any(|(_, rehearsed, _)| rehearsed.verdict.disposition == crate::store::rows::Disposition::Rejected);
     Ok(ExitCode::from(u8::from(refused)))
 }
 

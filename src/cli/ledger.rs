@@ -71,7 +71,7 @@ fn print(ledger: &Ledger, console: &Console) -> anyhow::Result<()> {
     };
     let rows = ledger.feeds.iter().map(|feed| row(feed, &feed.feed)).chain([row(&ledger.total, "all feeds")]);
     let head = ["feed", "accepted", "applied", "noop", "duplicate", "quarantined", "rejected", "unaccounted"];
-    for line in table(&head, &rows.collect::<Vec<_>>()) {
+    for line in table(&head, &rows.collect::<Vec<_>>(), console.columns()) {
         console.out(&line)?;
     }
     let events = &ledger.events;

@@ -16,6 +16,7 @@ use crate::care::identity::PatientRecord;
 use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::orders;
+use crate::cli::quarantine::number;
 use crate::cli::rooms::moment;
 use crate::cli::setting::Setting;
 use crate::cli::table::table;
@@ -53,6 +54,7 @@ enum MergeCommand {
     /// Take a merge back: its rooms are planned again as if nobody had said it
     Undo {
         /// The number of the message that merged, as `merge list` shows it
+        #[arg(value_parser = number())]
         id: i64,
     },
 }
@@ -139,7 +141,7 @@ async fn list(setting: &Setting, store: &Store, console: &Console) -> anyhow::Re
     if rows.is_empty() {
         console.tell("nothing was merged");
     }
-    for line in table(&["id", "came", "feed", "event", "kind", "from", "into", ""], &rows) {
+    for line in table(&["id", "came", "feed", "event", "kind", "from", "into", ""], &rows, console.columns()) {
         console.out(&line)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,9 @@ use crate::mllp::codec::Frame;
 use crate::mllp::codec::MllpCodec;
 use crate::mllp::codec::START;
 
+/// What to say when nothing was found to work on.
+pub const NO_MESSAGE: &str = "there is no message in what was named\nhint: a message begins with `MSH` at the start of a line";
+
 /// One message as it stands in a file.
 #[derive(Clone, Eq, PartialEq)]
 pub struct InputMessage {
@@ -56,33 +59,64 @@ pub struct InputError {
     pub source: io::Error,
 }
 
+/// What was read.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// The messages, in the order in which they stand.
+    pub messages: Vec<InputMessage>,
+    /// What holds no whole message, in the order of the files.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Frames of one file that begin and do not end: a receiver would not have taken them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LeftOut {
+    /// The file; `-` for standard input.
+    pub path: PathBuf,
+    /// How many such frames there are.
+    pub n_torn: u64,
+    /// How many whole frames with something in them stand before the first of those.
+    pub n_before: usize,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, n_torn, n_before } = self;
+        let (path, first) = (path.display(), n_before + 1);
+        match n_torn {
+            1 => write!(f, "`{path}`: frame {first} begins and does not end; it was left out"),
+            _ => write!(f, "`{path}`: {n_torn} frames begin and do not end, the first of them frame {first}; they were left out"),
+        }
+    }
+}
+
 /// Reads messages from files, directories (walked in name order, at every depth) and `-`, standard input.
 ///
 /// In a directory, hidden files are passed over, and so is what neither looks like messages nor is named like them (`.hl7`, `.er7`, `.mllp`).
 ///
 /// # Errors
 /// When a file or directory cannot be read.
-pub fn read_messages(paths: &[PathBuf]) -> Result<Vec<InputMessage>, InputError> {
-    let mut messages = Vec::new();
+pub fn read_messages(paths: &[PathBuf]) -> Result<Input, InputError> {
+    let mut input = Input::default();
     for path in paths {
         if path.as_os_str() == "-" {
             let mut bytes = Vec::new();
             io::stdin().lock().read_to_end(&mut bytes).map_err(|source| failed(path, source))?;
-            add(&mut messages, path, &bytes.into());
+            add(&mut input, path, &bytes.into());
         } else if path.is_dir() {
-            walk(&mut messages, path)?;
+            walk(&mut input, path)?;
         } else {
-            add(&mut messages, path, &read(path)?);
+            add(&mut input, path, &read(path)?);
         }
     }
-    Ok(messages)
+    Ok(input)
 }
 
 /// The messages in these bytes, of a file called `path`: as [`read_messages`] would read it.
-pub fn messages_in(path: &Path, bytes: &Bytes) -> Vec<InputMessage> {
-    let mut messages = Vec::new();
-    add(&mut messages, path, bytes);
-    messages
+pub fn messages_in(path: &Path, bytes: &Bytes) -> Input {
+    let mut input = Input::default();
+    add(&mut input, path, bytes);
+    input
 }
 
 fn failed(path: &Path, source: io::Error) -> InputError {
@@ -93,7 +127,7 @@ fn read(path: &Path) -> Result<Bytes, InputError> {
     fs::read(path).map(Bytes::from).map_err(|source| failed(path, source))
 }
 
-fn walk(messages: &mut Vec<InputMessage>, folder: &Path) -> Result<(), InputError> {
+fn walk(input: &mut Input, folder: &Path) -> Result<(), InputError> {
     let entries: Result<Vec<_>, _> = fs::read_dir(folder).and_then(Iterator::collect);
     let mut entries = entries.map_err(|source| failed(folder, source))?;
     entries.sort_by_key(fs::DirEntry::file_name);
@@ -104,12 +138,12 @@ fn walk(messages: &mut Vec<InputMessage>, folder: &Path) -> Result<(), InputErro
         }
         // Links to directories are not followed: they may lead back here.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            walk(messages, &path)?;
+            walk(input, &path)?;
         } else if path.is_file() {
             let bytes = read(&path)?;
             let named_so = path.extension().is_some_and(|name| ["hl7", "er7", "mllp"].iter().any(|known| name.eq_ignore_ascii_case(known)));
             if named_so || looks_like_messages(&bytes) {
-                add(messages, &path, &bytes);
+                add(input, &path, &bytes);
             } else {
                 tracing::debug!(path = %path.display(), "passed over: holds no message");
             }
@@ -123,9 +157,9 @@ fn looks_like_messages(bytes: &[u8]) -> bool {
     bytes.first() == Some(&START) || matches!(kind_of_line(bytes), Line::Header | Line::Wrapper)
 }
 
-fn add(messages: &mut Vec<InputMessage>, path: &Path, bytes: &Bytes) {
-    let payloads = if is_framed(bytes) { unframe(path, bytes) } else { split_messages(bytes) };
-    messages.extend(payloads.into_iter().zip(1..).map(|(bytes, index)| InputMessage { path: path.to_owned(), index, bytes }));
+fn add(input: &mut Input, path: &Path, bytes: &Bytes) {
+    let payloads = if is_framed(bytes) { unframe(input, path, bytes) } else { split_messages(bytes) };
+    input.messages.extend(payloads.into_iter().zip(1..).map(|(bytes, index)| InputMessage { path: path.to_owned(), index, bytes }));
 }
 
 /// Whether a start byte comes before any header.
@@ -134,20 +168,26 @@ fn is_framed(bytes: &[u8]) -> bool {
     start.is_some_and(|start| header_offsets(bytes).first().is_none_or(|header| start < *header))
 }
 
-fn unframe(path: &Path, bytes: &Bytes) -> Vec<Bytes> {
+fn unframe(input: &mut Input, path: &Path, bytes: &Bytes) -> Vec<Bytes> {
+    // No frame is longer than the file, so none is refused.
     let mut codec = MllpCodec::new(bytes.len());
     let mut buffer = BytesMut::from(bytes.as_ref());
     let mut payloads = Vec::new();
-    while let Ok(Some(frame)) = codec.decode_eof(&mut buffer) {
-        match frame {
-            Frame::Message(payload) => payloads.push(payload),
-            Frame::Refused { fault, .. } => tracing::warn!(path = %path.display(), %fault, "frame left out"),
+    let mut torn: Option<LeftOut> = None;
+    loop {
+        let n_before = payloads.len();
+        let decoded = codec.decode_eof(&mut buffer);
+        let n_torn = codec.take_tally().n_abandoned_frames;
+        if n_torn > 0 {
+            torn.get_or_insert_with(|| LeftOut { path: path.to_owned(), n_torn: 0, n_before }).n_torn += n_torn;
+        }
+        match decoded {
+            Ok(Some(Frame::Message(payload))) => payloads.push(payload),
+            Ok(Some(Frame::Refused { .. })) => {}
+            Ok(None) | Err(_) => break,
         }
     }
-    let n_abandoned = codec.take_tally().n_abandoned_frames;
-    if n_abandoned > 0 {
-        tracing::warn!(path = %path.display(), n_abandoned, "frames that begin and do not end were left out");
-    }
+    input.left_out.extend(torn);
     payloads
 }
 

@@ -26,6 +26,7 @@ pub mod torture;
 pub mod verify;
 mod viewing;
 pub(crate) mod table;
+pub(crate) mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -4,7 +4,6 @@
 //! order goes through the intake, like a message.
 
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -46,7 +45,7 @@ pub(crate) fn socket(setting: &Setting) -> Option<PathBuf> {
 
 /// Has an order carried out; what is wrong comes with its exit code.
 pub(super) async fn give(setting: &Setting, order: Order) -> Result<Outcome, (u8, anyhow::Error)> {
-    let by = operator().map_err(|error| (69, error))?;
+    let by = operator();
     if let Some(path) = socket(setting) {
         let asked = ask(&path, &order, by.login.clone()).await.context("the daemon on this store did not answer; the order may have been carried out, or be later\nhint: read its log, and look again before you repeat it");
         if let Some(outcome) = asked.map_err(|error| (69, error))? {
@@ -57,15 +56,10 @@ pub(super) async fn give(setting: &Setting, order: Order) -> Result<Outcome, (u8
 }
 
 /// Who runs this command.
-pub(super) fn operator() -> anyhow::Result<Operator> {
+pub(super) fn operator() -> Operator {
     let environment = Environment::of_process();
     let login = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(|name| environment.value(name)).map(str::to_owned);
-    Ok(Operator { uid: uid().context("cannot say who you are")?, login })
-}
-
-/// The user this process runs as: the owner of a file it has just made.
-fn uid() -> std::io::Result<u32> {
-    Ok(tempfile::tempfile()?.metadata()?.uid())
+    Operator { uid: rustix::process::getuid().as_raw(), login }
 }
 
 async fn alone(setting: &Setting, order: Order, by: Operator) -> Result<Outcome, (u8, anyhow::Error)> {

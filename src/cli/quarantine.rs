@@ -3,6 +3,7 @@
 //! Most of them are taken up by themselves once another message explains them. A list tells no patient; showing a message does, and is written into the
 //! audit trail first.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ use crate::cli::setting::Setting;
 use crate::cli::table::table;
 use crate::cli::viewing;
 use crate::cli::viewing::Seen;
+use crate::cli::words::counted_as;
 use crate::hl7::charset;
 use crate::ids::JournalId;
 use crate::intake::orders::Order;
@@ -42,22 +44,29 @@ enum QuarantineCommand {
     /// A message as it came, and what it waits for
     Show {
         /// Its number, as `quarantine list` shows it
+        #[arg(value_parser = number())]
         id: i64,
     },
     /// Take messages as if they had just come
     Retry {
         /// Their numbers
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = number())]
         ids: Vec<i64>,
     },
     /// End a message: it is never applied, and stays in the journal
     Discard {
         /// Its number
+        #[arg(value_parser = number())]
         id: i64,
         /// Why, for the audit trail
         #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
     },
+}
+
+/// A number that a message may have.
+pub(super) fn number() -> clap::builder::RangedI64ValueParser {
+    clap::value_parser!(i64).range(1..)
 }
 
 /// Runs the command.
@@ -89,15 +98,18 @@ pub async fn run(args: &QuarantineArgs, config: Option<&Path>, console: &Console
 
 fn told(command: &QuarantineCommand, outcome: Outcome, console: &Console) -> anyhow::Result<ExitCode> {
     let (n_named, word) = match command {
-        QuarantineCommand::Retry { ids } => (ids.len(), "taken"),
+        QuarantineCommand::Retry { ids } => (ids.iter().collect::<BTreeSet<_>>().len(), "taken"),
         QuarantineCommand::List | QuarantineCommand::Show { .. } | QuarantineCommand::Discard { .. } => (1, "discarded"),
     };
     match outcome {
-        Outcome::Done { messages } => {
+        Outcome::Done { messages, n_not_waiting } => {
+            let n_waiting = n_named.saturating_sub(messages).saturating_sub(n_not_waiting);
             if console.json {
-                console.out(&serde_json::to_string(&json!({ word: messages, "waiting": n_named.saturating_sub(messages) }))?)?;
+                console.out(&serde_json::to_string(&json!({ word: messages, "waiting": n_waiting, "not_waiting": n_not_waiting }))?)?;
             } else {
-                console.out(&format!("{messages} of {n_named} {word}"))?;
+                let said = |n: usize, what: &str| if n > 0 { format!(", {n} {what}") } else { String::new() };
+                let (waiting, others) = (said(n_waiting, "still waiting"), said(n_not_waiting, "not in quarantine"));
+                console.out(&format!("{messages} of {n_named} {word}{waiting}{others}"))?;
             }
             Ok(if messages < n_named { ExitCode::from(1) } else { ExitCode::SUCCESS })
         }
@@ -156,9 +168,10 @@ async fn list(store: &Store, console: &Console) -> anyhow::Result<ExitCode> {
             ]
         })
         .collect();
-    for line in table(&["id", "since", "feed", "event", "reason", "what to do"], &cells) {
+    for line in table(&["id", "since", "feed", "event", "reason", "what to do"], &cells, console.columns()) {
         console.out(&line)?;
     }
+    console.out(&format!("\n{}", counted_as(rows.len(), "message waits", "messages wait")))?;
     Ok(ExitCode::SUCCESS)
 }
 

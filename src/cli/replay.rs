@@ -24,7 +24,10 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::messages::Input;
 use super::messages::InputMessage;
+use super::messages::LeftOut;
+use super::messages::NO_MESSAGE;
 use super::messages::read_messages;
 use crate::mllp::client::ClientError;
 use crate::mllp::client::ClientOptions;
@@ -110,7 +113,7 @@ fn rate(text: &str) -> Result<f64, &'static str> {
 /// When the report cannot be written.
 pub async fn run(args: &ReplayArgs, json: bool) -> anyhow::Result<ExitCode> {
     match prepare(args) {
-        Ok((plan, messages)) => perform(&plan, messages, json, Telling::All).await,
+        Ok((plan, Input { messages, left_out })) => perform(&plan, messages, left_out, json, Telling::All).await,
         Err(error) => wrong_usage(&error),
     }
 }
@@ -121,7 +124,7 @@ pub async fn run(args: &ReplayArgs, json: bool) -> anyhow::Result<ExitCode> {
 /// When the report cannot be written.
 pub(super) async fn send(to: &Endpoint, sending: &SendingArgs, messages: Vec<InputMessage>, json: bool) -> anyhow::Result<ExitCode> {
     match Plan::new(to, sending) {
-        Ok(plan) => perform(&plan, messages, json, Telling::NotAccepted).await,
+        Ok(plan) => perform(&plan, messages, Vec::new(), json, Telling::NotAccepted).await,
         Err(error) => wrong_usage(&error.into()),
     }
 }
@@ -150,7 +153,7 @@ fn unless_nobody_reads(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-async fn perform(plan: &Plan, messages: Vec<InputMessage>, json: bool, telling: Telling) -> anyhow::Result<ExitCode> {
+async fn perform(plan: &Plan, messages: Vec<InputMessage>, left_out: Vec<LeftOut>, json: bool, telling: Telling) -> anyhow::Result<ExitCode> {
     let coloured = io::stdout().is_terminal();
     let progress = progress_bar(messages.len());
     let report = send_all(plan, messages, |outcome| {
@@ -163,10 +166,13 @@ async fn perform(plan: &Plan, messages: Vec<InputMessage>, json: bool, telling: 
     })
     .await;
     progress.finish_and_clear();
-    let report = report.context("cannot write the report")?;
+    let report = report.context("cannot write the report")?.without(&left_out);
     let mut out = io::stdout().lock();
     let written = if json { report.print_json(&mut out) } else { report.print_summary(&mut out) };
     unless_nobody_reads(written).context("cannot write the report")?;
+    for left_out in left_out {
+        writeln!(io::stderr(), "{left_out}").context("cannot write to standard error")?;
+    }
     if let Some(failure) = &report.failure {
         writeln!(io::stderr(), "error: {failure}").context("cannot write to standard error")?;
     }
@@ -206,11 +212,14 @@ impl Plan {
     }
 }
 
-fn prepare(args: &ReplayArgs) -> anyhow::Result<(Plan, Vec<InputMessage>)> {
+fn prepare(args: &ReplayArgs) -> anyhow::Result<(Plan, Input)> {
     let plan = Plan::new(&args.to, &args.sending)?;
-    let messages = read_messages(&args.paths)?;
-    anyhow::ensure!(!messages.is_empty(), "there is no message in what was named");
-    Ok((Plan { fresh_ids: args.fresh_ids, ..plan }, messages))
+    let input = read_messages(&args.paths)?;
+    if input.messages.is_empty() {
+        let left_out: Vec<String> = input.left_out.iter().map(ToString::to_string).chain([NO_MESSAGE.to_owned()]).collect();
+        anyhow::bail!("{}", left_out.join("\n"));
+    }
+    Ok((Plan { fresh_ids: args.fresh_ids, ..plan }, input))
 }
 
 /// Sends everything; `tell` hears of each message when it is done.
@@ -339,7 +348,11 @@ const fn is_worth_a_retry(error: &ClientError) -> bool {
         | ClientError::Closed
         | ClientError::Timeout { .. }
         | ClientError::Codec(_) => true,
-        ClientError::Handshake { .. } | ClientError::RefusedByTls { .. } | ClientError::Tls(_) | ClientError::Refused { .. } => false,
+        ClientError::PeerSpeaksTls
+        | ClientError::Handshake { .. }
+        | ClientError::RefusedByTls { .. }
+        | ClientError::Tls(_)
+        | ClientError::Refused { .. } => false,
     }
 }
 
@@ -378,7 +391,7 @@ impl Line {
             none => none.insert(MllpClient::connect(&plan.endpoint, &plan.client).await?),
         };
         client.send(payload).await?;
-        let n_asked = if headers.is_empty() { 1 } else { headers.iter().filter(|header| header.asks_for_an_answer).count() };
+        let n_asked = if headers.is_empty() { 1 } else { headers.iter().filter(|header| header.is_answered()).count() };
         let mut acknowledgements: Vec<Acknowledgement> = Vec::new();
         while acknowledgements.len() < n_asked {
             let answer = client.receive().await?;

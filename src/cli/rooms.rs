@@ -47,7 +47,7 @@ enum RoomsCommand {
     List(list::ListArgs),
     /// Everything about a room
     Show(RoomArgs),
-    /// What became of a room, change by change, and who came and went with it
+    /// What became of a room, change by change, and who was in it, why, from when and until when
     Timeline(RoomArgs),
     /// Why somebody is in a room, or why not
     Why(WhyArgs),

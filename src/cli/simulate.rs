@@ -19,6 +19,7 @@ use crate::cli::console::Console;
 use crate::cli::messages::InputMessage;
 use crate::cli::replay;
 use crate::cli::replay::SendingArgs;
+use crate::cli::words::counted;
 use crate::mllp::client::Endpoint;
 use crate::time::Clock;
 use crate::time::Timestamp;
@@ -78,7 +79,7 @@ pub async fn run(args: &SimulateArgs, console: &Console, clock: &impl Clock) -> 
                 console.out(&if console.json {
                     json!({"folder": folder, "messages": n_messages}).to_string()
                 } else {
-                    format!("{n_messages} messages in {folder}")
+                    format!("{} in {folder}", counted(n_messages, "message"))
                 })?;
                 Ok(ExitCode::SUCCESS)
             }

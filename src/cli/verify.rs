@@ -80,7 +80,8 @@ fn report(console: &Console, ran: &[Ran], blessed: bool) -> anyhow::Result<ExitC
             })
             .collect();
         let n_passed = ran.len() - n_failed - n_broken;
-        console.out(&serde_json::to_string_pretty(&json!({ "journeys": journeys, "passed": n_passed, "failed": n_failed + n_broken }))?)?;
+        console
+            .out(&serde_json::to_string_pretty(&json!({ "journeys": journeys, "passed": n_passed, "failed": n_failed, "unreadable": n_broken }))?)?;
     } else {
         for ran in ran {
             let name = ran.folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -77,6 +77,12 @@ pub(super) struct RawFeed {
     processing_ids: Vec<String>,
     /// The largest frame: `8MiB`.
     max_frame: String,
+    /// How many connections may be open at one time; more are closed at once.
+    #[schemars(range(min = 1, max = 65535))]
+    max_connections: u32,
+    /// How many of them may be from one address; a load balancer is one address.
+    #[schemars(range(min = 1, max = 65535))]
+    max_connections_per_address: u32,
     /// When a message is not on disk in this time, the connection is closed without an answer, and the sender sends it again.
     commit_timeout: String,
     /// Whose clock says when something was recorded: the `event`'s (EVN-2, MSH-7), or that of the `arrival`, for a feed with a useless clock.
@@ -143,6 +149,8 @@ impl Default for RawFeed {
             unsupported: None,
             processing_ids: vec!["P".to_owned()],
             max_frame: "8MiB".to_owned(),
+            max_connections: 1024,
+            max_connections_per_address: 256,
             commit_timeout: "10s".to_owned(),
             clock: RawClock::Event,
             recorded_from: vec![RawRecordedFrom::Event, RawRecordedFrom::Message],
@@ -301,6 +309,10 @@ pub struct FeedConfig {
     pub tls: Option<ServerTlsFiles>,
     /// The largest frame.
     pub max_frame_bytes: usize,
+    /// Connections open at one time.
+    pub max_connections: usize,
+    /// Connections open at one time from one address.
+    pub max_connections_per_address: usize,
     /// When a message is not on disk in this time, the connection is closed.
     pub commit_timeout: Duration,
     /// How several messages in one frame are answered.
@@ -384,6 +396,13 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
     if (1..1024).contains(&max_frame_bytes) || max_frame_bytes > 1 << 30 {
         reader.problem(&path.key("max_frame"), "must be between `1KiB` and `1GiB`");
     }
+    if raw.max_connections < raw.max_connections_per_address && reader.is_set(&path.key("max_connections_per_address")) {
+        reader.warn(
+            &path.key("max_connections_per_address"),
+            "is more than `max_connections`, so it is never reached",
+            "raise `max_connections` of the feed too",
+        );
+    }
     let commit_timeout = reader.positive_duration(&path.key("commit_timeout"), &raw.commit_timeout);
     if !commit_timeout.is_zero() && commit_timeout < Duration::from_secs(2) {
         reader.warn(&path.key("commit_timeout"), "is very short: a slow disk closes connections", "senders wait 10 s and more; `10s` is the default");
@@ -400,6 +419,8 @@ fn read_feed(raw: &RawFeed, path: &KeyPath, reader: &mut Reader<'_>) -> (FeedCon
         senders,
         tls,
         max_frame_bytes,
+        max_connections: usize::try_from(raw.max_connections).unwrap_or(usize::MAX),
+        max_connections_per_address: usize::try_from(raw.max_connections_per_address).unwrap_or(usize::MAX),
         commit_timeout,
         batch_ack: raw.batch_ack,
         ack_mode: raw.ack_mode,

@@ -199,6 +199,8 @@ fn the_rules_of_a_feed() {
     );
     check_feed("processing_ids = [\"X\"]", &["wardroom.toml:5: feeds[0].processing_ids: must hold one or more of `P`, `T`, `D`"]);
     check_feed("max_frame = \"1B\"", &["wardroom.toml:5: feeds[0].max_frame: must be between `1KiB` and `1GiB`"]);
+    check_feed("max_connections = 0", &["wardroom.toml:5: feeds[0].max_connections: must be between 1 and 65535"]);
+    check_feed("max_connections_per_address = 70000", &["wardroom.toml:5: feeds[0].max_connections_per_address: must be between 1 and 65535"]);
     check_feed("commit_timeout = \"0s\"", &["wardroom.toml:5: feeds[0].commit_timeout: must be longer than nothing"]);
     check_feed("recorded_from = [\"EVN-6\"]", &["wardroom.toml:5: feeds[0].recorded_from[0]: must be one of `EVN-2`, `MSH-7`"]);
     check_feed("location_from = [\"A1\"]", &["wardroom.toml:5: feeds[0].location_from[0]: must be a trigger event such as `A08`"]);

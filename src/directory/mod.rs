@@ -101,7 +101,7 @@ pub enum DirectoryError {
         file: PathBuf,
     },
     /// Lines cannot be used.
-    #[error("{n_bad_lines} lines cannot be used, the first: {first}")]
+    #[error("lines that cannot be used: {n_bad_lines}; the first: {first}")]
     BadLines {
         /// How many.
         n_bad_lines: usize,
@@ -109,7 +109,9 @@ pub enum DirectoryError {
         first: BadLine,
     },
     /// Too many would be gone.
-    #[error("{n_removed} of {n_staff} members of staff would be removed, more than a fifth\n  hint: if that is meant, restart wardroom")]
+    #[error(
+        "{n_removed} of {n_staff} in the staff file would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
+    )]
     RemovesTooMany {
         /// How many would be gone.
         n_removed: usize,
@@ -148,6 +150,8 @@ pub struct Directory {
     first_stamps: Vec<Option<Stamp>>,
     /// What the roster is made from; also what keeps two changes apart.
     layers: Mutex<Layers>,
+    /// Why the files as they are now are not in use.
+    trouble: Mutex<Option<String>>,
 }
 
 /// What the roster is made from.
@@ -197,12 +201,17 @@ impl Directory {
         let files = Arc::new(roster(contents, &sources));
         let mut layers = Layers { files, files_fingerprint, users, said: Arc::new(said), next_change: None };
         let snapshot = layers.snapshot(1, now);
-        Ok((Self { sources, current: watch::Sender::new(snapshot), first_stamps, layers: Mutex::new(layers) }, bad_lines))
+        Ok((Self { sources, current: watch::Sender::new(snapshot), first_stamps, layers: Mutex::new(layers), trouble: Mutex::default() }, bad_lines))
     }
 
     /// The roster as it is now.
     pub fn current(&self) -> Snapshot {
         self.current.borrow().clone()
+    }
+
+    /// Why the files as they are now are not in use, while those read before stand; what to do comes after a line that begins with `hint:`.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells of every change.
@@ -261,8 +270,9 @@ impl Directory {
     /// Looks at the clock and the files every so often, and reloads once they have changed and then stood still for one look. Ends when it is told to
     /// stop.
     pub async fn watch<C: Clock>(self: Arc<Self>, every: Duration, clock: Arc<C>, stop: CancellationToken) {
-        let mut used = self.first_stamps.clone();
-        let mut seen = used.clone();
+        // Nothing while the files could not be read: however they come back, they are read again.
+        let mut used = Some(self.first_stamps.clone());
+        let mut seen = self.first_stamps.clone();
         let mut looks = tokio::time::interval(every);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -271,26 +281,39 @@ impl Directory {
                 _ = looks.tick() => {}
             }
             self.pass(clock.now());
+            metrics::gauge!("wardroom_directory_refused").set(if self.trouble().is_some() { 1.0 } else { 0.0 });
             let found = stamps(&self.sources);
             let stands_still = found == seen;
             seen.clone_from(&found);
-            if found == used || !stands_still {
+            if used.as_ref() == Some(&found) || !stands_still {
                 continue;
             }
             let (this, now) = (Arc::clone(&self), clock.now());
             let Ok(outcome) = tokio::task::spawn_blocking(move || this.reload(now)).await else { continue };
-            match outcome {
-                Ok(Reloaded::Changed { revision, n_staff }) => tracing::info!(revision, n_staff, "staff and units were read again"),
-                Ok(Reloaded::Unchanged) => {}
-                Err(error) if error.is_transient() => {
-                    // Looked at again next time: the file may be on its way.
-                    tracing::warn!(%error, "the staff directory could not be read again: the old one stands");
-                    continue;
-                }
-                Err(error) => tracing::error!(%error, "the new staff directory was refused: the old one stands"),
+            if let Ok(Reloaded::Changed { revision, n_staff }) = outcome {
+                tracing::info!(revision, n_staff, "staff and units were read again");
             }
-            used = found;
+            // What is gone or is being written may be on its way.
+            used = outcome.as_ref().err().is_none_or(|error| !error.is_transient()).then_some(found);
+            self.note(outcome.err());
         }
+    }
+
+    /// Notes why the files are not in use, and tells it once.
+    fn note(&self, error: Option<DirectoryError>) {
+        let trouble = error.map(|error| match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        });
+        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match &trouble {
+            Some(trouble) if known.as_ref() != Some(trouble) => {
+                tracing::error!("staff and units were not read again, and those read before stand: {trouble}");
+            }
+            None if known.is_some() => tracing::info!("nothing is wrong with the files of staff and units any more"),
+            Some(_) | None => {}
+        }
+        *known = trouble;
     }
 }
 

@@ -62,7 +62,10 @@ fn more_than_a_fifth_gone_is_refused() {
     let directory = open(folder.path());
     write_staff(folder.path(), 7);
     let error = directory.reload(NOW).unwrap_err();
-    assert_eq!(error.to_string(), "3 of 10 members of staff would be removed, more than a fifth\n  hint: if that is meant, restart wardroom");
+    assert_eq!(
+        error.to_string(),
+        "3 of 10 in the staff file would be removed, more than a fifth\nhint: put the file right; if that is meant, restart wardroom"
+    );
     assert_eq!(directory.current().roster.n_staff(), 10);
     write_staff(folder.path(), 8);
     assert_eq!(directory.reload(NOW).unwrap(), Reloaded::Changed { revision: 2, n_staff: 8 });

@@ -114,7 +114,7 @@ pub fn draw_up(recount: &Recount, meant: impl Fn(&str, TriggerEvent) -> TriggerE
         (*feed).clone_into(&mut ledger.feed);
         let n_there = ledger.in_a_state() + ledger.unaccounted;
         if n_there != ledger.accepted {
-            let what = format!("{} messages were accepted and {n_there} are in the journal", ledger.accepted);
+            let what = format!("messages accepted: {}, in the journal: {n_there}", ledger.accepted);
             faults.push(Fault { feed: Some(ledger.feed.clone()), state: "accepted", what });
         }
     }
@@ -172,10 +172,10 @@ fn disagreement(left: &MessagesLeft, state: Option<Disposition>) -> Fault {
 }
 
 fn strays(recount: &Recount) -> impl Iterator<Item = Fault> {
-    let stray = |state, n: i64, what: &str| (n > 0).then(|| Fault { feed: None, state, what: format!("{n} {what}") });
-    let waiting = stray("quarantined", recount.stray_waiting, "rows in quarantine have no message in the journal");
-    let facts = stray("applied", recount.stray_facts, "messages left facts and are not in the journal");
-    let events = stray("pending", recount.stray_events, "events wait that no room has made");
+    let stray = |state, n: i64, what: &str| (n > 0).then(|| Fault { feed: None, state, what: format!("{what}: {n}") });
+    let waiting = stray("quarantined", recount.stray_waiting, "rows in quarantine without a message in the journal");
+    let facts = stray("applied", recount.stray_facts, "messages that left facts and are not in the journal");
+    let events = stray("pending", recount.stray_events, "events that wait and that no room has made");
     waiting.into_iter().chain(facts).chain(events)
 }
 
@@ -185,12 +185,12 @@ fn event_faults(events: &EventLedger) -> impl Iterator<Item = Fault> {
     let sum = (sum != *made).then(|| Fault {
         feed: None,
         state: "events",
-        what: format!("{made} events were made; {confirmed} confirmed, {pending} pending and {parked} parked are {sum}"),
+        what: format!("events made: {made}; {confirmed} confirmed, {pending} pending and {parked} parked are {sum}"),
     });
     let rooms = (*rooms_off > 0).then(|| Fault {
         feed: None,
         state: "rooms",
-        what: format!("{rooms_off} rooms have a version that their events do not lead to"),
+        what: format!("rooms with a version that their events do not lead to: {rooms_off}"),
     });
     sum.into_iter().chain(rooms)
 }

@@ -3,6 +3,7 @@
 //! An order changes nothing by itself: a merge that is taken back plans the rooms again that it had joined, a message in quarantine is taken as if it had
 //! just come. Whoever gave the order is written into the audit trail in the same commit. Nothing here parses arguments or opens a door.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ pub enum Outcome {
     Done {
         /// How many; fewer than were named when some still wait.
         messages: usize,
+        /// How many of those named were not in quarantine.
+        #[serde(default)]
+        n_not_waiting: usize,
     },
     /// There is no such message.
     NoSuchMessage,
@@ -140,12 +144,13 @@ impl<C: Clock> Hands<'_, C> {
         let work = Work { undo: vec![Arc::new(message)], audit: vec![audit], ..Work::default() };
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
         account(self.parts, &work, &mut done, Duration::ZERO);
-        Ok((if done.has_undone { Outcome::Done { messages: 1 } } else { Outcome::NothingMerged }, done.explained))
+        Ok((if done.has_undone { Outcome::Done { messages: 1, n_not_waiting: 0 } } else { Outcome::NothingMerged }, done.explained))
     }
 
     async fn retry(&mut self, ids: &[JournalId], audit: AuditRow) -> Result<(Outcome, Vec<LookUpHash>), BatchError> {
         let mut work = Work { audit: vec![audit], ..Work::default() };
-        for id in ids {
+        let ids: BTreeSet<JournalId> = ids.iter().copied().collect();
+        for id in &ids {
             if self.parts.store.waits(*id).await?
                 && let Some(message) = self.stored(*id).await?
             {
@@ -155,11 +160,10 @@ impl<C: Clock> Hands<'_, C> {
         if work.messages.is_empty() {
             return Ok((Outcome::NotWaiting, Vec::new()));
         }
-        work.messages.sort_by_key(|message| message.journal);
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
         account(self.parts, &work, &mut done, Duration::ZERO);
         let messages = done.verdicts.iter().filter(|verdict| verdict.disposition != Disposition::Quarantined).count();
-        Ok((Outcome::Done { messages }, done.explained))
+        Ok((Outcome::Done { messages, n_not_waiting: ids.len().saturating_sub(work.messages.len()) }, done.explained))
     }
 
     async fn discard(&mut self, id: JournalId, audit: AuditRow) -> Result<Outcome, BatchError> {
@@ -170,12 +174,12 @@ impl<C: Clock> Hands<'_, C> {
         let Some(message) = self.stored(id).await? else {
             let (settled, quarantine_left) = (vec![JournalSettled::discarded(id)], vec![id]);
             self.parts.store.commit(&CommitBatch { journal_settled: settled, quarantine_left, audit: vec![audit], ..CommitBatch::default() }).await?;
-            return Ok(Outcome::Done { messages: 1 });
+            return Ok(Outcome::Done { messages: 1, n_not_waiting: 0 });
         };
         let work = Work { ended: vec![Arc::new(message)], audit: vec![audit], ..Work::default() };
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
         account(self.parts, &work, &mut done, Duration::ZERO);
-        Ok(Outcome::Done { messages: 1 })
+        Ok(Outcome::Done { messages: 1, n_not_waiting: 0 })
     }
 
     /// Says go on, in the store: whoever follows it there plans what waited.
@@ -185,7 +189,7 @@ impl<C: Clock> Hands<'_, C> {
         }
         self.parts.store.commit(&CommitBatch { audit: vec![audit], ..CommitBatch::default() }).await?;
         Word::GoOn.write(&self.parts.store).await?;
-        Ok(Outcome::Done { messages: 0 })
+        Ok(Outcome::Done { messages: 0, n_not_waiting: 0 })
     }
 
     /// A message of the journal, read again under the profile of its feed as it is now.

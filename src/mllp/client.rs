@@ -31,6 +31,7 @@ use super::codec::Progress;
 use super::tls::ClientTls;
 use super::tls::HandshakeFault;
 use super::tls::TlsError;
+use super::tls::server_fault::ServerFault;
 
 /// Where to connect: `HOST:PORT`, `[IPV6]:PORT`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -114,20 +115,25 @@ pub enum ClientError {
         /// With whom.
         endpoint: Endpoint,
         /// Why.
-        fault: HandshakeFault,
+        fault: ServerFault,
     },
     /// TLS ended the connection after the handshake: a refused client certificate shows only then.
     #[error("TLS ended the connection: {fault}")]
     RefusedByTls {
         /// Why.
-        fault: HandshakeFault,
+        fault: ServerFault,
     },
     /// The peer has no name that TLS could check.
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The peer closed the connection before it answered.
-    #[error("peer closed the connection before it answered")]
+    #[error(
+        "peer closed the connection before it answered\nhint: its log says why; perhaps it could not store the message in time, or it wants TLS (`--tls`)"
+    )]
     Closed,
+    /// The peer speaks TLS, and this end does not.
+    #[error("the server speaks TLS and this end does not\nhint: say `--tls`, and `--tls-ca` where its authority is not one of the system's")]
+    PeerSpeaksTls,
     /// The peer did not answer, or did not take the message, in time.
     #[error("no answer within {timeout:?}")]
     Timeout {
@@ -147,6 +153,9 @@ pub enum ClientError {
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// How a TLS server begins to complain of what is not TLS: an alert, of version 3 (RFC 8446 §5.1).
+const TLS_ALERT: &[u8] = &[0x15, 0x03];
 
 /// How long a missing carriage return at the end of an answer is waited for.
 const TRAILER_WAIT: Duration = Duration::from_millis(250);
@@ -182,8 +191,9 @@ impl MllpClient {
             None => Box::new(stream),
             Some(tls) => {
                 let shaking = TlsConnector::from(tls.config()).connect(tls.name_for(&endpoint.host)?, stream);
-                let shaken = timeout(options.connect_timeout, shaking).await.map_err(too_late)?;
-                Box::new(shaken.map_err(|error| ClientError::Handshake { endpoint: endpoint.clone(), fault: HandshakeFault::of(&error) })?)
+                let failed = |fault| ClientError::Handshake { endpoint: endpoint.clone(), fault };
+                let shaken = timeout(options.connect_timeout, shaking).await.map_err(|_elapsed| failed(ServerFault::timed_out()))?;
+                Box::new(shaken.map_err(|error| failed(ServerFault::of(&error)))?)
             }
         };
         Ok(Self {
@@ -221,6 +231,9 @@ impl MllpClient {
     pub async fn receive(&mut self) -> Result<Bytes, ClientError> {
         let deadline = Instant::now() + self.answer_timeout;
         loop {
+            if self.incoming.starts_with(TLS_ALERT) && self.codec.progress() == Progress::Between {
+                return Err(ClientError::PeerSpeaksTls);
+            }
             if let Some(frame) = self.codec.decode(&mut self.incoming)? {
                 return accept(frame);
             }
@@ -246,10 +259,10 @@ fn accept(frame: Frame) -> Result<Bytes, ClientError> {
 
 /// TLS tells of a refused client certificate only after the client's side of the handshake is done: with the first read or write.
 fn broken(error: io::Error) -> ClientError {
-    let fault = HandshakeFault::of(&error);
-    if fault == HandshakeFault::Gone {
+    let fault = ServerFault::of(&error);
+    if fault.kind() == HandshakeFault::Gone {
         ClientError::Closed
-    } else if fault == HandshakeFault::Other {
+    } else if fault.kind() == HandshakeFault::Other {
         ClientError::Codec(CodecError::Io(error))
     } else {
         ClientError::RefusedByTls { fault }

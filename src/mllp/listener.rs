@@ -146,12 +146,23 @@ impl Door {
         let ip = address.ip().to_canonical();
         let mut per_address = self.per_address.lock().unwrap_or_else(PoisonError::into_inner);
         let n_from_here = per_address.get(&ip).copied().unwrap_or_default();
-        if stats.n_connections() >= self.options.max_connections || n_from_here >= self.options.max_connections_per_address {
+        let ListenerOptions { max_connections, max_connections_per_address, .. } = *self.options;
+        let n_open = stats.n_connections();
+        if n_open >= max_connections || n_from_here >= max_connections_per_address {
             drop(per_address);
             stats.n_refused.fetch_add(1, Ordering::Relaxed);
             if self.last_refusal_logged.is_none_or(|at| at.elapsed() >= REFUSAL_LOG_INTERVAL) {
                 self.last_refusal_logged = Some(Instant::now());
-                tracing::warn!(feed = %self.options.feed, peer = %address, n_from_here, n_refused = stats.n_refused(), "too many connections: refused\nhint: a sender that opens connections and does not close them is the usual cause");
+                let (key, limit) = if n_from_here >= max_connections_per_address {
+                    ("max_connections_per_address", max_connections_per_address)
+                } else {
+                    ("max_connections", max_connections)
+                };
+                tracing::warn!(
+                    feed = %self.options.feed, peer = %address, n_from_here, n_open, limit, n_refused = stats.n_refused(),
+                    "too many connections: refused, because `{key}` of the feed is {limit}\n\
+                     hint: a sender that opens connections and does not close them is the usual cause; where so many are meant, raise the limit"
+                );
             }
             return None;
         }

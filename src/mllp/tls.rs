@@ -29,6 +29,8 @@ use x509_parser::parse_x509_certificate;
 
 use crate::time::Timestamp;
 
+pub mod server_fault;
+
 /// Why a TLS configuration could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -369,7 +371,7 @@ impl HandshakeFault {
         }
     }
 
-    const fn reason_and_hint(self) -> (&'static str, &'static str) {
+    pub(super) const fn reason_and_hint(self) -> (&'static str, &'static str) {
         match self {
             Self::Gone => ("peer went away during the handshake", "a load balancer's probe does this"),
             Self::TimedOut => ("handshake was not finished in time", "the peer may be waiting for a plain connection"),

@@ -21,7 +21,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The lock file cannot be made.
-    #[error("the lock file `{}` cannot be opened", path.display())]
+    #[error("the lock file `{}` cannot be opened\nhint: the folder of the store must be there, and the daemon's user must be allowed to write in it", path.display())]
     LockFile {
         /// The lock file.
         path: PathBuf,

@@ -59,7 +59,7 @@ pub enum MasterKeyError {
         source: io::Error,
     },
     /// It cannot be made.
-    #[error("the key file `{}` cannot be made", path.display())]
+    #[error("the key file `{}` cannot be made\nhint: its folder must be there, and the daemon's user must be allowed to write in it", path.display())]
     Create {
         /// The key file.
         path: PathBuf,

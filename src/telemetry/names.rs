@@ -41,6 +41,7 @@ const BATCH: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.
 pub const METRICS: &[Metric] = &[
     gauge("wardroom_connections", Unit::Count, &["feed"], "MLLP connections now open"),
     counter("wardroom_connections_total", &["feed"], "MLLP connections accepted"),
+    counter("wardroom_connections_refused_total", &["feed"], "MLLP connections closed at once because too many were open"),
     gauge("wardroom_frames_unfinished", Unit::Count, &["feed"], "Frames that have begun and not ended"),
     gauge("wardroom_frames_unfinished_bytes", Unit::Bytes, &["feed"], "Bytes that are here of frames that have not ended"),
     gauge("wardroom_frames_unfinished_seconds", Unit::Seconds, &["feed"], "Seconds since the oldest frame that has not ended began"),
@@ -55,6 +56,7 @@ pub const METRICS: &[Metric] = &[
     counter("wardroom_notices_total", &["code"], "Things worth telling about messages that were taken"),
     gauge("wardroom_feed_idle_seconds", Unit::Seconds, &["feed"], "Seconds since the last message of a feed"),
     gauge("wardroom_feed_clock_skew_seconds", Unit::Seconds, &["feed"], "How far the clock of a feed is ahead of ours; negative when behind"),
+    gauge("wardroom_directory_refused", Unit::Count, &[], "1 while the files of staff and units are not in use as they are now, else 0"),
     histogram("wardroom_commit_messages", Unit::Count, BATCH, &[], "Messages in one commit"),
     histogram("wardroom_commit_seconds", Unit::Seconds, SECONDS, &[], "Time one commit takes, until it is on disk"),
     counter("wardroom_commit_conflicts_total", &[], "Commits planned again because another replica was first"),

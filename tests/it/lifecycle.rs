@@ -44,6 +44,23 @@ async fn it_ends_in_time_with_idle_peers_and_half_a_frame() {
 }
 
 #[tokio::test]
+async fn a_connection_too_many_is_told_by_the_limit_and_its_key() {
+    let daemon = Daemon::start("[[feeds]]\nmax_connections_per_address = 2").await;
+    let mut peers = Vec::new();
+    for n in 0..2 {
+        let mut peer = Peer::connect(daemon.mllp).await;
+        assert_eq!(peer.ask(Plain::new(format!("T{n}"), "A08", 612_000, "4N", 1).text()).await, format!("AA T{n}"));
+        peers.push(peer);
+    }
+    let mut third = Peer::connect(daemon.mllp).await;
+    assert_eq!(third.receive().await, None);
+    daemon.says("refused, because `max_connections_per_address` of the feed is 2").await;
+    let is_counted = async || daemon.get("/metrics").await.1.contains("wardroom_connections_refused_total{feed=\"main\"} 1").then_some(());
+    eventually("it is counted", Duration::from_secs(30), is_counted).await;
+    assert_eq!(peers.pop().unwrap().ask(Plain::new("T3", "A08", 612_000, "4N", 1).text()).await, "AA T3");
+}
+
+#[tokio::test]
 async fn a_frame_in_flight_is_answered_before_the_end() {
     let mut daemon = Daemon::start("").await;
     // Enough messages in one frame that they are being worked on when the signal comes.
@@ -125,6 +142,16 @@ async fn a_store_that_cannot_be_made_is_named() {
     let (code, said) = refuses_to_start(&dir);
     assert_eq!(code, 69, "{said}");
     assert!(said.contains("cannot open the store"), "{said}");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_one_matter_whatever_was_to_be_made_in_it() {
+    let key = "key = \"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"";
+    for (key, file) in [("key = \"file:gone/wardroom.key\"", "gone/wardroom.key"), (key, "gone/wardroom.db.lock")] {
+        let (code, said) = refuses_to_start(&house(&format!("[store]\nurl = \"sqlite:gone/wardroom.db\"\n{key}")));
+        assert_eq!(code, 69, "{said}");
+        assert!(said.contains(file) && said.contains("must be allowed to write in it"), "{said}");
+    }
 }
 
 #[tokio::test]

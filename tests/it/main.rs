@@ -3,6 +3,7 @@
 mod answers;
 mod bench;
 mod broker;
+mod commands;
 mod config;
 mod cost;
 mod crash;

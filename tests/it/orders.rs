@@ -97,6 +97,18 @@ async fn what_waits_is_shown_tried_again_and_ended() {
     assert!(code == 0 && shown["segments"][2].as_str().unwrap().contains("7777"), "{shown}");
     let (code, tried, _) = command(&daemon, &["quarantine", "retry", &ids[0], &ids[1]]);
     assert_eq!((code, &tried["taken"], &tried["waiting"]), (1, &0.into(), &2.into()), "nothing explains them yet");
+    let (code, tried, _) = command(&daemon, &["quarantine", "retry", "1", &ids[0], &ids[0], "2"]);
+    assert_eq!((code, &tried["taken"], &tried["waiting"], &tried["not_waiting"]), (1, &0.into(), &1.into(), &2.into()), "each is told once");
+    let (code, _, said) = command(&daemon, &["quarantine", "retry", "1", "2"]);
+    assert!(code == 1 && said.contains("no such message waits"), "{said}");
+    for wrong in
+        [&["quarantine", "retry", "0"][..], &["quarantine", "discard", "0", "--reason", "x"], &["quarantine", "show", "0"], &["merge", "undo", "0"]]
+    {
+        let (code, _, said) = command(&daemon, wrong);
+        assert!(code == 64 && said.contains("invalid value '0'"), "{said}");
+    }
+    let output = program(&daemon.dir).args(["quarantine", "list"]).output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("\n\n2 messages wait\n"));
     daemon.room_is("V5001", "in doubt", |room| room["flags"][0] == "identity_conflict").await;
     let (code, ended, said) = command(&daemon, &["quarantine", "discard", &ids[0], "--reason", "sent by the training system"]);
     assert_eq!((code, &ended["discarded"]), (0, &1.into()), "{said}");
@@ -114,5 +126,5 @@ async fn what_waits_is_shown_tried_again_and_ended() {
     assert_eq!(rooms["rooms"][0]["flags"], Value::Array(Vec::new()), "nothing waits for the room's visit any more");
     let kinds = audit_kinds(&daemon).await;
     let count = |of: &str| kinds.iter().filter(|kind| *kind == of).count();
-    assert_eq!((count("messages.viewed"), count("quarantine.retried"), count("quarantine.discarded")), (1, 1, 2));
+    assert_eq!((count("messages.viewed"), count("quarantine.retried"), count("quarantine.discarded")), (1, 2, 2));
 }

@@ -69,6 +69,16 @@ async fn rooms_are_listed_shown_and_explained_beside_the_daemon() {
     assert_eq!(timeline["entries"][1]["cause"]["trigger"], "A02");
     assert!(timeline["entries"][1]["joined"].as_array().unwrap().iter().any(|joined| joined["user"] == "nurse.5s.1"), "{timeline}");
 
+    let presence = |user: &str| timeline["presences"].as_array().unwrap().iter().find(|presence| presence["user"] == user).unwrap();
+    let (left_behind, attending) = (presence("nurse.4n.1"), presence("lgarcia"));
+    assert_eq!((&left_behind["from_version"], &left_behind["until"], &left_behind["on"]), (&1.into(), &Value::Null, &["unit GHH/4N"][..].into()));
+    let grounds = room["members"].as_array().unwrap().iter().find(|member| member["user"] == "nurse.4n.1").unwrap()["grounds"].clone();
+    assert!(left_behind["will_end"].is_string() && left_behind["will_end"] == grounds[0]["until"], "{left_behind} {grounds}");
+    assert!(attending["will_end"].is_null() && attending["on"] == Value::from(&["PV1-7"][..]), "{attending}");
+    let (_, table, _) = rooms(&daemon, &["timeline", id]);
+    let line = |user: &str| table.lines().find(|line| line.starts_with(user)).unwrap();
+    assert!(line("nurse.4n.1 ").contains("A01 on main  leaves 20") && line("lgarcia ").contains("still there"), "{table}");
+
     let why = document(&daemon, &["why", id, "lgarcia"]);
     assert_eq!((&why["member"], &why["grounds"][0]["from"], &why["grounds"][0]["trigger"]), (&Value::Bool(true), &"PV1-7".into(), &"A01".into()));
     let why = document(&daemon, &["why", code, "mchen"]);
@@ -101,7 +111,7 @@ async fn who_looked_is_written_down(daemon: &Daemon, room: &str) {
         |of: Option<&str>| -> Vec<&Value> { views.iter().filter(|(room, _)| room.as_deref() == of).map(|(_, body)| &body["command"]).collect() };
     // A list of one room is filed under that room, any other under none.
     assert_eq!(commands(None), ["rooms list"; 5]);
-    let shown = ["rooms show", "rooms show", "rooms show", "rooms show", "rooms timeline", "rooms why", "rooms why"];
+    let shown = ["rooms show", "rooms show", "rooms show", "rooms show", "rooms timeline", "rooms timeline", "rooms why", "rooms why"];
     assert_eq!(commands(Some(room)), shown);
     assert!(views.iter().all(|(_, body)| body["uid"].is_u64()), "{views:?}");
     assert_eq!(views.last().unwrap().1["rooms"].as_array().unwrap().len(), 3);

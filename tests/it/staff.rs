@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::fs;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::support::daemon::Daemon;
+use super::support::eventually;
 use super::support::peer::Peer;
 
 const A01: &str = "MSH|^~\\&|EMR|GHH|WR|GHH|20261121080500||ADT^A01^ADT_A01|S1|P|2.5.1\rEVN|A01|20261121080500\r\
@@ -80,4 +84,49 @@ async fn a_replacement_by_hardly_anybody_waits_and_removes_nobody() {
     daemon.says("a replacement of all staff leaves out more than a fifth of them").await;
     assert!(daemon.log().iter().all(|line| !line.contains("mchen") && !line.contains("Chen")), "no staff in the log");
     daemon.room_is("V1045", "as it was", |room| has(room, "lgarcia")).await;
+}
+
+#[tokio::test]
+async fn files_that_are_refused_are_a_reason_and_a_metric_until_they_are_right() {
+    let daemon = Daemon::start("").await;
+    let soon = Duration::from_secs(30);
+    let look = async || {
+        let (status, body) = daemon.get("/readyz").await;
+        let report: Value = serde_json::from_str(&body).unwrap();
+        let reason = report["reasons"].as_array().unwrap().iter().find(|reason| reason["part"] == "directory").cloned();
+        (status, reason)
+    };
+    let refused = async |what: &str, remedy: &str| {
+        let is_told = async || {
+            let (status, reason) = look().await;
+            let reason = reason.filter(|reason| reason["what"].as_str().unwrap().contains(what))?;
+            Some((status, reason["do"].as_str().unwrap().to_owned()))
+        };
+        let (status, told) = eventually(&format!("a reason says: {what}"), soon, is_told).await;
+        assert_eq!((status, told.as_str()), (503, remedy));
+        daemon.says(what).await;
+        eventually("the metric says so too", soon, async || daemon.get("/metrics").await.1.contains("wardroom_directory_refused 1").then_some(()))
+            .await;
+    };
+    let fine = async || {
+        eventually("nothing is wrong any more", soon, async || look().await.1.is_none().then_some(())).await;
+        eventually("the metric says so too", soon, async || daemon.get("/metrics").await.1.contains("wardroom_directory_refused 0").then_some(()))
+            .await;
+    };
+    let (staff, aside) = (daemon.path("staff.csv"), daemon.path("aside.csv"));
+    let whole = fs::read_to_string(&staff).unwrap();
+
+    let few: Vec<&str> = whole.lines().take(2).collect();
+    fs::write(&staff, few.join("\n")).unwrap();
+    refused("more than a fifth", "put the file right; if that is meant, restart wardroom").await;
+    fs::write(&staff, format!("{whole}a b,,,,\n")).unwrap();
+    refused("lines that cannot be used: 1; the first: ", "put the file right; it is read again by itself").await;
+    fs::write(&staff, &whole).unwrap();
+    fine().await;
+
+    // The same file that goes and comes back has the same stamps.
+    fs::rename(&staff, &aside).unwrap();
+    refused("staff.csv cannot be read: No such file", "put the file right; it is read again by itself").await;
+    fs::rename(&aside, &staff).unwrap();
+    fine().await;
 }

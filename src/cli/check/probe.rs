@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use crate::app::pressure;
 use crate::cli::check::Probe;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
@@ -40,7 +41,11 @@ pub(super) fn standard(config: &Config) -> Vec<Probe> {
         PublishConfig::Amqp(amqp) => Some(can_publish(amqp.clone())),
     };
     let named = |name: &str, attempt: Option<_>| attempt.map(|attempt| (name.to_owned(), attempt));
-    named("store", store).into_iter().chain(named("publish", publish)).collect()
+    let disk = match (&config.store.url, config.store.min_free) {
+        (StoreUrl::Sqlite(file), Some(min_free)) => Some(has_space(file.clone(), min_free)),
+        (StoreUrl::Sqlite(_) | StoreUrl::SqliteInMemory | StoreUrl::Postgres { .. }, _) => None,
+    };
+    named("store", store).into_iter().chain(named("disk", disk)).chain(named("publish", publish)).collect()
 }
 
 /// An attempt, for as long as anybody would wait.
@@ -76,6 +81,15 @@ fn can_write_and_open(file: PathBuf, config: Config) -> Attempt {
     Box::pin(async move {
         let written = can_write(file).await?;
         Ok(if opens(config).await? { format!("{written}, and the key opens it") } else { written })
+    })
+}
+
+/// Whether the daemon would take messages, as far as the space is concerned.
+fn has_space(file: PathBuf, min_free: u64) -> Attempt {
+    Box::pin(async move {
+        let Some(n_free) = pressure::free_bytes(&file) else { return Err("how much space is free cannot be found out".to_owned()) };
+        let text = pressure::space(n_free, min_free);
+        if n_free < min_free { Err(format!("{text}: no message would be taken\nhint: {}", pressure::MAKE_SPACE)) } else { Ok(text) }
     })
 }
 

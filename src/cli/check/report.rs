@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::check::EXIT_CONFIGURATION;
 use crate::cli::check::EXIT_UNREACHABLE;
+use crate::cli::words::counted;
 use crate::config::problem::Problem;
 
 /// How one thing stands.
@@ -89,7 +90,7 @@ impl Report {
         }
         let count = |state: State| self.findings.iter().filter(|finding| finding.state == state).count();
         let (wrong, unreachable, warnings) = (count(State::Wrong), count(State::Unreachable), count(State::Warning));
-        lines.push(format!("\n{wrong} wrong, {unreachable} unreachable, {warnings} warnings\n"));
+        lines.push(format!("\n{wrong} wrong, {unreachable} unreachable, {}\n", counted(warnings, "warning")));
         lines.join("\n")
     }
 }

@@ -116,7 +116,27 @@ async fn the_directory_is_looked_through() {
     std::fs::remove_file(folder.path().join("staff.csv")).unwrap();
     let (table, code) = check_with(folder.path(), &text, true, no_probes).await;
     assert_eq!(code, 64);
-    assert!(table.contains("staff.csv cannot be read: No such file"), "{table}");
+    assert!(table.contains("staff.csv cannot be read: No such file") && table.contains("\n1 wrong, 0 unreachable, 0 warnings\n"), "{table}");
+    std::fs::write(folder.path().join("units.csv"), "facility,point_of_care,group\nGHH,,g4n\n").unwrap();
+    let (table, _) = check_with(folder.path(), &text, true, no_probes).await;
+    assert!(table.contains("staff.csv cannot be read") && table.contains("units.csv:2: the point of care is empty"), "{table}");
+    std::fs::remove_file(folder.path().join("units.csv")).unwrap();
+    let (table, _) = check_with(folder.path(), &text, true, no_probes).await;
+    assert!(table.contains("staff.csv cannot be read") && table.contains("units.csv cannot be read"), "{table}");
+    assert!(table.contains("\n2 wrong, 0 unreachable, 0 warnings\n"), "{table}");
+}
+
+#[tokio::test]
+async fn space_that_the_daemon_would_not_take_messages_on_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |min_free: &str| format!("[store]\nmin_free = \"{min_free}\"\n{FEED}");
+    let (table, code) = check_with(folder.path(), &text("1B"), false, no_probes).await;
+    assert!(code == 0 && table.contains("ok  disk") && table.contains("MiB are free, and `store.min_free` is 0 MiB"), "{table}");
+    let (table, code) = check_with(folder.path(), &text("8000000GiB"), false, no_probes).await;
+    assert!(code == 69 && table.contains("is 8192000000 MiB: no message would be taken\n"), "{table}");
+    assert!(table.contains("hint: free some space on the volume of the store"), "{table}");
+    let (table, code) = check_with(folder.path(), &text("0B"), false, no_probes).await;
+    assert!(code == 0 && !table.contains("disk"), "{table}");
 }
 
 #[tokio::test]
@@ -140,6 +160,8 @@ async fn tls_files_are_a_pair_and_their_end_is_told() {
     assert!(code == 64 && table.contains("the certificate ended at 2001-01-01T00:00:00Z"), "{table}");
     let (table, code) = check_with(folder.path(), &tls("good", "old"), true, no_probes).await;
     assert!(code == 64 && table.contains("do not make a pair"), "{table}");
+    let (table, code) = check_with(folder.path(), &tls("gone", "away"), true, no_probes).await;
+    assert!(code == 64 && table.contains("gone.pem cannot be read: ") && table.contains("away.key cannot be read: "), "{table}");
 }
 
 #[test]

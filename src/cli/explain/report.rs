@@ -15,6 +15,7 @@ use crate::cli::explain::advice;
 use crate::cli::explain::fact;
 use crate::cli::explain::local;
 use crate::cli::messages::InputMessage;
+use crate::cli::words::counted;
 use crate::intake::rehearsal::Rehearsed;
 use crate::store::rows::Disposition;
 use crate::time::Timestamp;
@@ -216,7 +217,7 @@ impl Report<'_> {
         if n < 2 {
             return Ok(());
         }
-        self.console.out(&self.console.bold(&format!("{n} messages, {n_rooms} rooms")))?;
+        self.console.out(&self.console.bold(&format!("{}, {}", counted(n, "message"), counted(n_rooms, "room"))))?;
         for ((disposition, reason), count) in counts {
             self.console.out(format!("  {count:>6}  {disposition:<12} {reason}").trim_end())?;
         }

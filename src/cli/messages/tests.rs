@@ -14,6 +14,7 @@ use super::read_messages;
 #[track_caller]
 fn check(file: &[u8], expected: &[&str]) {
     let found: Vec<String> = messages_in(Path::new("file"), &Bytes::copy_from_slice(file))
+        .messages
         .into_iter()
         .map(|message| String::from_utf8_lossy(&message.bytes).into_owned())
         .collect();
@@ -59,6 +60,22 @@ fn frames_are_read_as_frames() {
 }
 
 #[test]
+fn frames_that_do_not_end_are_told_by_their_place() {
+    #[track_caller]
+    fn check(file: &'static [u8], expected: &[&str]) {
+        let found: Vec<String> = messages_in(Path::new("file"), &Bytes::from_static(file)).left_out.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    }
+    check(b"\x0bMSH|1\r\x1c\r\x0bMSH|half", &["`file`: frame 2 begins and does not end; it was left out"]);
+    check(
+        b"\x0bMSH|1\r\x1c\r\x0b\x1c\r\x0bMSH|half\r\x0bMSH|2\r\x1c\r\x0bMSH|ha",
+        &["`file`: 2 frames begin and do not end, the first of them frame 2; they were left out"],
+    );
+    check(b"\x0bMSH|1\r\x1c", &[]);
+    check(b"MSH|1\rPID|ha", &[]);
+}
+
+#[test]
 fn what_is_no_message_is_kept_so_that_it_can_be_refused() {
     check(b"hello\rMSHX|1\r", &["hello\rMSHX|1\r"]);
     check(b"hello\rMSH|^~\\&|1\r", &["hello\r", "MSH|^~\\&|1\r"]);
@@ -84,7 +101,7 @@ fn directories_are_walked_in_name_order() {
     write("journey.toml", "title = \"MSH\"");
     let found = read_messages(&[folder.path().to_owned()]).unwrap();
     let names: Vec<String> =
-        found.iter().map(|message| format!("{}#{}", message.path.strip_prefix(folder.path()).unwrap().display(), message.index)).collect();
+        found.messages.iter().map(|message| format!("{}#{}", message.path.strip_prefix(folder.path()).unwrap().display(), message.index)).collect();
     assert_eq!(names, ["a.hl7#1", "b/1.hl7#1", "c.txt#1", "c.txt#2"]);
 }
 
@@ -96,8 +113,8 @@ fn a_file_that_is_not_there_is_named() {
 
 #[test]
 fn debug_never_shows_a_message() {
-    let shown = format!("{:?}", messages_in(Path::new("file"), &Bytes::from_static(b"MSH|^~\\&|SMITH\r")));
-    assert!(!shown.contains("SMITH"), "{shown}");
+    let shown = format!("{:?}", messages_in(Path::new("file"), &Bytes::from_static(b"MSH|^~\\&|SMITH\r\x0bMSH|JONES")));
+    assert!(!shown.contains("SMITH") && !shown.contains("JONES"), "{shown}");
 }
 
 proptest! {
@@ -105,14 +122,14 @@ proptest! {
     fn no_bytes_are_invented_and_none_make_it_panic(parts in proptest::collection::vec("(MSH\\|\\^~|BTS\\|1|FHS|PID\\|1|\r|\n|\x0b|\x1c|x){0,6}", 0..10), tail in any::<Vec<u8>>()) {
         let mut file = parts.concat().into_bytes();
         file.extend(tail);
-        let n_found: usize = messages_in(Path::new("file"), &Bytes::from(file.clone())).iter().map(|message| message.bytes.len()).sum();
+        let n_found: usize = messages_in(Path::new("file"), &Bytes::from(file.clone())).messages.iter().map(|message| message.bytes.len()).sum();
         prop_assert!(n_found <= file.len());
     }
 
     #[test]
     fn messages_joined_are_messages_cut(bodies in proptest::collection::vec("[A-Z]{4}\\|[a-z]{0,9}", 1..8), end in "(\r|\n|\r\n)") {
         let messages: Vec<String> = bodies.iter().map(|body| format!("MSH|^~\\&|x{end}{body}{end}")).collect();
-        let found = messages_in(Path::new("file"), &Bytes::from(messages.concat()));
+        let found = messages_in(Path::new("file"), &Bytes::from(messages.concat())).messages;
         let found: Vec<_> = found.iter().map(|message| String::from_utf8_lossy(&message.bytes).into_owned()).collect();
         prop_assert_eq!(found, messages);
     }

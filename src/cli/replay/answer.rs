@@ -13,6 +13,15 @@ pub(super) struct Header {
     pub(super) control_id: Vec<u8>,
     /// False when both MSH-15 and MSH-16 say `NE`.
     pub(super) asks_for_an_answer: bool,
+    /// Whether it answers a message itself (MSH-9.1 is `ACK` or `MCF`): nobody answers that.
+    pub(super) is_acknowledgement: bool,
+}
+
+impl Header {
+    /// Whether a receiver answers it.
+    pub(super) const fn is_answered(&self) -> bool {
+        self.asks_for_an_answer && !self.is_acknowledgement
+    }
 }
 
 /// One MSA of an answer.
@@ -33,9 +42,19 @@ pub(super) fn headers(payload: &[u8]) -> Vec<Header> {
         Header {
             control_id: header_field(segment, 10).to_vec(),
             asks_for_an_answer: [15, 16].iter().any(|n| !header_field(segment, *n).eq_ignore_ascii_case(b"NE")),
+            is_acknowledgement: is_acknowledgement(segment),
         }
     };
     header_offsets(payload).into_iter().map(header).collect()
+}
+
+/// Whether MSH-9.1 is `ACK`, or `MCF`, a delayed one.
+fn is_acknowledgement(header: &[u8]) -> bool {
+    let separator = header.get(4).copied().unwrap_or(b'^');
+    header_field(header, 9)
+        .split(|byte| *byte == separator)
+        .next()
+        .is_some_and(|code| [&b"ACK"[..], b"MCF"].iter().any(|answer| code.eq_ignore_ascii_case(answer)))
 }
 
 /// The payload, with each MSH-10 replaced. A header too short to have one stays as it is.
@@ -147,6 +166,13 @@ mod tests {
         let asks = |tail: &str| headers(format!("MSH|^~\\&|||||||ADT^A01|1|P|2.5|||{tail}\r").as_bytes())[0].asks_for_an_answer;
         assert!(asks("") && asks("AL|NE") && asks("NE|AL") && asks("NE"));
         assert!(!asks("NE|NE"));
+    }
+
+    #[test]
+    fn a_message_that_is_an_answer_gets_none() {
+        let is_answered = |msh: &str| headers(format!("{msh}\rMSA|AA|1\r").as_bytes())[0].is_answered();
+        assert!(is_answered("MSH|^~\\&|||||||ADT^ACK^ACK|1") && is_answered("MSH|^~\\&|||||||ACKNOWLEDGE|1") && is_answered("MSH|^~\\&"));
+        assert!(!is_answered("MSH|^~\\&|||||||ACK|1") && !is_answered("MSH|^~\\&|||||||ack^A01^ACK|1") && !is_answered("MSH|$~\\&|||||||ACK$A01|1"));
     }
 
     #[track_caller]

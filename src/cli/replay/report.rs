@@ -12,14 +12,16 @@ use super::EXIT_UNREACHABLE;
 use super::answer::Acknowledgement;
 use super::answer::Header;
 use crate::cli::messages::InputMessage;
+use crate::cli::messages::LeftOut;
+use crate::cli::words::counted;
 use crate::mllp::client::ClientError;
 
 /// How a message fared.
 pub(super) enum Verdict {
     /// All acknowledgements say AA or CA.
     Accepted { code: String },
-    /// The message said that it wants no answer.
-    NotAsked,
+    /// The message said that it wants no answer, or is one itself.
+    NotAsked { why: &'static str },
     /// An acknowledgement says anything else.
     Refused { code: String, error: Option<String> },
     /// An acknowledgement names another message.
@@ -33,7 +35,9 @@ pub(super) enum Verdict {
 impl Verdict {
     /// The worst of the acknowledgements counts.
     pub(super) fn of(acknowledgements: Vec<Acknowledgement>, headers: &[Header]) -> Self {
-        let mut accepted = Self::NotAsked;
+        let is_answer = headers.iter().any(|header| header.is_acknowledgement);
+        let why = if is_answer { "an acknowledgement itself: nobody answers it" } else { "wants no answer" };
+        let mut accepted = Self::NotAsked { why };
         for Acknowledgement { code, control_id, error } in acknowledgements {
             if !matches!(code.as_str(), "AA" | "CA") {
                 return Self::Refused { code, error };
@@ -59,6 +63,9 @@ pub(super) struct Outcome {
     code: Option<String>,
     /// Why it is not accepted, in words.
     error: Option<String>,
+    /// Why there is no answer though nothing went wrong.
+    #[serde(skip)]
+    unasked: Option<&'static str>,
     /// From the last attempt to send it to its answer.
     ms: Option<f64>,
     attempts: u32,
@@ -66,17 +73,18 @@ pub(super) struct Outcome {
 
 impl Outcome {
     pub(super) fn new(position: usize, message: &InputMessage, verdict: Verdict, took: Duration, attempts: u32) -> Self {
-        let is_answered = !matches!(verdict, Verdict::NotAsked | Verdict::Unanswered);
+        let is_answered = !matches!(verdict, Verdict::NotAsked { .. } | Verdict::Unanswered);
+        let unasked = if let Verdict::NotAsked { why } = &verdict { Some(*why) } else { None };
         let (accepted, code, error) = match verdict {
             Verdict::Accepted { code } => (true, Some(code), None),
-            Verdict::NotAsked => (true, None, None),
+            Verdict::NotAsked { .. } => (true, None, None),
             Verdict::Refused { code, error } => (false, Some(code), error),
             Verdict::WrongId { code } => (false, Some(code), Some("the answer names another message".to_owned())),
             Verdict::Unreadable => (false, None, Some("the answer is no acknowledgement".to_owned())),
             Verdict::Unanswered => (false, None, Some("no answer".to_owned())),
         };
         let ms = is_answered.then(|| milliseconds(took));
-        Self { position, path: message.path.display().to_string(), index: message.index, accepted, code, error, ms, attempts }
+        Self { position, path: message.path.display().to_string(), index: message.index, accepted, code, error, unasked, ms, attempts }
     }
 
     /// Whether the message was taken.
@@ -101,8 +109,8 @@ impl Outcome {
         if let Some(ms) = self.ms {
             write!(out, "  {ms:.1} ms")?;
         }
-        if let Some(error) = &self.error {
-            write!(out, "  {error}")?;
+        if let Some(words) = self.error.as_deref().or(self.unasked) {
+            write!(out, "  {words}")?;
         }
         if self.attempts > 1 {
             write!(out, "  ({} attempts)", self.attempts)?;
@@ -149,6 +157,8 @@ struct Summary {
     unanswered: usize,
     /// Not tried, because the run was given up.
     not_sent: usize,
+    /// Frames of the input that begin and do not end.
+    torn: u64,
     codes: BTreeMap<String, usize>,
     seconds: f64,
     per_second: f64,
@@ -173,6 +183,7 @@ impl Report {
             refused: outcomes.len() - accepted - unanswered,
             unanswered,
             not_sent: n_messages.saturating_sub(outcomes.len()),
+            torn: 0,
             codes,
             seconds,
             per_second: if seconds > 0.0 { count(outcomes.len()) / seconds } else { 0.0 },
@@ -182,11 +193,17 @@ impl Report {
         Self { to, messages: outcomes, summary, failure }
     }
 
+    /// Counts what the input held no whole message of.
+    pub(super) fn without(mut self, left_out: &[LeftOut]) -> Self {
+        self.summary.torn = left_out.iter().map(|left_out| left_out.n_torn).sum();
+        self
+    }
+
     /// What the run amounts to.
     pub(super) const fn exit_code(&self) -> u8 {
         if self.failure.is_some() {
             EXIT_UNREACHABLE
-        } else if self.summary.refused > 0 {
+        } else if self.summary.refused > 0 || self.summary.torn > 0 {
             EXIT_FOUND
         } else {
             0
@@ -200,12 +217,15 @@ impl Report {
 
     pub(super) fn print_summary(&self, out: &mut impl Write) -> io::Result<()> {
         let it = &self.summary;
-        write!(out, "\n{} messages: {} accepted, {} refused", it.read, it.accepted, it.refused)?;
+        write!(out, "\n{}: {} accepted, {} refused", counted(it.read, "message"), it.accepted, it.refused)?;
         if it.unanswered > 0 {
             write!(out, ", {} unanswered", it.unanswered)?;
         }
         if it.not_sent > 0 {
             write!(out, ", {} not sent", it.not_sent)?;
+        }
+        if it.torn > 0 {
+            write!(out, ", {} torn and left out", it.torn)?;
         }
         let codes: Vec<String> = it.codes.iter().map(|(code, n)| format!("{code} {n}")).collect();
         if !codes.is_empty() {

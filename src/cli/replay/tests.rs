@@ -83,7 +83,7 @@ async fn receiver(n_to_drop: usize) -> (Plan, Arc<Receiver>) {
 fn file(name: &str, messages: &[&str]) -> Vec<InputMessage> {
     let texts: Vec<String> =
         messages.iter().zip(1..).map(|(text, n)| format!("MSH|^~\\&|||||||ADT^A01|{name}{n}|P|2.5|||{text}\rEVN|{text}\r")).collect();
-    messages_in(Path::new(name), &Bytes::from(texts.concat()))
+    messages_in(Path::new(name), &Bytes::from(texts.concat())).messages
 }
 
 async fn report(plan: &Plan, messages: Vec<InputMessage>) -> (Report, String) {
@@ -102,7 +102,7 @@ async fn every_answer_is_reported_in_order() {
     assert_eq!(
         lines,
         "f#1  AA\nf#2  AR  202 Unsupported processing id\nf#3  --  the answer is no acknowledgement\nf#4  AA  the answer names another message\n\
-         f#5  CA\nf#6  AA\nf#7  --\nf#8  AA\n"
+         f#5  CA\nf#6  AA\nf#7  --  wants no answer\nf#8  AA\n"
     );
     assert_eq!(report.exit_code(), 1);
     assert!(receiver.seen.lock().unwrap().iter().all(|(connection, _)| *connection == 1));
@@ -191,9 +191,20 @@ async fn a_frame_with_several_messages_waits_for_all_answers() {
         &Bytes::from_static(
             b"\x0bMSH|^~\\&|||||||ADT^A01|1|P|2.5\rMSH|^~\\&|||||||ADT^A02|2|P|2.5\r\x1c\r\x0bMSH|^~\\&|||||||ADT^A03|3|P|2.5\r\x1c\r",
         ),
-    );
+    )
+    .messages;
     let (report, lines) = report(&plan, frames).await;
     assert_eq!((lines.as_str(), report.exit_code()), ("f#1  AA\nf#2  AA\n", 0));
+}
+
+#[tokio::test]
+async fn an_acknowledgement_among_the_messages_is_sent_and_no_answer_is_waited_for() {
+    let (plan, receiver) = receiver(0).await;
+    let text = "MSH|^~\\&|||||||ADT^A01|1|P|2.5\rMSH|^~\\&|||||||ACK^A01|NE|NE|2.5\rMSA|AA|1\rMSH|^~\\&|||||||ADT^A02|3|P|2.5\r";
+    let messages = messages_in(Path::new("f"), &Bytes::from_static(text.as_bytes())).messages;
+    let (report, lines) = report(&plan, messages).await;
+    assert_eq!(lines, "f#1  AA\nf#2  --  an acknowledgement itself: nobody answers it\nf#3  AA\n");
+    assert_eq!((report.exit_code(), receiver.seen.lock().unwrap().len()), (0, 3));
 }
 
 #[tokio::test(start_paused = true)]

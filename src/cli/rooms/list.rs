@@ -72,7 +72,7 @@ pub(super) async fn run(args: &ListArgs, store: &Store, console: &Console) -> an
         return Ok(ExitCode::SUCCESS);
     }
     let rows: Vec<Vec<String>> = rooms.iter().zip(&shown).map(|(stored, room)| row(stored, room)).collect();
-    let lines = table(&["name", "status", "place", "patient", "members", "since", "updated", "version", "id"], &rows);
+    let lines = table(&["name", "status", "place", "patient", "members", "since", "updated", "version", "id"], &rows, console.columns());
     for (index, line) in lines.iter().enumerate() {
         console.out(&if index == 0 { console.bold(line) } else { line.clone() })?;
     }

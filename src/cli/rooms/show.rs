@@ -18,14 +18,14 @@ pub(super) fn run(stored: &StoredRoom, console: &Console) -> anyhow::Result<()> 
         return console.out(&serde_json::to_string_pretty(&room).context("cannot write JSON")?);
     }
     console.out(&console.bold(text(&room, "/name")))?;
-    for line in sheet(&room, stored.room.epoch, &stored.updated_at.to_string()) {
+    for line in sheet(&room, stored.room.epoch, &stored.updated_at.to_string(), console.columns()) {
         console.out(&line)?;
     }
     Ok(())
 }
 
 /// The room as a sheet: what is not known is left out.
-fn sheet(room: &Value, epoch: u32, updated_at: &str) -> Vec<String> {
+fn sheet(room: &Value, epoch: u32, updated_at: &str, columns: Option<usize>) -> Vec<String> {
     let version = room.pointer("/version").and_then(Value::as_u64).unwrap_or_default();
     let word = |path| text(room, path);
     let flag = |path, yes, no| if room.pointer(path).and_then(Value::as_bool).unwrap_or_default() { yes } else { no };
@@ -73,15 +73,18 @@ fn sheet(room: &Value, epoch: u32, updated_at: &str) -> Vec<String> {
     .into_iter()
     .flatten()
     .collect();
+    let inside = columns.map(|columns| columns.saturating_sub(2));
     let members: Vec<Vec<String>> = list(room, "/members").flat_map(member).collect();
     if !members.is_empty() {
         lines.push(String::new());
-        lines.extend(table(&["member", "permission", "roles", "by", "from", "since", "until"], &members).iter().map(|line| format!("  {line}")));
+        lines.extend(
+            table(&["member", "permission", "roles", "by", "from", "since", "until"], &members, inside).iter().map(|line| format!("  {line}")),
+        );
     }
     let unresolved: Vec<Vec<String>> = list(room, "/unresolved").map(unknown).collect();
     if !unresolved.is_empty() {
         lines.push(String::new());
-        lines.extend(table(&["not known", "named as", "in", "ids"], &unresolved).iter().map(|line| format!("  {line}")));
+        lines.extend(table(&["not known", "named as", "in", "ids"], &unresolved, inside).iter().map(|line| format!("  {line}")));
     }
     lines
 }
@@ -145,7 +148,7 @@ mod tests {
             "unresolved": [{"role": "consulting", "from": "PV1-9", "ids": [{"authority": "GHH", "type": "EI", "value": "D999"}], "family": "LOW", "given": "KIM"}],
             "merged_into": null, "continues": null, "closes_at": null,
         });
-        let lines = sheet(&room, 1, "");
+        let lines = sheet(&room, 1, "", None);
         assert_eq!(
             lines,
             [

@@ -1,4 +1,6 @@
-//! `wardroom rooms timeline`: what became of a room, change by change, from the audit trail.
+//! `wardroom rooms timeline`: what became of a room, change by change, and who was in it from when until when, from the audit trail.
+//!
+//! Until when somebody who is in it now will be is in the room itself, as it was published last; the trail keeps who was in it and on what.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +10,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::care::change::EventType;
+use crate::care::room::CareRoom;
+use crate::care::room::Member;
 use crate::cli::console::Console;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::moment;
+use crate::cli::table::table;
 use crate::ids::CareRoomId;
 use crate::ids::JournalId;
 use crate::store::Store;
@@ -45,6 +50,8 @@ pub(super) struct Entry {
     pub(super) joined: Vec<(String, Vec<String>)>,
     /// Who went.
     pub(super) left: Vec<String>,
+    /// Who was there already and is there on something else now, and on what.
+    updated: Vec<(String, Vec<String>)>,
     /// False when what is known of it was deleted with its patient.
     pub(super) is_readable: bool,
 }
@@ -97,6 +104,11 @@ fn told(rows: Vec<StoredAudit>) -> anyhow::Result<Vec<Entry>> {
             trigger: body.trigger,
             feed: body.feed,
             joined: members.iter().filter(|(user, _)| !present.contains_key(*user)).map(|(user, from)| (user.clone(), from.clone())).collect(),
+            updated: members
+                .iter()
+                .filter(|(user, from)| present.get(*user).is_some_and(|before| before != *from))
+                .map(|(user, from)| (user.clone(), from.clone()))
+                .collect(),
             left: present.keys().filter(|user| !members.contains_key(*user)).cloned().collect(),
             is_readable,
         });
@@ -105,10 +117,53 @@ fn told(rows: Vec<StoredAudit>) -> anyhow::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// Somebody's time in the room, from coming to going.
+#[derive(Debug)]
+struct Presence<'a> {
+    user: &'a str,
+    /// With which change they came.
+    came: &'a Entry,
+    /// With which they went; nothing while they are there.
+    went: Option<&'a Entry>,
+    /// On what they were there, at any time of it.
+    on: Vec<&'a str>,
+}
+
+/// Everybody's times in the room, in the order in which they came.
+fn presences(entries: &[Entry]) -> Vec<Presence<'_>> {
+    let mut all: Vec<Presence<'_>> = Vec::new();
+    for entry in entries {
+        all.extend(entry.joined.iter().map(|(user, _)| Presence { user, came: entry, went: None, on: Vec::new() }));
+        for (user, from) in entry.joined.iter().chain(&entry.updated) {
+            if let Some(presence) = all.iter_mut().rfind(|presence| presence.user == user) {
+                let new: Vec<&str> = from.iter().map(String::as_str).filter(|ground| !presence.on.contains(ground)).collect();
+                presence.on.extend(new);
+            }
+        }
+        for user in &entry.left {
+            if let Some(presence) = all.iter_mut().rfind(|presence| presence.user == user) {
+                presence.went = Some(entry);
+            }
+        }
+    }
+    all
+}
+
+/// Until when who is in the room now will be, where all they are in it on has an end.
+fn ends(room: &CareRoom) -> BTreeMap<&str, Timestamp> {
+    let end = |member: &Member| member.grounds.iter().map(|ground| ground.until).collect::<Option<Vec<_>>>().and_then(|ends| ends.into_iter().max());
+    room.state.members.iter().filter_map(|member| Some((member.user.as_str(), end(member)?))).collect()
+}
+
 pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -> anyhow::Result<()> {
     let entries = entries(stored.room.id, store).await?;
+    let (presences, ends) = (presences(&entries), ends(&stored.room));
     if console.json {
-        let document = json!({ "room": stored.room.id, "entries": entries.iter().map(form).collect::<Vec<_>>() });
+        let document = json!({
+            "room": stored.room.id,
+            "entries": entries.iter().map(form).collect::<Vec<_>>(),
+            "presences": presences.iter().map(|presence| presence.form(&ends)).collect::<Vec<_>>(),
+        });
         return console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?);
     }
     console.out(&format!("{}  {}", console.bold(stored.room.state.name.as_str()), console.dim(&stored.room.id.to_string())))?;
@@ -125,18 +180,68 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
             console.out(&format!("                          {line}"))?;
         }
     }
+    if !presences.is_empty() {
+        let rows: Vec<Vec<String>> = presences.iter().map(|presence| presence.row(&ends)).collect();
+        console.out("")?;
+        for (index, line) in table(&["who was in it", "from", "came with", "until", "went with", "on"], &rows, console.columns()).iter().enumerate() {
+            console.out(&if index == 0 { console.bold(line) } else { line.clone() })?;
+        }
+    }
     Ok(())
 }
 
-/// Who came and who went, those on the same grounds together.
-fn comings(entry: &Entry) -> Vec<String> {
-    let mut groups: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (user, from) in &entry.joined {
-        groups.entry(from.join(", ")).or_default().push(user);
+impl Presence<'_> {
+    /// When it will end, where that is known and has not come yet.
+    fn will_end(&self, ends: &BTreeMap<&str, Timestamp>) -> Option<Timestamp> {
+        ends.get(self.user).copied().filter(|_| self.went.is_none())
     }
-    let joined = groups.into_iter().map(|(from, users)| format!("+ {} ({from})", users.join(", ")));
+
+    fn row(&self, ends: &BTreeMap<&str, Timestamp>) -> Vec<String> {
+        let until = match (self.went, self.will_end(ends)) {
+            (Some(went), _) => moment(&went.at.to_string()),
+            (None, Some(end)) => format!("leaves {}", moment(&end.to_string())),
+            (None, None) => "still there".to_owned(),
+        };
+        vec![
+            self.user.to_owned(),
+            moment(&self.came.at.to_string()),
+            self.came.reason(),
+            until,
+            self.went.map(Entry::reason).unwrap_or_default(),
+            self.on.join(", "),
+        ]
+    }
+
+    fn form(&self, ends: &BTreeMap<&str, Timestamp>) -> Value {
+        json!({
+            "user": self.user,
+            "from": self.came.at.to_string(),
+            "from_version": self.came.version,
+            "until": self.went.map(|went| went.at.to_string()),
+            "until_version": self.went.map(|went| went.version),
+            "will_end": self.will_end(ends).map(|end| end.to_string()),
+            "on": self.on,
+        })
+    }
+}
+
+/// Who came, who went and who stays on something else, those on the same grounds together.
+fn comings(entry: &Entry) -> Vec<String> {
+    let joined = together(&entry.joined).into_iter().map(|(from, users)| format!("+ {users} ({from})"));
     let left = (!entry.left.is_empty()).then(|| format!("- {}", entry.left.join(", ")));
-    joined.chain(left).collect()
+    let updated = together(&entry.updated).into_iter().map(|(from, users)| format!("= {users} (now {from})"));
+    joined.chain(left).chain(updated).collect()
+}
+
+/// Users by the grounds they are there on.
+fn together(members: &[(String, Vec<String>)]) -> BTreeMap<String, String> {
+    let mut groups: BTreeMap<String, String> = BTreeMap::new();
+    for (user, from) in members {
+        let users = groups.entry(from.join(", ")).or_default();
+        users.push_str(if users.is_empty() { "" } else { ", " });
+        users.push_str(user);
+    }
+    groups
 }
 
 fn form(entry: &Entry) -> Value {
@@ -147,6 +252,7 @@ fn form(entry: &Entry) -> Value {
         "cause": { "kind": entry.cause, "message": entry.message.map(|message| message.to_string()), "trigger": entry.trigger, "feed": entry.feed },
         "joined": entry.joined.iter().map(|(user, from)| json!({ "user": user, "from": from })).collect::<Vec<_>>(),
         "left": entry.left,
+        "updated": entry.updated.iter().map(|(user, from)| json!({ "user": user, "from": from })).collect::<Vec<_>>(),
     })
 }
 
@@ -155,6 +261,7 @@ mod tests {
     use serde_json::json;
 
     use super::comings;
+    use super::presences;
     use super::told;
     use crate::ids::CareRoomId;
     use crate::store::rows::StoredAudit;
@@ -187,6 +294,32 @@ mod tests {
         assert_eq!(comings(&entries[0]), ["+ plindqvist (PV1-7)", "+ cvoss, jamadi (unit GHH/4N)"]);
         assert_eq!(comings(&entries[1]), ["+ atembo (PV1-7)", "- jamadi, plindqvist"]);
         assert_eq!(entries[1].reason(), "A02 on main");
+    }
+
+    #[test]
+    fn everybody_has_a_time_in_the_room_for_each_time_they_came() {
+        let unit = json!(["unit GHH/4N"]);
+        let rows = vec![
+            row(1, 1, "room.opened", &json!([["atembo", ["PV1-7"]], ["cvoss", unit]])),
+            row(2, 2, "room.members_changed", &json!([["atembo", ["PV1-7"]], ["cvoss", ["unit GHH/4N", "PV1-9"]]])),
+            row(3, 3, "room.members_changed", &json!([["cvoss", unit]])),
+            row(4, 4, "room.members_changed", &json!([["atembo", ["PV1-9"]], ["cvoss", unit]])),
+        ];
+        let entries = told(rows).unwrap();
+        assert_eq!(comings(&entries[1]), ["= cvoss (now unit GHH/4N, PV1-9)"]);
+        let end = Timestamp::from_micros(1_795_271_402_000_000);
+        let told: Vec<_> = presences(&entries)
+            .iter()
+            .map(|one| (one.user, one.came.version, one.went.map(|went| went.version), one.on.join(", "), one.will_end(&[("atembo", end)].into())))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("atembo", 1, Some(3), "PV1-7".to_owned(), None),
+                ("cvoss", 1, None, "unit GHH/4N, PV1-9".to_owned(), None),
+                ("atembo", 4, None, "PV1-9".to_owned(), Some(end)),
+            ]
+        );
     }
 
     #[test]

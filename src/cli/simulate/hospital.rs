@@ -96,6 +96,8 @@ enum Step {
 #[derive(Debug)]
 pub(super) struct Hospital {
     random: Random,
+    /// What the numbers of patients, visits and messages begin with: those of two seeds may come to one daemon.
+    series: String,
     rates: Rates,
     start: Timestamp,
     units: Vec<Unit>,
@@ -117,6 +119,20 @@ pub(super) struct Hospital {
     records: Vec<Record>,
 }
 
+/// The seed in a few letters and digits, so that with what is counted after it no number is longer than HL7 lets it be.
+fn series(seed: u64) -> String {
+    let mut rest = seed % 36_u64.pow(6);
+    let mut letters = Vec::new();
+    loop {
+        letters.extend(u32::try_from(rest % 36).ok().and_then(|digit| char::from_digit(digit, 36)));
+        rest /= 36;
+        if rest == 0 {
+            break;
+        }
+    }
+    letters.iter().rev().collect::<String>().to_ascii_uppercase()
+}
+
 impl Hospital {
     /// A hospital on its first morning.
     pub(super) fn new(n_beds: usize, seed: u64, start: Timestamp, rates: Rates) -> Self {
@@ -125,6 +141,7 @@ impl Hospital {
         let a_day = |n: u64| DAY / n.max(1);
         let mut hospital = Self {
             random: Random::new(seed),
+            series: series(seed),
             rates,
             start,
             units: people::units(n_beds),
@@ -193,7 +210,7 @@ impl Hospital {
             return self.former.swap_remove(at);
         }
         self.n_people += 1;
-        Person::new(self.n_people, &mut self.random)
+        Person::new(&self.series, self.n_people, &mut self.random)
     }
 
     fn new_visit(&mut self, person: Person, class: &'static str, bed: Option<Bed>) -> u32 {
@@ -277,7 +294,7 @@ impl Hospital {
     fn next_stamp(&mut self) -> (u64, String) {
         let recorded = self.now.max(self.recorded + 1);
         self.n_messages += 1;
-        (recorded, format!("EMR{:09}", self.n_messages))
+        (recorded, format!("EMR{}-{:09}", self.series, self.n_messages))
     }
 
     fn heading<'a>(&self, trigger: &'static str, control: &'a str, recorded: u64, occurred: Option<u64>) -> Heading<'a> {
@@ -292,7 +309,7 @@ impl Hospital {
     fn stay<'a>(&self, number: u32, visit: &'a Visit) -> Stay<'a> {
         Stay {
             person: &visit.person,
-            number,
+            number: format!("{}-{number:07}", self.series),
             class: visit.class,
             place: self.place(visit.bed),
             prior: self.place(visit.prior),
@@ -351,7 +368,7 @@ impl Hospital {
         let is_unknown = self.random.in_a_million(self.rates.merges.0);
         let person = if is_unknown {
             self.n_people += 1;
-            Person::unknown(self.n_people, &mut self.random)
+            Person::unknown(&self.series, self.n_people, &mut self.random)
         } else {
             self.somebody()
         };

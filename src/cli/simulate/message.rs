@@ -25,7 +25,7 @@ pub(super) struct Role {
 #[derive(Clone, Debug)]
 pub(super) struct Stay<'a> {
     pub(super) person: &'a Person,
-    pub(super) number: u32,
+    pub(super) number: String,
     pub(super) class: &'static str,
     /// PV1-3.
     pub(super) place: String,
@@ -93,7 +93,7 @@ fn stamp(at: Timestamp) -> String {
 pub(super) fn of_stays(heading: &Heading<'_>, stays: &[Stay<'_>]) -> String {
     let mut text = head(heading);
     for (set_id, stay) in (1..).zip(stays) {
-        text += &pid(set_id, stay.person, Some(stay.number));
+        text += &pid(set_id, stay.person, Some(&stay.number));
         text += "PD1|||Portvale Clinic^^10077\r";
         if is_wide(heading.trigger) && stay.person.is_known {
             let Person { family, telephone, .. } = stay.person;
@@ -137,17 +137,17 @@ fn name(person: &Person) -> String {
     format!("{}^{}^{}^^^^L", person.family, person.given, person.middle)
 }
 
-fn pid(set_id: u32, person: &Person, visit: Option<u32>) -> String {
+fn pid(set_id: u32, person: &Person, visit: Option<&str>) -> String {
     let Person { record, born, sex, street, telephone, .. } = person;
     let address = if street.is_empty() { String::new() } else { format!("{street}^^Portvale^NY^10999^USA^H") };
     let telephone = if telephone.is_empty() { String::new() } else { format!("{telephone}^PRN^PH") };
-    let account = visit.map(|visit| format!("A{visit:07}^^^{FACILITY}^AN")).unwrap_or_default();
+    let account = visit.map(|visit| format!("A{visit}^^^{FACILITY}^AN")).unwrap_or_default();
     let name = name(person);
     format!("PID|{set_id}||{record}^^^{FACILITY}^MR||{name}||{born}|{sex}|||{address}||{telephone}||ENG|M||{account}||||||||||||N\r")
 }
 
 fn pv1(set_id: u32, stay: &Stay<'_>) -> String {
-    let numbered = format!("V{:07}^^^{FACILITY}^VN", stay.number);
+    let numbered = format!("V{}^^^{FACILITY}^VN", stay.number);
     let (admitted, discharged) = (stay.admitted.map(stamp).unwrap_or_default(), stay.discharged.map(stamp).unwrap_or_default());
     let consulting = stay.consulting.join("~");
     let set_id = set_id.to_string();

@@ -107,14 +107,14 @@ pub(super) struct Person {
 }
 
 impl Person {
-    /// Somebody new, under this number.
-    pub(super) fn new(number: u32, random: &mut Random) -> Self {
+    /// Somebody new, under this number of a series.
+    pub(super) fn new(series: &str, number: u32, random: &mut Random) -> Self {
         let family = random.pick(&FAMILIES).copied().unwrap_or("Quill");
         let (given, sex) = random.pick(&GIVEN).copied().unwrap_or(("Ada", 'F'));
         let middle = if random.one_in(3) { random.pick(&GIVEN).map_or("", |(name, _)| *name) } else { "" };
         let street = random.pick(&STREETS).copied().unwrap_or("Mill Lane");
         Self {
-            record: format!("{}", 500_000 + number),
+            record: format!("{series}-{}", 500_000 + number),
             family: family.to_owned(),
             given,
             middle,
@@ -127,10 +127,10 @@ impl Person {
     }
 
     /// Somebody whom nobody can name.
-    pub(super) fn unknown(number: u32, random: &mut Random) -> Self {
+    pub(super) fn unknown(series: &str, number: u32, random: &mut Random) -> Self {
         let sex = if random.one_in(2) { 'F' } else { 'M' };
         Self {
-            record: format!("T{}", 500_000 + number),
+            record: format!("T{series}-{}", 500_000 + number),
             family: "Doe".to_owned(),
             given: "Unknown",
             middle: "",

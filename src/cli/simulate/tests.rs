@@ -84,6 +84,21 @@ fn the_same_seed_gives_the_same_bytes_in_the_same_files() {
 }
 
 #[test]
+fn hospitals_of_two_seeds_share_no_number() {
+    let numbers = |seed: u64| -> BTreeSet<String> {
+        let messages = messages(&format!("--beds 20 --seed {seed} --out x"));
+        let all = messages.iter().flat_map(|message| [("MSH", 9), ("PID", 3), ("PID", 18), ("PV1", 19)].map(|(segment, n)| (message, segment, n)));
+        all.filter(|(message, segment, _)| message.contains(&format!("\r{segment}|")) || *segment == "MSH")
+            .map(|(message, segment, n)| field(message, segment, n))
+            .collect()
+    };
+    let (one, other, largest) = (numbers(1), numbers(37), numbers(u64::MAX));
+    assert!(one.len() > 100 && one.is_disjoint(&other) && one.is_disjoint(&largest) && other.is_disjoint(&largest));
+    let longest = largest.iter().map(|number| number.split('^').next().unwrap_or_default().len()).max();
+    assert!(longest <= Some(20), "MSH-10 of HL7 2.5.1 holds twenty: {longest:?}");
+}
+
+#[test]
 fn a_live_listener_is_told_of_days_that_end_yesterday() {
     let clock = ManualClock::at(Timestamp::from_micros(1_800_000_000_000_000));
     let plan = plan(&parse("--days 2 --to 127.0.0.1:2575"), &clock);

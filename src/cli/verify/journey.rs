@@ -270,8 +270,11 @@ impl Journey {
             let mut last = None;
             for file in files {
                 let path = self.folder.join(file);
-                let messages = read_messages(std::slice::from_ref(&path)).map_err(|error| JourneyError::File { path, source: error.source })?;
-                for message in messages {
+                let input = read_messages(std::slice::from_ref(&path)).map_err(|error| JourneyError::File { path, source: error.source })?;
+                if let Some(left_out) = input.left_out.first() {
+                    return Err(JourneyError::Form { path: self.folder.join(FILE), message: format!("step {}: {left_out}", index + 1) });
+                }
+                for message in input.messages {
                     if let Some(at) = rehearsal.own_time(&message.bytes) {
                         rehearsal.move_to(at);
                     }

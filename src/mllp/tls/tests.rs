@@ -3,6 +3,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rcgen::BasicConstraints;
@@ -117,7 +118,12 @@ impl Served {
 
 fn fault(result: &Result<Bytes, ClientError>) -> HandshakeFault {
     let Err(ClientError::Handshake { fault, .. } | ClientError::RefusedByTls { fault }) = result else { panic!("no TLS fault: {result:?}") };
-    *fault
+    fault.kind()
+}
+
+/// What somebody reads who could not send.
+fn told(result: Result<Bytes, ClientError>) -> String {
+    result.unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -204,7 +210,60 @@ async fn a_tls_sender_meets_a_plain_listener_and_is_not_kept_waiting() {
     let authority = Authority::new();
     let tls = ClientTls::load(&ClientTlsFiles { ca: Some(authority.ca()), ..ClientTlsFiles::default() }).unwrap();
     let connected = MllpClient::connect(&endpoint, &ClientOptions { tls: Some(tls), ..ClientOptions::default() }).await;
-    assert!(matches!(connected, Err(ClientError::Handshake { fault: HandshakeFault::Gone, .. })), "{connected:?}");
+    let told = connected.unwrap_err().to_string();
+    assert!(
+        told.starts_with("TLS handshake with 127.0.0.1:") && told.contains("closed the connection in the middle of it\nhint: it may not speak TLS"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_is_told_what_is_wrong_with_the_server_and_what_to_do() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let reached = served(authority.server_files(None)).await;
+    let told_of = async |ca, name: &str| told(reached.ask(ca, None, name).await).split_once("failed: ").unwrap().1.to_owned();
+    assert_eq!(
+        told_of(clients.ca(), "ward.example").await,
+        "the server's certificate is signed by no authority that is trusted here\n\
+         hint: name the authority's file with `--tls-ca`, and have the server send its whole chain"
+    );
+    assert_eq!(
+        told_of(authority.ca(), "elsewhere.example").await,
+        "the server's certificate bears another name: `ward.example`, not `elsewhere.example`\n\
+         hint: connect by a name that it bears, or say which with `--tls-name`"
+    );
+    let (certificate, key) = authority.issue("old.example", 2001);
+    let expired = served(ServerTlsFiles { certificate, key, client_ca: None }).await;
+    let text = told(expired.ask(authority.ca(), None, "old.example").await);
+    assert!(text.contains("has expired: it ended at 2001-01-01T00:00:00Z\nhint: have it renewed"), "{text}");
+
+    let strict = served(authority.server_files(Some(clients.ca()))).await;
+    let text = told(strict.ask(authority.ca(), None, "ward.example").await);
+    assert!(text.contains("the server requires a client certificate\nhint: show one that it trusts with `--tls-certificate`"), "{text}");
+    let text = told(strict.ask(authority.ca(), Some(authority.issue("engine.example", 2099)), "ward.example").await);
+    assert!(text.contains("the server does not accept our certificate\nhint: "), "{text}");
+}
+
+#[tokio::test]
+async fn a_plain_client_is_told_that_the_server_speaks_tls() {
+    let authority = Authority::new();
+    let served = served(authority.server_files(None)).await;
+    let mut client = MllpClient::connect(&served.endpoint, &ClientOptions::default()).await.unwrap();
+    client.send(b"MSH|").await.unwrap();
+    assert!(matches!(client.receive().await, Err(ClientError::PeerSpeaksTls)));
+}
+
+#[tokio::test]
+async fn a_server_that_waits_for_plain_frames_is_said_to_have_let_the_handshake_wait() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let authority = Authority::new();
+    let tls = Some(ClientTls::load(&ClientTlsFiles { ca: Some(authority.ca()), ..ClientTlsFiles::default() }).unwrap());
+    let options = ClientOptions { tls, connect_timeout: Duration::from_millis(300), ..ClientOptions::default() };
+    // The kernel takes the connection, and nobody reads from it.
+    let told = MllpClient::connect(&endpoint, &options).await.unwrap_err().to_string();
+    assert!(told.contains("did not finish it in time\nhint: it may be waiting for a plain connection"), "{told}");
+    drop(listener);
 }
 
 #[test]
