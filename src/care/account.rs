@@ -10,9 +10,11 @@ use crate::care::fact::Act;
 use crate::care::fact::Fact;
 use crate::care::fact::PersonSaid;
 use crate::care::fact::RelationKind;
+use crate::care::fact::Stamp;
 use crate::care::fact::StaySaid;
 use crate::care::identity::Edges;
 use crate::ids::VisitId;
+use crate::time::Timestamp;
 
 /// What was said of the accounts of a patient.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -59,6 +61,11 @@ impl Accounts {
     /// Whether two numbers are of one account.
     pub fn are_one(&self, a: &VisitId, b: &VisitId) -> bool {
         a == b || self.renumbered.are_one(a, b)
+    }
+
+    /// Whether two numbers were of one account before an instant.
+    pub fn were_one(&self, a: &VisitId, b: &VisitId, recorded: Timestamp) -> bool {
+        a == b || self.renumbered.before(Stamp { recorded, ..Stamp::default() }).are_one(a, b)
     }
 
     /// Every number of an account, this one among them.

@@ -207,6 +207,18 @@ pub struct Stay {
     pub(crate) newest: Stamp,
 }
 
+/// A visit left an account for another.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LeftAccount {
+    /// The account that it left.
+    pub account: VisitId,
+    /// The fact that said so.
+    pub at: Stamp,
+    /// Whether the visit had no number of its own before, and none was said to have become that one: it may be a new number of a known stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_first: bool,
+}
+
 /// A visit: its numbers, whose it is, and its stays.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct VisitState {
@@ -223,6 +235,9 @@ pub struct VisitState {
     /// The accounts it was named with, its own number among them where that is an account's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) accounts: Vec<VisitId>,
+    /// The accounts that it was said to have left for another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) left: Vec<LeftAccount>,
     /// To whom the visit was bound, by whom: the first fact, and every explicit move to another patient.
     pub(crate) bindings: Vec<(PatientId, Stamp)>,
     /// From whom explicit moves took the visit: what they were said to say of it before is believed whenever it comes.
@@ -315,6 +330,24 @@ impl VisitState {
         &self.accounts
     }
 
+    /// The accounts that it was said to have left for another.
+    pub fn left(&self) -> &[LeftAccount] {
+        &self.left
+    }
+
+    /// Whether it had a number of its own before an instant, as far as is known.
+    pub fn was_known_before(&self, recorded: Timestamp) -> bool {
+        let named = self.left.iter().find(|left| left.is_first).map(|left| left.at.recorded);
+        let known = named.or_else(|| self.bindings.iter().map(|(_, since)| since.recorded).min());
+        self.has_own_number() && known.is_some_and(|known| known < recorded)
+    }
+
+    /// Whose visit it was at an instant; where nothing was said of it before, to whom it was bound first.
+    pub fn patient_at(&self, recorded: Timestamp) -> Option<&PatientId> {
+        let until = self.bindings.iter().filter(|(_, since)| since.recorded <= recorded).max_by_key(|(_, since)| *since);
+        until.or_else(|| self.bindings.iter().min_by_key(|(_, since)| *since)).map(|(patient, _)| patient)
+    }
+
     /// Everybody the visit was ever bound to, with the stamp of the binding.
     pub fn bindings(&self) -> &[(PatientId, Stamp)] {
         &self.bindings
@@ -323,6 +356,11 @@ impl VisitState {
     /// Every number the visit was named by.
     pub fn ids(&self) -> &[VisitId] {
         &self.ids
+    }
+
+    /// Whether it was ever named by more than an account.
+    pub const fn has_own_number(&self) -> bool {
+        self.n_own_ids > 0
     }
 
     /// The feeds that spoke of it.
@@ -391,6 +429,7 @@ impl VisitState {
 
     /// Takes the numbers and the patient that the fact names.
     fn name(&mut self, fact: &Fact) {
+        let is_new = !self.has_own_number();
         if let Some(visit) = &fact.visit {
             if let Some(account) = visit.account.as_ref().or_else(|| visit.is_account.then_some(&visit.id))
                 && !self.accounts.contains(account)
@@ -417,6 +456,10 @@ impl VisitState {
             let renames = !matches!(relation.kind, RelationKind::Visit | RelationKind::Account) && !relation.kind.is_link();
             for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
                 self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
+            }
+            if relation.kind == RelationKind::AccountChange && fact.visit.as_ref().is_some_and(|visit| !visit.is_account) {
+                let is_first = is_new && relation.visits.is_empty();
+                self.left.extend(relation.accounts.iter().map(|pair| LeftAccount { account: pair.from.clone(), at: fact.stamp, is_first }));
             }
         }
         let moves = fact

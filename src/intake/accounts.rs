@@ -36,32 +36,53 @@ impl World {
     /// Visits of accounts that were renumbered or went over to another patient have part in it, whenever they turn out to be of them; what was known by
     /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
     pub(super) fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
-        let mut changed = Vec::new();
         let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts().all();
-        for numbers in accounts {
-            let Some(account) = numbers.first() else { continue };
-            let mut own = Vec::new();
-            let mut numbered = Vec::new();
-            for row in self.find_by_account(&numbers, rules)? {
-                let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
-                if self.surviving_patient(visit.patient)? != patient {
-                    continue;
+        if accounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut visits = Vec::with_capacity(accounts.len());
+        for numbers in &accounts {
+            let mut rows = Vec::new();
+            for row in self.find_by_account(numbers, rules)? {
+                let owner = self.visits.get(&row).ok_or(Need::Visit(row))?.patient;
+                if self.surviving_patient(owner)? == patient {
+                    rows.push(row);
                 }
-                let is_own = visit.document.state.ids().iter().all(|id| numbers.contains(id));
-                if is_own { &mut own } else { &mut numbered }.push(row);
             }
-            let into = if let [only] = numbered[..] { Some(only) } else { own.first().copied() };
-            if let Some(into) = into.filter(|_| own.len() + usize::from(numbered.len() == 1) > 1) {
+            visits.push(rows);
+        }
+        let mut changed = self.conclude(patient, visits.concat(), rules)?;
+        for (numbers, rows) in accounts.iter().zip(&visits) {
+            let Some(account) = numbers.first() else { continue };
+            let mut rows = rows.iter().map(|row| self.surviving_visit(*row)).collect::<Result<Vec<_>, _>>()?;
+            rows.sort_unstable();
+            rows.dedup();
+            let state = |row: &i64| self.visits.get(row).map(|visit| &visit.document.state);
+            let is_own = |row: &i64| state(row).is_some_and(|state| state.ids().iter().all(|id| numbers.contains(id)));
+            let (mut own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
+            let mut stays = Vec::new();
+            for row in &numbered {
+                stays.push(self.goes_on_as(*row)?);
+            }
+            stays.dedup();
+            let only = if let [only] = stays[..] { Some(only) } else { None };
+            if let Some(into) = only.or_else(|| own.first().copied()).filter(|_| own.len() + usize::from(only.is_some()) > 1) {
                 for row in own.drain(..) {
                     self.join_visits(into, row, cause, rules)?;
                 }
+                own.push(into);
                 changed.push(into);
             }
-            for row in numbered.into_iter().chain(own).chain(into) {
-                if self.settle_account(row, patient, account, &numbers, rules)? {
+            for row in numbered.into_iter().chain(own) {
+                if self.settle_account(row, patient, account, numbers, rules)? {
                     changed.push(row);
                 }
             }
+        }
+        if !changed.is_empty() {
+            // What turned out to be of an account, and whose it is, may say more.
+            let rows = visits.into_iter().flatten().map(|row| self.surviving_visit(row)).collect::<Result<_, _>>()?;
+            changed.extend(self.conclude(patient, rows, rules)?);
         }
         Ok(changed)
     }

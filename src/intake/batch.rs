@@ -19,6 +19,7 @@ use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
 use crate::care::notice::Notice;
 use crate::care::policy::Policy;
+use crate::care::room::RoomStatus;
 use crate::directory::Snapshot;
 use crate::directory::said::Said;
 use crate::ids::IdSource;
@@ -591,6 +592,11 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
             batch.read_visits.push((*row, visit.version));
         }
     }
+    let gave_its_room_away = |row: &VisitRow| row.status == RoomStatus::Merged.as_str();
+    if batch.visits.iter().any(gave_its_room_away) {
+        // A room has one row at any time, also between two rows of this batch.
+        batch.visits.sort_by_key(|row| !gave_its_room_away(row));
+    }
     if created {
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
         batch.absent_look_ups = world.absent_look_ups.iter().copied().filter(|hash| led.contains(hash)).collect();
@@ -707,3 +713,6 @@ fn publish(batch: &mut CommitBatch, change: RoomChange, place: i64, key: Option<
 pub(crate) fn notices(work: &Work) -> impl Iterator<Item = &Notice> {
     work.messages.iter().flat_map(|message| &message.notices)
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,7 @@ pub mod read;
 pub(crate) mod recent;
 pub mod rehearsal;
 mod relate;
+mod renumbered;
 mod rooms;
 pub(crate) mod route;
 pub(crate) mod staff;

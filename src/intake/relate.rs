@@ -143,11 +143,13 @@ impl World {
             return Ok(Vec::new());
         }
         if let Some(visit) = self.visits.get_mut(&loser) {
-            let said = |merge: &&mut VisitMerge| merge.number == *into && merge.stamp.recorded == fact.stamp.recorded;
-            match visit.document.merges.iter_mut().find(said) {
+            let said = |merge: &&mut VisitMerge| !merge.concluded && merge.number == *into && merge.stamp.recorded == fact.stamp.recorded;
+            if let Some(merge) = visit.document.merges.iter_mut().find(said) {
                 // Sent again: the first sending counts, whichever came first.
-                Some(merge) => merge.stamp = merge.stamp.min(fact.stamp),
-                None => visit.document.merges.push(VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false }),
+                merge.stamp = merge.stamp.min(fact.stamp);
+            } else {
+                let merge = VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false, concluded: false };
+                visit.document.merges.push(merge);
             }
             visit.is_dirty = true;
         }
@@ -185,9 +187,10 @@ impl World {
                 touched.extend(before);
             }
         }
+        let cause = Cause { kind: CauseKind::Operator, ..cause_of(fact) };
+        touched.extend(self.settle_accounts(patient, &cause, rules)?);
         touched.sort_unstable();
         touched.dedup();
-        let cause = Cause { kind: CauseKind::Operator, ..cause_of(fact) };
         self.replan_all(touched, &cause, true, true, rules)?;
         Ok(stood)
     }

@@ -12,6 +12,7 @@ use crate::care::change::EventType;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
 use crate::care::diff::notices;
+use crate::care::identity::Edge;
 use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
 use crate::care::onward::EmergencyStay;
@@ -46,9 +47,10 @@ impl World {
     /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
     fn shares_its_bed(&self, row: i64) -> bool {
         let bed_of = |visit: &VisitEntry| {
-            let stay = visit.document.state.stays().last()?;
+            let state = visit.document.whole();
+            let stay = state.stays().last()?;
             let patient = self.patients.get(&visit.patient)?;
-            let person = patient.record.resolve(visit.document.state.patient()?).clone();
+            let person = patient.record.resolve(state.patient()?).clone();
             let place = stay.place().filter(|place| !place.bed.is_empty())?.clone();
             Some((person, place))
         };
@@ -84,14 +86,33 @@ impl World {
         let root = *edges.resolve(&row);
         let is_known = |row: &i64| self.visits.get(row).is_some_and(|visit| !visit.document.state.stays().is_empty());
         let merged_since = |row: i64| edges.outgoing(&row).map(|edge| edge.stamp);
-        let mut known: Vec<i64> = group.into_iter().filter(|other| is_known(other) && *edges.resolve(other) == root).collect();
+        let is_concluded = |edge: &&Edge<i64>| numbers.iter().any(|(into, merge)| merge.concluded && *into == edge.into && merge.stamp == edge.stamp);
+        let went_on: Vec<(i64, i64)> = group
+            .iter()
+            .filter_map(|from| Some((*from, edges.outgoing(from).filter(is_concluded)?.into)))
+            .filter(|(_, into)| is_known(into))
+            .collect();
+        // What went on under another number is a part of that.
+        let is_part = |row: &i64| went_on.iter().any(|(from, _)| from == row);
+        let earlier = |row: i64| {
+            let mut rows = vec![row];
+            let mut next = 0;
+            while let Some(row) = rows.get(next).copied() {
+                next += 1;
+                rows.extend(went_on.iter().filter(|(_, into)| *into == row).map(|(from, _)| *from));
+            }
+            rows.split_off(1)
+        };
+        let is_of_it = |other: &i64| is_known(other) && !is_part(other) && *edges.resolve(other) == root;
+        let mut known: Vec<i64> = group.iter().copied().filter(is_of_it).collect();
         known.sort_unstable_by_key(|other| (*other != root, merged_since(*other), *other));
         // Where nobody has heard of the number that survives, the visit merged into it first goes on under it.
         let Some((survivor, losers)) = known.split_first() else { return Ok(Merge::default()) };
         let number = numbers.iter().filter(|(into, _)| *into == root && *survivor != root).max_by_key(|(_, merge)| merge.stamp);
         Ok(Merge {
             survivor: Some(*survivor),
-            losers: if *survivor == row { losers.to_vec() } else { Vec::new() },
+            losers: if *survivor == row { losers.iter().map(|loser| (*loser, earlier(*loser))).collect() } else { Vec::new() },
+            earlier: if is_part(&row) { Vec::new() } else { earlier(row) },
             number: number.map(|(_, merge)| merge.number.clone()).filter(|_| *survivor == row),
         })
     }
@@ -115,6 +136,9 @@ impl World {
 
     /// Plans the rooms of visits again, and of those beside them whose patient they may share a bed with.
     pub(crate) fn replan_all(&mut self, mut rows: Vec<i64>, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
+        for row in &rows {
+            self.fold_merged(*row)?;
+        }
         // Twice at most: what comes or goes changes what is said of the others, and they do not come or go by that.
         for _ in 0..2 {
             // Planning one may plan another that it was merged into.
@@ -137,6 +161,20 @@ impl World {
         Ok(())
     }
 
+    /// Folds a visit, and those merged into it, with what was said under the numbers that they had before.
+    fn fold_merged(&mut self, row: i64) -> Result<(), Need> {
+        let document = &self.visits.get(&row).ok_or(Need::Visit(row))?.document;
+        if document.merged_from.is_empty() && document.whole.is_none() {
+            return Ok(());
+        }
+        let merge = self.merge_of(row)?;
+        self.fold_whole(row, &merge.earlier)?;
+        for (loser, earlier) in &merge.losers {
+            self.fold_whole(*loser, earlier)?;
+        }
+        Ok(())
+    }
+
     /// What a visit shows of itself to the other visits of its patient.
     fn seen_beside(&self, row: i64) -> Option<(bool, String, EmergencyStays)> {
         let visit = self.visits.get(&row)?;
@@ -150,13 +188,14 @@ impl World {
             Some(survivor) if survivor != row => {
                 let room = |world: &Self| world.visits.get(&survivor).and_then(|visit| visit.document.rooms.last()).map(|slot| slot.id);
                 if room(self).is_none() {
+                    self.fold_merged(survivor)?;
                     self.replan(survivor, cause, false, notify, rules)?;
                 }
                 room(self)
             }
             _ => None,
         };
-        let also: Vec<Stay> = merge.losers.iter().filter_map(|loser| self.visits.get(loser)?.document.state.stays().last().cloned()).collect();
+        let also: Vec<Stay> = merge.losers.iter().filter_map(|(loser, _)| self.visits.get(loser)?.document.whole().stays().last().cloned()).collect();
         let also: Vec<&Stay> = also.iter().collect();
         let shares_its_bed = self.shares_its_bed(row);
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
@@ -164,9 +203,10 @@ impl World {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
-        let VisitDocument { state, rooms, conflicts, .. } = &mut visit.document;
+        let VisitDocument { state: own, whole, rooms, conflicts, .. } = &mut visit.document;
+        let state = whole.as_ref().map_or(&*own, |whole| &whole.state);
         let has_conflict = !conflicts.is_empty();
-        let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| state.id()), state.patient()) else { return Ok(()) };
+        let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| own.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
@@ -241,7 +281,7 @@ impl World {
     /// Notes with the person which stays of a visit another may go on from.
     fn note_emergencies(&mut self, row: i64, rules: &Rules<'_>) {
         let Some(visit) = self.visits.get(&row) else { return };
-        let VisitDocument { state, rooms, .. } = &visit.document;
+        let (state, rooms) = (visit.document.whole(), &visit.document.rooms);
         let Some((entry, bound)) = self.patients.get_mut(&visit.patient).zip(state.patient()) else { return };
         for (stay, slot) in state.stays().iter().zip(rooms) {
             entry.is_dirty |= entry.record.emergencies.note(slot.id, emergency(stay, slot, bound, rules));
@@ -330,8 +370,10 @@ pub(super) struct Publishing<'a> {
 struct Merge {
     /// The visit whose room goes on; absent where there is no merge.
     survivor: Option<i64>,
-    /// Where it is this one: those merged into it.
-    losers: Vec<i64>,
+    /// Where it is this one: those merged into it, with the rows of the numbers that they had before.
+    losers: Vec<(i64, Vec<i64>)>,
+    /// The rows of the numbers that this one had before.
+    earlier: Vec<i64>,
     /// The number under which it goes on, where that is of a visit nobody has heard of.
     number: Option<VisitId>,
 }

@@ -211,32 +211,54 @@ impl World {
             return Ok(Route::Waits(Waits::PossibleUnmerge));
         }
         let mut found = self.find_visits(LookUpKind::Visit, &named.id, rules)?;
+        let mut expected_as = Vec::new();
         if found.is_empty() {
             found = self.find_visits(LookUpKind::Preadmit, &named.id, rules)?;
+            expected_as.extend(found.iter().skip(1).copied());
         }
         if found.is_empty() && named.is_account {
             found = self.find_visits(LookUpKind::Account, &named.id, rules)?;
             if found.len() > 1 {
-                let open: Vec<i64> = found.iter().copied().filter(|row| self.visits.get(row).is_some_and(|visit| visit.is_open)).collect();
-                if open.len() != 1 {
-                    return Ok(Route::Waits(Waits::SeveralVisits));
-                }
-                found = open;
+                let Some(only) = self.only_stay(&found)? else { return Ok(Route::Waits(Waits::SeveralVisits)) };
+                found = vec![only];
             }
         }
         if found.is_empty() && !named.is_account {
             found = self.find_under_another_number(named, fact, rules)?;
         }
-        let Some(row) = found.first().copied() else { return Ok(Route::New) };
+        let Some(mut row) = found.first().copied() else { return Ok(Route::New) };
         if !self.is_explained(row, patient, fact)? {
-            return Ok(Route::Waits(Waits::IdentityConflict));
+            // An account names none of the numbers of its stay: it is said of the one that explains it.
+            let others = if named.is_account { self.other_numbers_of_stay(row)? } else { Vec::new() };
+            let mut explained = None;
+            for other in others {
+                if explained.is_none() && self.is_explained(other, patient, fact)? {
+                    explained = Some(other);
+                }
+            }
+            let Some(other) = explained else { return Ok(Route::Waits(Waits::IdentityConflict)) };
+            row = other;
         }
-        for other in self.find_under_another_number(named, fact, rules)? {
+        for other in self.find_under_another_number(named, fact, rules)?.into_iter().chain(expected_as) {
             if !self.belong_together(row, other)? && !self.is_explained(other, patient, fact)? {
                 return Ok(Route::Waits(Waits::IdentityConflict));
             }
         }
         Ok(Route::Known(row))
+    }
+
+    /// The only stay among several visits, or the only one that is open.
+    fn only_stay(&self, found: &[i64]) -> Result<Option<i64>, Need> {
+        let mut stays = Vec::with_capacity(found.len());
+        for row in found {
+            stays.push(self.goes_on_as(*row)?);
+        }
+        stays.sort_unstable();
+        stays.dedup();
+        if stays.len() > 1 {
+            stays.retain(|row| self.visits.get(row).is_some_and(|visit| visit.is_open));
+        }
+        Ok(if let [only] = stays[..] { Some(only) } else { None })
     }
 
     /// Whether two visits are of one patient.
@@ -276,7 +298,13 @@ impl World {
     /// What a message names by several numbers is one visit: rows under the others become one with it.
     fn join_other_numbers(&mut self, row: i64, fact: &Fact, cause: &Cause, rules: &Rules<'_>) -> Result<(), Need> {
         let Some(named) = fact.visit.as_ref().filter(|named| !named.is_account) else { return Ok(()) };
-        for other in self.find_under_another_number(named, fact, rules)? {
+        let mut others = self.find_under_another_number(named, fact, rules)?;
+        let is_known = self.visits.get(&row).is_some_and(|visit| visit.document.state.ids().contains(&named.id));
+        if !is_known {
+            others.extend(self.find_visits(LookUpKind::Preadmit, &named.id, rules)?);
+        }
+        for other in others {
+            let other = self.surviving_visit(other)?;
             self.join_visits(row, other, cause, rules)?;
         }
         Ok(())
@@ -289,22 +317,21 @@ impl World {
         others.extend(named.alternate.as_ref().map(|id| (LookUpKind::Visit, id)));
         if let Some(relation) = &fact.relation {
             let changes = matches!(relation.kind, RelationKind::AccountChange | RelationKind::VisitChange);
-            others.extend(relation.visits.iter().chain(&relation.accounts).filter(|_| changes).map(|pair| (LookUpKind::Visit, &pair.from)));
+            others.extend(relation.visits.iter().filter(|_| changes).map(|pair| (LookUpKind::Visit, &pair.from)));
         }
         let mut found = Vec::new();
         for (kind, id) in others {
             found.extend(self.find_visits(kind, id, rules)?);
         }
+        // An account that the stay left was the stay's name only where it has no other.
+        let left = fact.relation.iter().filter(|relation| relation.kind == RelationKind::AccountChange).flat_map(|relation| &relation.accounts);
+        for pair in left {
+            let known = self.find_visits(LookUpKind::Visit, &pair.from, rules)?;
+            found.extend(known.into_iter().filter(|row| self.is_by_account_alone(*row, &pair.from)));
+        }
         if let Some(account) = &named.account {
             let under_account = self.find_visits(LookUpKind::Account, account, rules)?;
             found.extend(under_account.into_iter().find(|row| self.is_by_account_alone(*row, account)));
-        }
-        // The account that a stay left tells of the same stay only where it had no other.
-        let left = fact.relation.iter().filter(|relation| relation.kind == RelationKind::AccountChange).flat_map(|relation| &relation.accounts);
-        for pair in left {
-            if let [only] = self.find_visits(LookUpKind::Account, &pair.from, rules)?[..] {
-                found.push(only);
-            }
         }
         let mut once = Vec::with_capacity(found.len());
         for row in found {

@@ -385,7 +385,7 @@ impl World {
         loser.is_dirty = true;
         loser.is_open = false;
         loser.wake_at = None;
-        let merges = std::mem::take(&mut loser.document.merges);
+        let mut merges = std::mem::take(&mut loser.document.merges);
         let merged_from = std::mem::take(&mut loser.document.merged_from);
         let conflicts = std::mem::take(&mut loser.document.conflicts);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
@@ -394,7 +394,9 @@ impl World {
         let winner = self.visits.get_mut(&into).ok_or(Need::Visit(into))?;
         winner.document.absorbed.push(from);
         winner.document.absorbed.extend(absorbed);
-        winner.document.merges.extend(merges);
+        winner.document.merges.append(&mut merges);
+        // What was concluded of the two is concluded anew of the one.
+        winner.document.merges.retain(|merge| !merge.concluded);
         winner.document.merged_from.extend(merged_from);
         winner.document.conflicts.extend(conflicts);
         winner.document.state = VisitState::fold(facts.iter());
@@ -405,6 +407,8 @@ impl World {
         if unpublished(&winner.document.rooms) && !unpublished(&rooms) {
             std::mem::swap(&mut winner.document.rooms, &mut rooms);
         }
+        // The row would claim the room of the other otherwise.
+        rooms.retain(|slot| slot.published.is_some());
         let survivor = winner.document.rooms.last().map(|slot| slot.id);
         for slot in &mut rooms {
             if let (Some(published), Some(survivor)) = (&slot.published, survivor) {

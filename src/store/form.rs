@@ -64,13 +64,32 @@ pub struct VisitDocument {
     /// Visits that were said to be merged into this one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub merged_from: Vec<i64>,
+    /// What stands after the facts of several rows, where the stay had another number before this one; absent where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Box<Whole>>,
     /// Messages that name this visit under a patient whom nothing explains, and wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<JournalId>,
 }
 
-/// A visit was said to be merged into another.
+impl VisitDocument {
+    /// What stands after all that was said of the stay, under whichever of its numbers.
+    pub fn whole(&self) -> &VisitState {
+        self.whole.as_ref().map_or(&self.state, |whole| &whole.state)
+    }
+}
+
+/// A stay that had another number before, folded from the facts of the rows of all its numbers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Whole {
+    /// What stands after them.
+    pub state: VisitState,
+    /// The rows, and how many others and how many facts each had.
+    pub of: Vec<(i64, usize, u64)>,
+}
+
+/// A visit was said to be merged into another, or goes on as it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct VisitMerge {
     /// The row of the other.
     pub into: i64,
@@ -81,6 +100,9 @@ pub struct VisitMerge {
     /// Whether an operator took it back; the same word again does not bring it back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undone: bool,
+    /// Whether nobody said so, but the one is concluded to go on as the other: both are one stay as long as nothing said contradicts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub concluded: bool,
 }
 
 /// Something that is stored as a document.

@@ -680,7 +680,8 @@ impl Maker {
         vec![fact]
     }
 
-    /// A06 that gives the stay another account, and says so in MRG-3; where the account is its number, another number.
+    /// A06 that gives the stay another account, and says so in MRG-3; where the account is its number, another number. Some give it both, and say of
+    /// the number that it had nothing.
     fn reclassified_under_another_account(&mut self, at: usize) -> Fact {
         let shares = self.visits[at].shares_account;
         let old = if self.by_account { Some(self.visits[at].numbers[0].clone()) } else { self.visits[at].account.clone().filter(|_| !shares) };
@@ -691,6 +692,10 @@ impl Maker {
             self.visits[at].numbers.insert(0, new.clone());
         } else {
             self.visits[at].account = Some(new.clone());
+            if self.feeds.one_in(2) {
+                let number = self.number();
+                self.visits[at].numbers.insert(0, number);
+            }
         }
         let visit = &self.visits[at];
         fact.visit = Some(VisitRef {

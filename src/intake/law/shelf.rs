@@ -185,7 +185,7 @@ impl Shelf {
         let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
         let under_account = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Account, &named.id)).into_iter().flatten();
         let documents = under_account.filter_map(|(row, _)| self.visits.get(row)).map(|visit| VisitDocument::read(&visit.doc).unwrap());
-        documents.filter(|document| document.absorbed_by.is_none()).count() > 1
+        documents.filter(|document| document.absorbed_by.is_none() && !document.merges.iter().any(|merge| merge.concluded)).count() > 1
     }
 
     fn run(&mut self, work: &Work) -> Vec<LookUpHash> {

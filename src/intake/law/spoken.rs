@@ -19,7 +19,7 @@ use crate::ids::VisitId;
 use crate::intake::answer::Feed;
 use crate::intake::law::MINUTE;
 use crate::intake::law::Telling;
-use crate::intake::law::history::START;
+use crate::intake::law::arrival;
 use crate::intake::law::history::Said;
 use crate::intake::law::seen;
 use crate::intake::rehearsal::Rehearsal;
@@ -27,7 +27,7 @@ use crate::time::Timestamp;
 
 /// Tells a history twice to a feed; gives back the first difference.
 pub(super) fn judge(policy: &Arc<Policy>, roster: &Arc<Roster>, said: &[Said], telling: &Telling) -> Result<(), String> {
-    let arrival = said.last().map_or(START, |said| said.facts[0].stamp.recorded).plus(MINUTE);
+    let (arrival, told) = (arrival(said), telling.told());
     let begin = || {
         let feed = Feed {
             profile: Profile::default(),
@@ -41,13 +41,13 @@ pub(super) fn judge(policy: &Arc<Policy>, roster: &Arc<Roster>, said: &[Said], t
     };
     let (mut plain, mut other) = (begin(), begin());
     let (mut n_plain, mut n_other) = (0, 0);
-    for (index, said) in said.iter().enumerate() {
-        n_plain += plain.send(&message(&said.facts, index, false)).len();
+    for index in &told {
+        n_plain += plain.send(&message(&said[*index].facts, *index, false)).len();
     }
     for (place, index, again, _) in &telling.deliveries {
         n_other += other.send(&message(&said[*index].facts, usize::try_from(*place % 1_000_000).unwrap() + 1000, *again)).len();
     }
-    assert!(n_plain == said.len() && n_other == telling.deliveries.len(), "each is read as one message");
+    assert!(n_plain == told.len() && n_other == telling.deliveries.len(), "each is read as one message");
     if plain.n_waiting() > 0 {
         return Ok(());
     }

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use crate::adt::profile::Profile;
+use crate::care::brake::Brake;
+use crate::care::policy::Policy;
+use crate::directory::Snapshot;
+use crate::ids::CareRoomId;
+use crate::ids::IdSource;
+use crate::ids::JournalId;
+use crate::intake::batch;
+use crate::intake::batch::BatchContext;
+use crate::intake::batch::Work;
+use crate::intake::look_ups::LookUps;
+use crate::intake::read::Arrived;
+use crate::intake::read::read;
+use crate::intake::recent::Recent;
+use crate::store::Store;
+use crate::store::StoreOptions;
+use crate::store::form::Stored as _;
+use crate::store::form::VisitDocument;
+use crate::store::master_key::MasterKey;
+use crate::store::rows::Disposition;
+use crate::time::Timestamp;
+
+/// A message by its trigger, the minute in which it was recorded, and PID-18, MRG-3, PV1-2, PV1-5 and PV1-19.
+type Said<'a> = (&'a str, u32, [&'a str; 5]);
+
+/// Commits messages, each in a batch of its own; gives back the rooms that stand after each: the number, the id and the version.
+async fn take(messages: &[Said<'_>]) -> Vec<Vec<(String, CareRoomId, u64)>> {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    let master_key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let store = Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap();
+    let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
+    let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
+    let now = Timestamp::from_micros(1_795_300_000_000_000);
+    let context =
+        BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
+    let mut recent = Recent::new(true);
+    let mut standing = Vec::new();
+    for (trigger, minute, [account, left, class, preadmit, number]) in messages {
+        let text = format!(
+            "MSH|^~\\&|EMR|GHH|W|GHH|2026112101{minute:02}00||ADT^{trigger}|C{minute}|P|2.5.1\rEVN|{trigger}|2026112101{minute:02}00\r\
+             PID|1||410003^^^GHH^MR||SMITH^JANE|||||||||||||{account}\rMRG|410003^^^GHH^MR||{left}\r\
+             PV1|1|{class}|4N^1^A^GHH||{preadmit}||||||||||||||{number}\r"
+        );
+        let arrived = Arrived { journal: JournalId(ids.next(now)), at: now, is_retry: false };
+        let work = Work { messages: vec![Arc::new(read(text.into(), &profile, arrived, &look_ups).incoming)], ..Work::default() };
+        let done = batch::run(&context, &mut recent, &work).await.unwrap();
+        assert_eq!(done.verdicts[0].disposition, Disposition::Applied, "{trigger} {minute}");
+        let mut rooms = Vec::new();
+        for visit in store.rooms_page(i64::MIN, 100).await.unwrap().found.visits {
+            let document = VisitDocument::read(&visit.doc).unwrap();
+            let open = document.rooms.iter().filter_map(|slot| slot.published.as_ref()).filter(|room| room.state.status.is_open());
+            rooms.extend(open.map(|room| (room.state.visit.id.0.value.as_str().to_owned(), room.id, room.version)));
+        }
+        standing.push(rooms);
+    }
+    store.close().await;
+    standing
+}
+
+#[tokio::test]
+async fn a_room_goes_over_to_another_row_of_its_stay_whichever_row_is_older() {
+    let numbers_change = ("A06", 30, ["B", "A", "O", "", "NEW"]);
+    let told: [&[Said<'_>]; 4] = [
+        // The old number is heard of first, and the other way round, where only a later word tells the account.
+        &[("A04", 10, ["A", "", "E", "", "OLD"]), numbers_change],
+        &[numbers_change, ("A04", 10, ["", "", "E", "", "OLD"]), ("A08", 20, ["A", "", "E", "", "OLD"])],
+        // A pre-admit number that had a room, and one that had none.
+        &[("A01", 10, ["", "", "I", "", "OLD"]), ("A08", 20, ["", "", "O", "", "NEW"]), ("A08", 30, ["", "", "O", "OLD", "NEW"])],
+        &[("A08", 10, ["", "", "O", "", "NEW"]), ("A01", 20, ["", "", "I", "", "OLD"]), ("A08", 30, ["", "", "O", "OLD", "NEW"])],
+    ];
+    for messages in told {
+        let rooms = take(messages).await;
+        let (last, before) = rooms.split_last().unwrap();
+        let [(number, id, version)] = &last[..] else { panic!("{rooms:?}") };
+        let (_, first, opened) = before.iter().flatten().next().unwrap();
+        assert!(number == "NEW" && id == first && version > opened, "{rooms:?}");
+    }
+}
