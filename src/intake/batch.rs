@@ -246,13 +246,13 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                 let batch = write_out(context, &rules, &mut world, &work, &done)?;
                 let led: Vec<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
                 match context.store.begin(batch).await {
-                    Ok(()) => {
+                    Ok(_) => {
                         recent.keep(world, &wanted, led);
                         return Ok(done);
                     }
                     Err(CommitError::Conflict) => {
                         metrics::counter!("wardroom_commit_conflicts_total").increment(1);
-                        recent.forget();
+                        recent.was_wrong();
                         n_tries += 1;
                         if let Some(left) = still_to_do(context.store, &work).await? {
                             work = Cow::Owned(left);
@@ -376,6 +376,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
+                was: Some((visit.patient_id, visit.is_open)),
                 updated_at: visit.updated_at,
                 unpublished: Vec::new(),
                 is_dirty: false,
@@ -555,6 +556,15 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         written = JournalId(place).at();
         publish(&mut batch, change, place, key, rules);
     }
+    // Whoever keeps a patient in memory keeps all open visits of theirs: another one is a change of the patient.
+    for visit in world.visits.values().filter(|visit| visit.is_dirty) {
+        let before = visit.was.map(|(patient, _)| patient).filter(|patient| *patient != visit.patient);
+        if before.is_some() || visit.was.is_none_or(|(_, was_open)| visit.is_open && !was_open) {
+            for patient in before.into_iter().chain([visit.patient]) {
+                world.patients.entry(patient).and_modify(|entry| entry.is_dirty = true);
+            }
+        }
+    }
     let mut created = false;
     for (row, entry) in &world.patients {
         if entry.is_dirty {
@@ -596,6 +606,10 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
     if batch.visits.iter().any(gave_its_room_away) {
         // A room has one row at any time, also between two rows of this batch.
         batch.visits.sort_by_key(|row| !gave_its_room_away(row));
+    }
+    if !context.store.is_ours_alone() {
+        let asked = world.targets.iter().filter(|(hash, _)| world.asked.as_ref().is_some_and(|asked| asked.contains(hash)));
+        batch.known_look_ups = asked.flat_map(|(hash, targets)| targets.iter().map(|(_, target)| (*hash, *target))).collect();
     }
     if created {
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 use crate::care::change::Cause;
@@ -190,8 +191,9 @@ pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl F
 }
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
-    let recent = Recent::new(parts.store.is_ours_alone());
-    let mut intake = Running { parts, look_ups, recent, flight: None, pace: Pace::default(), n_asks: ASKS, unexplained: Vec::new() };
+    let is_ours_alone = parts.store.is_ours_alone();
+    let (recent, pace) = (Recent::new(is_ours_alone), Pace::new(is_ours_alone));
+    let mut intake = Running { parts, look_ups, recent, flight: None, pace, n_asks: ASKS, unexplained: Vec::new() };
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
     loop {
         let n_wanted = intake.pace.n_wanted();
@@ -203,11 +205,11 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
                 }
                 intake.take_up().await;
             }
-            n_jobs = queue.recv_many(&mut jobs, n_wanted) => {
+            n_jobs = queue.recv_many(&mut jobs, n_wanted), if intake.flight.is_none() || intake.pace.is_divided() => {
                 if n_jobs == 0 {
                     break;
                 }
-                gather(&mut queue, &mut jobs, n_wanted, intake.pace.patience()).await;
+                gather(&mut queue, &mut jobs, &intake.pace).await;
                 let n_committed = intake.flight.as_ref().map_or(0, |flight| flight.load.n_jobs);
                 intake.pace.saw(n_committed + jobs.len() + queue.len());
                 intake.take(jobs.drain(..)).await;
@@ -218,7 +220,7 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
 }
 
 /// Comes true when the commit that is on its way has ended; never, where there is none.
-async fn landing(flight: &mut Option<Flight>) -> Result<(), CommitError> {
+async fn landing(flight: &mut Option<Flight>) -> Committed {
     match flight {
         Some(flight) => flight.committed.as_mut().await,
         None => std::future::pending().await,
@@ -247,13 +249,16 @@ impl Load {
     }
 }
 
+/// How long a commit took, or why there was none.
+type Committed = Result<Duration, CommitError>;
+
 /// A batch that is being committed.
 struct Flight {
     load: Load,
     done: Done,
     ahead: Ahead,
     begun: Instant,
-    committed: Pin<Box<dyn Future<Output = Result<(), CommitError>> + Send>>,
+    committed: Pin<Box<dyn Future<Output = Committed> + Send>>,
 }
 
 /// The intake at work.
@@ -343,7 +348,7 @@ impl<C: Clock> Running<C> {
     }
 
     /// Waits for the commit that is on its way, if there is one.
-    async fn landed(&mut self) -> Option<(Flight, Result<(), CommitError>)> {
+    async fn landed(&mut self) -> Option<(Flight, Committed)> {
         self.flight.as_ref()?;
         let landed = landing(&mut self.flight).await;
         Some((self.flight.take()?, landed))
@@ -357,18 +362,21 @@ impl<C: Clock> Running<C> {
     }
 
     /// A commit has ended: answers those who wait for it, or takes the batch again.
-    async fn land(&mut self, flight: Flight, landed: Result<(), CommitError>) {
+    async fn land(&mut self, flight: Flight, landed: Committed) {
         let Flight { mut load, mut done, begun, .. } = flight;
-        let Err(error) = landed.map_err(BatchError::from) else {
-            look_at_ends(&self.parts, done.ends).await;
-            self.pace.committed(begun.elapsed());
-            load.answer(&done);
-            account(&self.parts, &load.work, &mut done, begun.elapsed());
-            self.unexplained.append(&mut done.explained);
-            return;
+        let error = match landed {
+            Ok(took) => {
+                look_at_ends(&self.parts, done.ends).await;
+                self.pace.committed(load.n_jobs, took);
+                load.answer(&done);
+                account(&self.parts, &load.work, &mut done, begun.elapsed());
+                self.unexplained.append(&mut done.explained);
+                return;
+            }
+            Err(error) => BatchError::from(error),
         };
         // What was planned with it in mind is wrong now.
-        self.recent.forget();
+        self.recent.was_wrong();
         if is_about_content(&error) {
             self.n_asks = ASKS;
             self.take_now(load).await;
@@ -382,7 +390,7 @@ impl<C: Clock> Running<C> {
         let begun = Instant::now();
         match commit(&self.parts, &self.look_ups, &mut self.recent, &load.work).await {
             Ok(mut done) => {
-                self.pace.committed(begun.elapsed());
+                self.pace.committed(load.n_jobs, begun.elapsed());
                 load.answer(&done);
                 account(&self.parts, &load.work, &mut done, begun.elapsed());
                 self.unexplained.append(&mut done.explained);
@@ -422,16 +430,21 @@ impl<C: Clock> Running<C> {
     }
 }
 
-/// Waits a moment for those whose last messages were answered together, so that their next ones are committed together too. It lets everybody else run
-/// meanwhile, other threads too; a connection that is alone never waits.
-async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, n_wanted: usize, patience: Duration) {
+/// Waits a moment for those whose last messages were answered together, so that their next ones are committed together too; a connection that is alone
+/// never waits.
+async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, pace: &Pace) {
     let begun = Instant::now();
-    while jobs.len() < n_wanted && begun.elapsed() < patience {
-        std::thread::yield_now();
-        tokio::task::yield_now().await;
-        while jobs.len() < n_wanted
-            && let Ok(job) = queue.try_recv()
-        {
+    let (n_wanted, patience) = (pace.n_wanted(), pace.patience());
+    while jobs.len() < n_wanted {
+        if let Ok(job) = queue.try_recv() {
+            jobs.push(job);
+        } else if begun.elapsed() >= patience {
+            return;
+        } else if pace.is_divided() {
+            // Too short for a timer; everybody else goes on meanwhile, other threads too.
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        } else if let Ok(Some(job)) = timeout_at(begun + patience, queue.recv()).await {
             jobs.push(job);
         }
     }

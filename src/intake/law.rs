@@ -9,7 +9,7 @@ mod cases;
 mod cost;
 mod history;
 mod shelf;
-mod spoken;
+pub(in crate::intake) mod spoken;
 
 use std::sync::Arc;
 use std::time::Duration;

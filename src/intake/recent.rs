@@ -1,8 +1,10 @@
 //! The patients and visits that batches used last, kept in memory between batches.
 //!
 //! A hospital's messages come back to the same stays again and again, so most batches need nothing from the store but to know whether their messages are
-//! new. It is right only where this process alone changes patients and visits, which the lock of a SQLite file ensures; elsewhere it stays empty. The
-//! commit still checks the version of everything that a batch read, so a stale entry can cost a second try and never a wrong commit.
+//! new. Where this process alone changes patients and visits, which the lock of a SQLite file ensures, all that is kept is so. Elsewhere other daemons may
+//! have changed it: the commit checks the version of everything that a batch stands on, and that its look-ups lead nowhere else by now, so a stale entry
+//! costs a second try and never a wrong commit. Where that happens, nothing is kept for a while: feeds that bring one patient's messages to several daemons
+//! in turn would be planned twice all the time.
 //!
 //! It keeps a patient with every open visit of theirs, or not at all. What a batch uses is taken out and comes back when its commit has succeeded, or, for
 //! the batch that is planned meanwhile, when it has begun: should it fail, everything is forgotten.
@@ -19,6 +21,8 @@ use crate::store::sealing::LookUpKind;
 
 /// How many patients one generation holds; there are two.
 const GENERATION: usize = 1024;
+/// For how many batches nothing is kept after something was not so any more.
+const PAUSE: u32 = 16;
 
 /// A patient, with every open visit of theirs and perhaps some that are not.
 #[derive(Debug)]
@@ -40,27 +44,25 @@ struct Generation {
 /// The patients and visits that batches used last.
 #[derive(Debug)]
 pub(crate) struct Recent {
-    is_kept: bool,
+    is_ours_alone: bool,
+    n_paused: u32,
     young: Generation,
     old: Generation,
 }
 
 impl Recent {
-    /// Keeps nothing unless `is_kept`: unless this process alone changes patients and visits.
-    pub(crate) fn new(is_kept: bool) -> Self {
-        Self { is_kept, young: Generation::default(), old: Generation::default() }
+    /// `is_ours_alone` says whether no other process changes patients and visits.
+    pub(crate) fn new(is_ours_alone: bool) -> Self {
+        Self { is_ours_alone, n_paused: 0, young: Generation::default(), old: Generation::default() }
     }
 
-    /// Whether it keeps anything.
+    /// Whether it keeps anything just now.
     pub(crate) const fn is_kept(&self) -> bool {
-        self.is_kept
+        self.n_paused == 0
     }
 
     /// Moves what the look-ups lead to into the world, and gives back those of which the store must be asked.
     pub(crate) fn take(&mut self, wanted: &[LookUpHash], world: &mut World) -> Vec<LookUpHash> {
-        if !self.is_kept {
-            return wanted.to_vec();
-        }
         wanted.iter().copied().filter(|hash| !self.follow(*hash, world)).collect()
     }
 
@@ -91,7 +93,8 @@ impl Recent {
 
     /// Keeps the world of a batch that was committed. `wanted` are the look-ups whose targets were asked for, `led` those that it added.
     pub(crate) fn keep(&mut self, world: World, wanted: &[LookUpHash], led: impl IntoIterator<Item = LookUpHash>) {
-        if !self.is_kept {
+        if self.n_paused > 0 {
+            self.n_paused -= 1;
             return;
         }
         if self.young.families.len() >= GENERATION {
@@ -123,6 +126,7 @@ impl Recent {
             let Some(family) = self.young.families.get_mut(&visit.patient) else { continue };
             visit.version += i64::from(visit.is_dirty);
             visit.is_dirty = false;
+            visit.was = Some((visit.patient, visit.is_open));
             visit.facts = None;
             visit.unpublished.clear();
             visit.new_facts.clear();
@@ -132,7 +136,13 @@ impl Recent {
         }
     }
 
-    /// Forgets everything: something else than this process may have changed what it knows.
+    /// Forgets everything, because a commit was refused that stood on it.
+    pub(crate) fn was_wrong(&mut self) {
+        self.forget();
+        self.n_paused = if self.is_ours_alone { 0 } else { PAUSE };
+    }
+
+    /// Forgets everything: nobody knows what of it is in the store.
     pub(crate) fn forget(&mut self) {
         self.young = Generation::default();
         self.old = Generation::default();

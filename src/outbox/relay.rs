@@ -54,6 +54,8 @@ pub struct RelayOptions {
     pub look_again: Duration,
     /// How often to look where other daemons commit what is this one's to publish.
     pub look_for_others: Duration,
+    /// How long to gather where the outbox is shared and few events waited: each look at it is work for a server that all daemons share.
+    pub rest: Duration,
     /// How long what is in flight may take to arrive after the relay was told to stop.
     pub grace: Duration,
 }
@@ -66,6 +68,7 @@ impl Default for RelayOptions {
             last_retry: Duration::from_secs(30),
             look_again: Duration::from_secs(1),
             look_for_others: Duration::from_millis(200),
+            rest: Duration::from_millis(10),
             grace: Duration::from_secs(5),
         }
     }
@@ -91,6 +94,8 @@ pub struct Relay<O, P> {
 enum Next {
     /// There may be more.
     Again,
+    /// There may be more, and soon there will be.
+    Rest,
     /// Nothing can be sent before then, unless something is committed.
     WaitFor(Duration),
     /// It failed.
@@ -125,6 +130,10 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         while !stop.is_cancelled() {
             match self.round(&stop).await {
                 Next::Again => n_failures = 0,
+                Next::Rest => {
+                    n_failures = 0;
+                    stop.run_until_cancelled(tokio::time::sleep(self.options.rest)).await;
+                }
                 Next::WaitFor(wait) => {
                     n_failures = 0;
                     tokio::select! {
@@ -299,7 +308,8 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         }
         self.status.held(self.backlog.n_held());
         self.report(n_returned, n_refused);
-        Next::Again
+        let is_shared = self.share.as_ref().is_some_and(|share| share.renew_in().is_some());
+        if is_shared && batch.len() < self.options.window { Next::Rest } else { Next::Again }
     }
 
     fn report(&self, n_returned: u64, n_refused: u64) {

@@ -27,7 +27,7 @@ mod tail;
 mod write;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -35,10 +35,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -330,14 +332,16 @@ impl Store {
     /// # Errors
     /// [`CommitError::Conflict`] when something read has changed, or the store cannot be written. Then nothing of the batch is there.
     pub async fn commit(&self, batch: &CommitBatch) -> Result<(), CommitError> {
-        self.begin(batch.clone()).await
+        self.begin(batch.clone()).await.map(drop)
     }
 
-    /// Begins to seal and commit a batch, at once; what is given back comes true as [`Store::commit`] does, and the commit runs to its end without it too.
-    pub fn begin(&self, batch: CommitBatch) -> impl Future<Output = Result<(), CommitError>> + Send + Unpin + use<> {
+    /// Begins to seal and commit a batch, at once; what is given back comes true as [`Store::commit`] does, with how long it took, and the commit runs to its
+    /// end without it too.
+    pub fn begin(&self, batch: CommitBatch) -> impl Future<Output = Result<Duration, CommitError>> + Send + Unpin + use<> {
         let events = if self.tail.is_some() { batch.outbox.iter().map(OutboxRow::from).collect() } else { Vec::new() };
+        let begun = Instant::now();
         let written = self.begin_write(Write::Batch(Box::new(batch)), events);
-        Box::pin(async move { Ok(written.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))?) })
+        Box::pin(async move { Ok(written.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))?.duration_since(begun)) })
     }
 
     /// Appends rows to the audit chain.
@@ -394,11 +398,11 @@ impl Store {
     }
 
     async fn write(&self, write: Write) -> Result<(), Trouble> {
-        self.begin_write(write, Vec::new()).await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))
+        self.begin_write(write, Vec::new()).await.unwrap_or(Err(Trouble::Other(StoreError::Closed))).map(drop)
     }
 
-    /// One write, and the events that wait once it is done, in a task of its own: whoever stops waiting for it does not stop it.
-    fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> JoinHandle<Result<(), Trouble>> {
+    /// One write, and the events that wait once it is done; comes true with when it ended. In a task of its own: whoever stops waiting for it does not stop it.
+    fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> JoinHandle<Result<Instant, Trouble>> {
         let is_refused = self.only_audit && !matches!(write, Write::Audit(_));
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
         let (backend, is_durable, store) = (self.backend.clone(), write.is_durable(), self.clone());
@@ -427,8 +431,8 @@ impl Store {
         })
     }
 
-    /// Notes how a write ended, and which events wait since.
-    fn written(&self, outcome: Result<(), Trouble>, is_durable: bool, events: Vec<OutboxRow>) -> Result<(), Trouble> {
+    /// Notes how a write ended, and which events wait since. Gives back when.
+    fn written(&self, outcome: Result<(), Trouble>, is_durable: bool, events: Vec<OutboxRow>) -> Result<Instant, Trouble> {
         match &outcome {
             Ok(()) if is_durable => *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None,
             Err(Trouble::Other(error)) => self.note(error),
@@ -440,6 +444,6 @@ impl Store {
             (Err(Trouble::Other(_)), Some(tail)) => tail.forget(),
             (_, _) => {}
         }
-        outcome
+        outcome.map(|()| Instant::now())
     }
 }

@@ -46,6 +46,9 @@ const WRITERS: u32 = 3;
 
 /// How long a transaction may stand still before the server ends it: the locks of a daemon that is stopped or cut off stand in everybody's way.
 const IDLE_TRANSACTION_MS: &str = "10000";
+/// How the server plans. Every statement that is run for each batch finds its rows by an index; what the server believes of a table that was empty when
+/// a connection first used it must not keep it from that as long as the connection lives. A plan is made once and not for each list, and never compiled.
+const PLANS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
 /// How long a connection is waited for; the caller tries again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -88,7 +91,8 @@ impl PostgresBackend {
     fn connect(url: &str, readers: u32, read_only: bool) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|_| StoreError::Url)?
-            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_MS)]);
+            .options([("synchronous_commit", "on"), ("idle_in_transaction_session_timeout", IDLE_TRANSACTION_MS)])
+            .options(PLANS);
         let options = options.application_name("wardroom").disable_statement_logging();
         let pool = PgPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).max_connections(readers.saturating_add(WRITERS)).connect_lazy_with(options);
         Ok(Self { readers: pool, read_only, n_statements: Arc::default() })
@@ -318,6 +322,13 @@ impl Session<'_> {
                 let ids: Vec<i64> = read.iter().map(|(id, _)| *id).collect();
                 let stored: Vec<(i64, i64)> = self.by_ids(sql, &ids).await?;
                 agree(read, stored.into_iter())?;
+            }
+        }
+        if !batch.look_ups_known.is_empty() {
+            let (hashes, targets): (Vec<&[u8]>, Vec<i64>) = batch.look_ups_known.iter().map(|(hash, target)| (hash.0.as_slice(), *target)).unzip();
+            // Behind the locks: whoever had them before may have added some.
+            if self.run(sqlx::query(text::LOOK_UPS_ELSEWHERE).bind(hashes).bind(targets)).await? > 0 {
+                return Err(Trouble::Conflict);
             }
         }
         if !batch.absent.is_empty() {

@@ -6,6 +6,9 @@ pub(super) const KNOWN: &str = "SELECT dedupe, id, received_us, disposition, ack
                                 WHERE dedupe IS NOT NULL AND disposition <> 2 AND dedupe = ANY($1)";
 pub(super) const LOOK_UPS: &str = concat!("SELECT ", columns!(look_ups), " FROM look_ups WHERE hash = ANY($1)");
 pub(super) const LOOK_UPS_THERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) LIMIT 1";
+/// A look-up of these that leads somewhere else too.
+pub(super) const LOOK_UPS_ELSEWHERE: &str =
+    "SELECT target FROM look_ups WHERE hash = ANY($1) AND (hash, target) NOT IN (SELECT * FROM UNNEST($1::bytea[], $2::bigint[])) LIMIT 1";
 pub(super) const VISITS: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE id = ANY($1)");
 pub(super) const VISITS_OPEN: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE is_open AND patient_id = ANY($1)");
 pub(super) const PATIENTS: &str = concat!(
@@ -120,6 +123,7 @@ pub(super) const ALL: &[&str] = &[
     KNOWN,
     LOOK_UPS,
     LOOK_UPS_THERE,
+    LOOK_UPS_ELSEWHERE,
     VISITS,
     VISITS_OPEN,
     PATIENTS,

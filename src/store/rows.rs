@@ -159,6 +159,9 @@ pub struct CommitBatch {
     pub read_visits: Vec<(i64, i64)>,
     /// Look-ups that led nowhere when they were read, and must still lead nowhere.
     pub absent_look_ups: Vec<LookUpHash>,
+    /// Look-ups with all that they led to when they were read or will lead to: the commit is a conflict when they lead elsewhere too by now.
+    /// Only where other daemons write as well.
+    pub known_look_ups: Vec<(LookUpHash, i64)>,
     /// Messages.
     pub journal: Vec<JournalRow>,
     /// Messages in quarantine that have ended now, or go on waiting. The commit is a conflict when one of them had ended already.

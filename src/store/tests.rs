@@ -395,7 +395,7 @@ async fn concurrent_commits_lose_nothing_and_keep_the_chain(store: &Store) {
 
 /// A throw-away database on the server that `WARDROOM_TEST_POSTGRES` names; without that the test says so and does nothing.
 #[expect(clippy::disallowed_methods, reason = "a test server is named by the environment, not by a configuration")]
-async fn on_a_new_postgres_database() -> Option<StoreOptions> {
+pub(crate) async fn on_a_new_postgres_database() -> Option<StoreOptions> {
     use sqlx::ConnectOptions;
     use sqlx::Connection;
     let Ok(server) = std::env::var("WARDROOM_TEST_POSTGRES") else {

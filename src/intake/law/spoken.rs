@@ -21,6 +21,7 @@ use crate::intake::law::MINUTE;
 use crate::intake::law::Telling;
 use crate::intake::law::arrival;
 use crate::intake::law::history::Said;
+use crate::intake::law::history::history;
 use crate::intake::law::seen;
 use crate::intake::rehearsal::Rehearsal;
 use crate::time::Timestamp;
@@ -102,6 +103,13 @@ fn segment(name: &str, fields: &[(usize, String)]) -> String {
         write!(out, "|{value}").unwrap();
     }
     out + "\r"
+}
+
+/// The messages of a history, in the order in which they were recorded, and when they come.
+pub(in crate::intake) fn messages(seed: u64) -> (Vec<Bytes>, Timestamp) {
+    let said = history(seed);
+    let messages = said.iter().enumerate().map(|(index, said)| message(&said.facts, index, false));
+    (messages.collect(), arrival(&said))
 }
 
 /// The message that says these facts, under a control id of its own.

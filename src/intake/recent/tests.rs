@@ -13,9 +13,11 @@ use crate::intake::batch;
 use crate::intake::batch::Ahead;
 use crate::intake::batch::BatchContext;
 use crate::intake::batch::Work;
+use crate::intake::law::spoken::messages;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
+use crate::random::Random;
 use crate::store::Store;
 use crate::store::StoreOptions;
 use crate::store::error::CommitError;
@@ -24,6 +26,7 @@ use crate::store::form::VisitDocument;
 use crate::store::master_key::MasterKey;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::Disposition;
+use crate::store::tests::on_a_new_postgres_database;
 use crate::time::Timestamp;
 
 /// What became of a visit: its numbers, its row's status, and of each room the version and everything but its own name.
@@ -62,7 +65,7 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
     let store = store(folder.path()).await;
     let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
     let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
-    let mut recent = Recent::new(way != Way::Read);
+    let mut recent = Recent::new(true);
     let mut flight: Option<(Ahead, CommitBatch, Work)> = None;
     let mut n_ahead = 0;
     let now = Timestamp::from_micros(1_795_300_000_000_000);
@@ -77,6 +80,9 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
         }
         let context =
             BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
+        if way == Way::Read {
+            recent.forget();
+        }
         let nothing = Ahead::default();
         let before = flight.as_ref().map_or(&nothing, |(ahead, ..)| ahead);
         let mut planned = if way == Way::Ahead { batch::plan_ahead(&context, &mut recent, &work, before, size > 1).await.unwrap() } else { None };
@@ -99,7 +105,13 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
     if let Some((_, batch, _)) = flight.take() {
         store.begin(batch).await.unwrap();
     }
-    let n_statements = store.n_statements();
+    let (n_statements, all) = (store.n_statements(), ended(&store).await);
+    store.close().await;
+    (all, n_statements, n_ahead)
+}
+
+/// What became of all visits.
+async fn ended(store: &Store) -> Vec<Ended> {
     let visits = store.rooms_page(i64::MIN, 10_000).await.unwrap().found.visits;
     let mut all: Vec<Ended> = Vec::new();
     for visit in visits {
@@ -114,8 +126,7 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
         all.push((numbers, visit.status, rooms.collect()));
     }
     all.sort();
-    store.close().await;
-    (all, n_statements, n_ahead)
+    all
 }
 
 #[tokio::test]
@@ -164,4 +175,61 @@ async fn what_was_planned_on_a_batch_that_was_not_committed_cannot_be_committed_
     let again = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &Ahead::default(), false).await.unwrap().unwrap();
     store.begin(again.batch).await.unwrap();
     assert!(matches!(store.begin(first.batch).await, Err(CommitError::Conflict)), "its visit was made by another meanwhile");
+}
+
+/// Tells a history to these stores in turn, by chance; each remembers what it used last, where it may.
+async fn tell(seed: u64, stores: &[Store], remember: bool) -> (Vec<Ended>, usize) {
+    let (messages, now) = messages(seed);
+    let (policy, profile) = (Policy::default(), Profile::default());
+    let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
+    let mut daemons: Vec<_> =
+        stores.iter().zip(1..).map(|(store, n)| (store, IdSource::new(n), LookUps::of(store.clone()), Recent::new(store.is_ours_alone()))).collect();
+    let (mut random, mut n_wrong) = (Random::new(seed), 0);
+    for message in messages {
+        let at = random.below(daemons.len());
+        let (store, ids, look_ups, recent) = &mut daemons[at];
+        let context = BatchContext { store, ids, look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
+        let arrived = Arrived { journal: JournalId(ids.next(now)), at: now, is_retry: false };
+        let work = Work { messages: vec![Arc::new(read(message, &profile, arrived, look_ups).incoming)], ..Work::default() };
+        let planned = if remember { batch::plan_ahead(&context, recent, &work, &Ahead::default(), false).await.unwrap() } else { None };
+        let is_done = match planned {
+            Some(planned) => match store.begin(planned.batch).await {
+                Ok(_) => true,
+                Err(CommitError::Conflict) => {
+                    // As the daemon does it, but that it goes on remembering.
+                    *recent = Recent::new(false);
+                    n_wrong += 1;
+                    false
+                }
+                Err(error) => panic!("{error}"),
+            },
+            None => false,
+        };
+        if !is_done {
+            if !remember {
+                recent.forget();
+            }
+            batch::run(&context, recent, &work).await.unwrap();
+        }
+    }
+    (ended(&stores[0]).await, n_wrong)
+}
+
+#[tokio::test]
+async fn what_another_daemon_has_changed_meanwhile_is_never_planned_with() {
+    let mut n_wrong = 0;
+    for seed in 1..=24 {
+        let Some(options) = on_a_new_postgres_database().await else { return };
+        let both = [Store::open(options.clone()).await.unwrap(), Store::open(StoreOptions { daemon: 4, ..options }).await.unwrap()];
+        let (shared, n) = tell(seed, &both, true).await;
+        n_wrong += n;
+        let folder = tempfile::tempdir().unwrap();
+        let alone = store(folder.path()).await;
+        let (read, _) = tell(seed, std::slice::from_ref(&alone), false).await;
+        assert_eq!(shared, read, "history {seed}");
+        for store in both.iter().chain([&alone]) {
+            store.close().await;
+        }
+    }
+    assert!(n_wrong > 24, "what is remembered must be wrong now and then: {n_wrong}");
 }
