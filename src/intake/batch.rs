@@ -376,7 +376,6 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 status: visit.status,
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
-                was: Some((visit.patient_id, visit.is_open)),
                 updated_at: visit.updated_at,
                 unpublished: Vec::new(),
                 is_dirty: false,
@@ -555,15 +554,6 @@ fn write_out(context: &BatchContext<'_>, rules: &Rules<'_>, world: &mut World, w
         let place = rules.ids.next_place(rules.now, written);
         written = JournalId(place).at();
         publish(&mut batch, change, place, key, rules);
-    }
-    // Whoever keeps a patient in memory keeps all open visits of theirs: another one is a change of the patient.
-    for visit in world.visits.values().filter(|visit| visit.is_dirty) {
-        let before = visit.was.map(|(patient, _)| patient).filter(|patient| *patient != visit.patient);
-        if before.is_some() || visit.was.is_none_or(|(_, was_open)| visit.is_open && !was_open) {
-            for patient in before.into_iter().chain([visit.patient]) {
-                world.patients.entry(patient).and_modify(|entry| entry.is_dirty = true);
-            }
-        }
     }
     let mut created = false;
     for (row, entry) in &world.patients {

@@ -116,10 +116,10 @@ mod tests {
     #[test]
     fn one_slow_commit_changes_little() {
         let mut pace = pace(64, 60, 80);
-        pace.committed(32, Duration::from_micros(2_000));
+        pace.committed(32, Duration::from_millis(2));
         assert_eq!(pace.patience(), Duration::from_micros(300));
-        pace.committed(32, Duration::from_micros(10_000));
-        assert_eq!((pace.commit, pace.is_divided()), (Duration::from_micros(3_000), true));
+        pace.committed(32, Duration::from_millis(10));
+        assert_eq!((pace.commit, pace.is_divided()), (Duration::from_millis(3), true));
         pace.planned(10, Duration::from_micros(1_400));
         assert_eq!(pace.planning, Duration::from_micros(70));
     }

@@ -126,7 +126,6 @@ impl Recent {
             let Some(family) = self.young.families.get_mut(&visit.patient) else { continue };
             visit.version += i64::from(visit.is_dirty);
             visit.is_dirty = false;
-            visit.was = Some((visit.patient, visit.is_open));
             visit.facts = None;
             visit.unpublished.clear();
             visit.new_facts.clear();

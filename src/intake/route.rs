@@ -159,6 +159,7 @@ impl World {
     fn hear_of(&mut self, patient: i64, fact: &Fact, rules: &Rules<'_>) {
         if let Some(entry) = self.patients.get_mut(&patient) {
             entry.record.say(fact);
+            // Whatever it says: another daemon that keeps this patient in memory, with every open visit, may not know of this one.
             entry.is_dirty = true;
         }
         let related = fact.relation.iter().filter(|relation| !relation.kind.is_link()).flat_map(|relation| &relation.patients);

@@ -117,8 +117,6 @@ pub(crate) struct VisitEntry {
     pub(crate) status: String,
     pub(crate) is_open: bool,
     pub(crate) wake_at: Option<Timestamp>,
-    /// Whose it is in the store and whether it is open there; absent while it is not there.
-    pub(crate) was: Option<(i64, bool)>,
     /// When it was written last: no event of its rooms has a later place in the outbox.
     pub(crate) updated_at: Timestamp,
     /// What the rooms of its stays are planned to be where that is not published: of an expected stay, or of one that was over when first heard of.
@@ -291,7 +289,6 @@ impl World {
             status: NO_ROOM.to_owned(),
             is_open: true,
             wake_at: None,
-            was: None,
             updated_at: Timestamp::from_micros(0),
             unpublished: Vec::new(),
             is_dirty: true,

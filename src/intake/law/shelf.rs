@@ -274,7 +274,6 @@ impl Shelf {
                     status: shelved.status.clone(),
                     is_open: shelved.is_open,
                     wake_at: shelved.wake_at,
-                    was: Some((shelved.patient, shelved.is_open)),
                     updated_at: Timestamp::from_micros(0),
                     is_dirty: false,
                 },

@@ -233,3 +233,36 @@ async fn what_another_daemon_has_changed_meanwhile_is_never_planned_with() {
     }
     assert!(n_wrong > 24, "what is remembered must be wrong now and then: {n_wrong}");
 }
+
+#[tokio::test]
+async fn a_visit_or_a_number_that_another_daemon_has_added_refuses_what_was_planned_without_it() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let (one, other) = (Store::open(options.clone()).await.unwrap(), Store::open(StoreOptions { daemon: 4, ..options }).await.unwrap());
+    let now = Timestamp::from_micros(1_795_300_000_000_000);
+    let (policy, profile, brake) = (Policy::default(), Profile::default(), Brake::RELEASED);
+    let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
+    let (one_ids, other_ids) = (IdSource::new(1), IdSource::new(4));
+    let (one_look_ups, other_look_ups) = (LookUps::of(one.clone()), LookUps::of(other.clone()));
+    let context = |store, ids, look_ups| BatchContext { store, ids, look_ups, policy: &policy, directory: &directory, now, brake: &brake };
+    let here = context(&one, &one_ids, &one_look_ups);
+    let there = context(&other, &other_ids, &other_look_ups);
+    let work = |context: &BatchContext<'_>, trigger: &str, time: &str, patient: &str, account: &str, visit: &str| {
+        let text = format!(
+            "MSH|^~\\&|EMR|GHH|W|GHH|20261121{time}||ADT^{trigger}|C{time}|P|2.5.1\rEVN|{trigger}|20261121{time}\r\
+             PID|1||{patient}^^^GHH^MR||SMITH^JANE|||||||||||||{account}\rPV1|1|I|4N^1^A^GHH||||||||||||||||{visit}\r"
+        );
+        let arrived = Arrived { journal: JournalId(context.ids.next(now)), at: now, is_retry: false };
+        Work { messages: vec![Arc::new(read(text.into(), &profile, arrived, context.look_ups).incoming)], ..Work::default() }
+    };
+    // The other daemon hears of an earlier stay of this patient; and that the account of that one is also a stranger's.
+    for (patient, account, added, spoken_of) in
+        [("1", "", ("1", "", "V2^^^GHH^VN"), ("1", "", "")), ("5", "X^^^GHH^AN", ("6", "X^^^GHH^AN", "V6^^^GHH^VN"), ("5", "X^^^GHH^AN", ""))]
+    {
+        let mut recent = Recent::new(false);
+        batch::run(&here, &mut recent, &work(&here, "A01", "1000", patient, account, &format!("V{patient}^^^GHH^VN"))).await.unwrap();
+        batch::run(&there, &mut Recent::new(false), &work(&there, "A01", "0900", added.0, added.1, added.2)).await.unwrap();
+        let late = work(&here, "A08", "1005", spoken_of.0, spoken_of.1, spoken_of.2);
+        let planned = batch::plan_ahead(&here, &mut recent, &late, &Ahead::default(), false).await.unwrap().unwrap();
+        assert!(matches!(one.begin(planned.batch).await, Err(CommitError::Conflict)), "of patient {patient}");
+    }
+}
