@@ -73,8 +73,9 @@ fn each(n_messages: usize, took: Duration) -> Duration {
     took / u32::try_from(n_messages).unwrap_or(u32::MAX).max(1)
 }
 
+/// The mean with what was seen now, of which no more than twice the mean counts: a disk that hesitates once has not become slow.
 fn mean(before: Duration, now: Duration) -> Duration {
-    if before.is_zero() { now } else { (before * (PART - 1) + now) / PART }
+    if before.is_zero() { now } else { (before * (PART - 1) + now.min(before * 2)) / PART }
 }
 
 #[cfg(test)]
@@ -118,8 +119,8 @@ mod tests {
         let mut pace = pace(64, 60, 80);
         pace.committed(32, Duration::from_millis(2));
         assert_eq!(pace.patience(), Duration::from_micros(300));
-        pace.committed(32, Duration::from_millis(10));
-        assert_eq!((pace.commit, pace.is_divided()), (Duration::from_millis(3), true));
+        pace.committed(32, Duration::from_millis(100));
+        assert_eq!((pace.commit, pace.is_divided()), (Duration::from_micros(2_250), true));
         pace.planned(10, Duration::from_micros(1_400));
         assert_eq!(pace.planning, Duration::from_micros(70));
     }
