@@ -1,7 +1,7 @@
 //! The intake as a running part: one task that gathers messages, time and changes of policy into commit batches.
 //!
 //! One batch is committed at a time; whatever arrives meanwhile is the next one, so that batches grow with the load and one commit serves many
-//! connections. Where no other process changes the store, the next batch is planned already while the one before it is committed, and begins only when
+//! connections. Where commits are work of this process, the next batch is planned already while the one before it is committed, and begins only when
 //! that has succeeded; should it fail, both are taken again. A message that cannot be taken is set aside by itself and stops neither its batch nor
 //! anything behind it.
 
@@ -375,6 +375,9 @@ impl<C: Clock> Running<C> {
             }
             Err(error) => BatchError::from(error),
         };
+        if matches!(error, BatchError::Commit(CommitError::Conflict)) {
+            metrics::counter!("wardroom_commit_conflicts_total").increment(1);
+        }
         // What was planned with it in mind is wrong now.
         self.recent.was_wrong();
         if is_about_content(&error) {

@@ -59,7 +59,7 @@ pub const METRICS: &[Metric] = &[
     gauge("wardroom_directory_refused", Unit::Count, &[], "1 while the files of staff and units are not in use as they are now, else 0"),
     histogram("wardroom_commit_messages", Unit::Count, BATCH, &[], "Messages in one commit"),
     histogram("wardroom_commit_seconds", Unit::Seconds, SECONDS, &[], "Time one commit takes, until it is on disk"),
-    counter("wardroom_commit_conflicts_total", &[], "Commits planned again because another replica was first"),
+    counter("wardroom_commit_conflicts_total", &[], "Commits planned again: another replica was first, or one of their messages was a repeat"),
     counter("wardroom_commit_failures_total", &[], "Commits the store refused; their messages were not acknowledged"),
     gauge("wardroom_feed_silent", Unit::Count, &["feed"], "1 while leaves wait because the feed is silent beyond its rhythm"),
     gauge("wardroom_guard_on", Unit::Count, &[], "1 while leaves and ends wait for an operator because many rooms would end at once"),
