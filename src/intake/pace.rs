@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(pace.patience(), Duration::from_micros(300));
         pace.committed(32, Duration::from_millis(100));
         assert_eq!((pace.commit, pace.is_divided()), (Duration::from_micros(2_250), true));
-        pace.planned(10, Duration::from_micros(1_400));
-        assert_eq!(pace.planning, Duration::from_micros(70));
+        pace.planned(10, Duration::from_millis(1));
+        assert_eq!(pace.planning, Duration::from_micros(65));
     }
 }
