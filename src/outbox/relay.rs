@@ -41,6 +41,9 @@ pub const FAILURES: &str = "wardroom_publish_failures_total";
 /// Histogram: seconds from sending a batch to knowing what became of it.
 pub const SECONDS: &str = "wardroom_publish_seconds";
 
+/// How long events gather where the outbox is shared and few of them waited: each look at it is work for a server that all daemons share.
+const REST: Duration = Duration::from_millis(10);
+
 /// How the relay paces itself.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayOptions {
@@ -54,8 +57,6 @@ pub struct RelayOptions {
     pub look_again: Duration,
     /// How often to look where other daemons commit what is this one's to publish.
     pub look_for_others: Duration,
-    /// How long to gather where the outbox is shared and few events waited: each look at it is work for a server that all daemons share.
-    pub rest: Duration,
     /// How long what is in flight may take to arrive after the relay was told to stop.
     pub grace: Duration,
 }
@@ -68,7 +69,6 @@ impl Default for RelayOptions {
             last_retry: Duration::from_secs(30),
             look_again: Duration::from_secs(1),
             look_for_others: Duration::from_millis(200),
-            rest: Duration::from_millis(10),
             grace: Duration::from_secs(5),
         }
     }
@@ -132,7 +132,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                 Next::Again => n_failures = 0,
                 Next::Rest => {
                     n_failures = 0;
-                    stop.run_until_cancelled(tokio::time::sleep(self.options.rest)).await;
+                    stop.run_until_cancelled(tokio::time::sleep(REST)).await;
                 }
                 Next::WaitFor(wait) => {
                     n_failures = 0;

@@ -209,6 +209,27 @@ async fn a_commit_wakes_the_relay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shared_outbox_is_not_looked_at_for_each_event() {
+    for (shares, looks) in [(Vec::new(), 50..200), (vec![(3, 1)], 4..12)] {
+        let outbox = Pending::of([]);
+        outbox.shares.lock().unwrap().extend(shares);
+        let publisher = Scripted::default();
+        let arrived = Arc::clone(&publisher.arrived);
+        let running = start(&outbox, publisher, RelayOptions::default());
+        for seq in 1..=50 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            outbox.change(|rows| drop(rows.insert(seq, row(seq, 1, seq.unsigned_abs()))));
+            running.wake.notify_one();
+        }
+        outbox.empty().await;
+        assert!(arrived.lock().unwrap().iter().copied().eq(1..=50));
+        running.stop().await;
+        let n_looks = outbox.asked.lock().unwrap().iter().filter(|what| **what == "pending").count();
+        assert!(looks.contains(&n_looks), "{n_looks} looks for 50 events");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_failure_everything_is_sent_again() {
     let outbox = Pending::of([row(1, 1, 1), row(2, 2, 1), row(3, 1, 2)]);
     let mut publisher = Scripted::default();
