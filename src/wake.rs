@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::intake::daemon::Intake;
-use crate::intake::daemon::WakeAt;
+use crate::intake::wake_at::WakeAt;
 use crate::store::Store;
 use crate::store::lease::Share;
 use crate::store::lease::Work;

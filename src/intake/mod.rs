@@ -23,6 +23,7 @@ mod rooms;
 pub(crate) mod route;
 pub(crate) mod staff;
 mod trace;
+pub mod wake_at;
 pub(crate) mod world;
 
 #[cfg(test)]
