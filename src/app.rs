@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,12 +23,10 @@ use crate::admin;
 use crate::admin::AdminState;
 use crate::admin::orders::Door;
 use crate::admin::readiness::Readiness;
-use crate::admin::readiness::Reason;
 use crate::cli::orders;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
-use crate::cli::words::counted;
 use crate::config::publish::PublishConfig;
 use crate::config::store::StoreUrl;
 use crate::directory::Directory;
@@ -74,6 +71,7 @@ mod certificates;
 mod follow;
 mod ledger;
 pub(crate) mod pressure;
+mod reasons;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -85,8 +83,6 @@ const GAUGES_EVERY: Duration = Duration::from_secs(5);
 const ROOMS_EVERY: u32 = 12;
 /// The statuses of rooms that are not over.
 const OPEN_STATUSES: &[&str] = &["expected", "active", "on_leave", "grace", "held"];
-/// When an unpublished event is old enough to be a reason not to be ready.
-const OUTBOX_TOO_OLD: Duration = Duration::from_mins(5);
 
 /// A running daemon.
 #[derive(Debug)]
@@ -138,7 +134,7 @@ impl Daemon {
         let (listeners, workers, admin_task) = (TaskTracker::new(), TaskTracker::new(), TaskTracker::new());
         let failed = CancellationToken::new();
 
-        let started = watch_start(&readiness);
+        let started = reasons::start(&readiness);
         let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
         let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
@@ -156,14 +152,14 @@ impl Daemon {
         let number = daemon_number();
         let store = open_store(setting, number).await?;
         let directory = open_directory(setting, &store, &clock).await?;
-        watch_directory(&readiness, &directory);
+        reasons::directory(&readiness, &directory);
         workers.spawn(Arc::clone(&directory).watch(LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
         workers.spawn(staff::follow(store.clone(), Arc::clone(&directory), LOOK_EVERY, Arc::clone(&clock), stop_working.clone()));
 
         let outbox = Arc::new(Notify::new());
         let status = Arc::new(RelayStatus::default());
         start_relay(setting, &store, &outbox, &status, &clock, &workers, &stop_working)?;
-        watch_publishing(&readiness, &status);
+        reasons::publishing(&readiness, &status);
 
         let gate = Arc::new(Gate::default());
         pressure::register(&readiness, &gate, &store);
@@ -227,10 +223,10 @@ impl Daemon {
         workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         workers.spawn(ledger::watch(store.clone(), setting.meant_events(), readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
-        watch_feeds(&readiness, pulses.clone(), &guard, &clock);
+        reasons::feeds(&readiness, pulses.clone(), &guard, &clock);
         let watched = Watched { listeners: all_stats, pulses, guard, oldest_seconds: Arc::clone(&oldest) };
         workers.spawn(gauges(store.clone(), watched, Arc::clone(&clock), stop_working.clone()));
-        watch_outbox(&readiness, oldest);
+        reasons::outbox(&readiness, oldest);
         started.store(true, Ordering::SeqCst);
         tracing::info!(admin = %admin_address, "wardroom is ready");
         Ok(Self { feeds: addresses, admin: admin_address, store, stop_listening, stop_working, stop_admin, listeners, workers, admin_task, failed })
@@ -274,7 +270,7 @@ async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> 
     let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
     guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
     guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
-    watch_guard(readiness, &guard);
+    reasons::guard(readiness, &guard);
     Ok(guard)
 }
 
@@ -296,17 +292,6 @@ fn open_door(setting: &Setting, intake: &Intake, workers: &TaskTracker, stop: &C
 /// A number of this daemon's own among the replicas on one store; a clash is found by the store's keys and tried again.
 pub(crate) fn daemon_number() -> u16 {
     u16::try_from(uuid::Uuid::new_v4().as_u128() % u128::from(crate::store::BESIDE_LANE)).unwrap_or(0)
-}
-
-/// Until this is true, the daemon is not ready.
-fn watch_start(readiness: &Readiness) -> Arc<AtomicBool> {
-    let started = Arc::new(AtomicBool::new(false));
-    let is_started = Arc::clone(&started);
-    readiness.register(move || {
-        let starting = || Reason::new("start", "the daemon is starting", "wait; if it takes long, read its log");
-        if is_started.load(Ordering::SeqCst) { Vec::new() } else { vec![starting()] }
-    });
-    started
 }
 
 async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted> {
@@ -365,72 +350,6 @@ fn start_relay(
 }
 
 /// Publishing that does not work is a reason not to be ready; the feed is taken all the same.
-fn watch_publishing(readiness: &Readiness, status: &Arc<RelayStatus>) {
-    let status = Arc::clone(status);
-    readiness.register(move || {
-        let now = status.now();
-        let mut reasons = Vec::new();
-        if now.blocked {
-            reasons.push(Reason::new("publish", "the broker blocks publishing", "look at the broker's memory and disk alarms"));
-        }
-        if let Some(trouble) = now.last_error.filter(|_| !now.connected) {
-            reasons.push(Reason::new("publish", trouble.kind, trouble.hint));
-        }
-        reasons
-    });
-}
-
-fn watch_outbox(readiness: &Readiness, oldest_seconds: Arc<AtomicI64>) {
-    readiness.register(move || {
-        let age = oldest_seconds.load(Ordering::SeqCst);
-        if Duration::from_secs(u64::try_from(age).unwrap_or(0)) < OUTBOX_TOO_OLD {
-            return Vec::new();
-        }
-        let what = format!("the oldest unpublished event has waited {age} seconds");
-        vec![Reason::new("outbox", what, "look at the broker and at the log; nothing is lost, events wait in the store")]
-    });
-}
-
-/// A feed that has gone quiet is a reason to look, for whoever asks.
-fn watch_feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, guard: &Arc<Guard>, clock: &Arc<SystemClock>) {
-    let (clock, guard) = (Arc::clone(clock), Arc::clone(guard));
-    readiness.register(move || {
-        let quiet = pulses.iter().filter_map(|(feed, pulse)| Some((feed, pulse.quiet(clock.now())?)));
-        let waits = guard.waits(clock.now());
-        let reason = |(feed, quiet): (&FeedName, Duration)| {
-            let until = waits.iter().find(|(other, _)| other == feed).map(|(_, until)| format!("; leaves wait until {until} at the latest"));
-            let minutes = counted(usize::try_from(quiet.as_secs() / 60).unwrap_or(usize::MAX), "minute");
-            let what = format!("feed {feed} has said nothing for {minutes}, much longer than usual{}", until.unwrap_or_default());
-            Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
-        };
-        quiet.map(reason).collect()
-    });
-}
-
-/// Files of staff or units that were refused are a reason: who is new joins no room, and who has gone stays in theirs.
-fn watch_directory(readiness: &Readiness, directory: &Arc<Directory>) {
-    let directory = Arc::clone(directory);
-    readiness.register(move || {
-        let reason = |trouble: String| {
-            let (what, remedy) = trouble.split_once("\nhint: ").unwrap_or((&trouble, "put the file right; it is read again by itself"));
-            Reason::new("directory", format!("staff and units were not read again, and those read before stand: {what}"), remedy.to_owned())
-        };
-        directory.trouble().map(reason).into_iter().collect()
-    });
-}
-
-/// Leaves and ends that wait for an operator are a reason to come.
-fn watch_guard(readiness: &Readiness, guard: &Arc<Guard>) {
-    let guard = Arc::clone(guard);
-    readiness.register(move || {
-        let reason = |since| {
-            let what = format!("too many rooms would have ended at once: since {since} leaves and ends wait, joins go on");
-            Reason::new("guard", what, "find out what the feed did; then say `wardroom guard release`, and they happen")
-        };
-        guard.since().map(reason).into_iter().collect()
-    });
-}
-
 /// How many rooms have people in them.
 fn n_open(counts: &[(String, i64)]) -> usize {
     let open = counts.iter().filter(|(status, _)| matches!(status.as_str(), "active" | "on_leave" | "grace"));
