@@ -249,7 +249,15 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
             Err(need) => {
                 // What is fetched once is there from then on, so that only needing it again counts as a try.
                 let (is_new, list) = match need {
-                    Need::Facts(visit) => (with_facts.insert(visit), None),
+                    Need::Facts(visit) => {
+                        let is_new = !with_facts.contains(&visit);
+                        // Where a second visit needs its facts too, messages have come out of order, and the batch need not start over for each of them.
+                        if !with_facts.is_empty() {
+                            with_facts.extend(world.visits.keys());
+                        }
+                        with_facts.insert(visit);
+                        (is_new, None)
+                    }
                     Need::Visit(visit) => (!request.visits.contains(&visit), Some((visit, &mut request.visits))),
                     Need::Patient(patient) => (!request.patients.contains(&patient), Some((patient, &mut request.patients))),
                     Need::LookUp(hash) => {

@@ -79,3 +79,41 @@ async fn a_room_goes_over_to_another_row_of_its_stay_whichever_row_is_older() {
         assert!(number == "NEW" && id == first && version > opened, "{rooms:?}");
     }
 }
+
+/// The statements of a batch that brings an earlier word about each of so many visits.
+async fn cost_of_late_words(n_visits: usize) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    let master_key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    let store = Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap();
+    let (ids, look_ups, policy, profile) = (IdSource::new(1), LookUps::of(store.clone()), Policy::default(), Profile::default());
+    let directory = Snapshot { revision: 1, fingerprint: [0; 32], files: Arc::default(), said: Arc::default(), roster: Arc::default() };
+    let now = Timestamp::from_micros(1_795_300_000_000_000);
+    let context =
+        BatchContext { store: &store, ids: &ids, look_ups: &look_ups, policy: &policy, directory: &directory, now, brake: &Brake::RELEASED };
+    let mut recent = Recent::new(true);
+    let mut cost = 0;
+    for (trigger, minute) in [("A01", 10), ("A02", 40), ("A08", 20)] {
+        let message = |n: usize| {
+            let text = format!(
+                "MSH|^~\\&|EMR|GHH|W|GHH|2026112101{minute}00||ADT^{trigger}|{trigger}{n}|P|2.5.1\rEVN|{trigger}|2026112101{minute}00\r\
+                 PID|1||{n}^^^GHH^MR||SMITH^JANE\rPV1|1|I|4N^{minute}^A^GHH||||||||||||||||V{n}^^^GHH^VN\r"
+            );
+            let arrived = Arrived { journal: JournalId(ids.next(now)), at: now, is_retry: false };
+            Arc::new(read(text.into(), &profile, arrived, &look_ups).incoming)
+        };
+        let work = Work { messages: (0..n_visits).map(message).collect(), ..Work::default() };
+        let before = store.n_statements();
+        batch::run(&context, &mut recent, &work).await.unwrap();
+        cost = store.n_statements() - before;
+    }
+    store.close().await;
+    cost
+}
+
+#[tokio::test]
+async fn a_batch_of_late_words_does_not_start_over_for_each_visit() {
+    let few = cost_of_late_words(3).await;
+    let many = cost_of_late_words(40).await;
+    assert!(many <= few, "{many} statements for 40 visits, {few} for 3");
+}
