@@ -10,6 +10,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
+use serde_tuple::Serialize_tuple;
 use uuid::Uuid;
 
 use crate::phi::Phi;
@@ -95,7 +96,7 @@ string_id! {
 /// An identifier as a CX or an XCN carries it: `(authority, type, value)`; HL7 v2.5.1 §2.A.14 and §2.A.88.
 ///
 /// Authority and type are upper case and may be empty; the value keeps its leading zeros. The check digit is no part of it.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize_tuple)]
 pub struct Identifier {
     /// CX.4 or the feed's default.
     pub authority: AssigningAuthority,
@@ -158,7 +159,7 @@ impl std::hash::Hash for VisitId {
 }
 
 /// A member of staff as a message names them: one repetition of an XCN. Not PHI: it says nothing of a patient by itself.
-#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize_tuple)]
 pub struct StaffId {
     /// XCN.9, else the fallbacks for older versions, else the feed's default; upper case.
     pub authority: AssigningAuthority,

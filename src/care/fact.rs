@@ -9,6 +9,7 @@ use std::fmt;
 use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
+use serde_tuple::Serialize_tuple;
 use smallvec::SmallVec;
 
 use crate::ids::Facility;
@@ -103,7 +104,7 @@ impl fmt::Display for FieldRef {
 pub struct FactHash(pub [u8; 16]);
 
 /// Where a fact stands among the others: by when it was recorded, then when it was sent, then by arrival.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize_tuple)]
 pub struct Stamp {
     /// When the sending system recorded it: EVN-2, else MSH-7, else arrival; clamped to arrival when it lies in the future.
     pub recorded: Timestamp,
@@ -171,20 +172,20 @@ pub enum Act {
 }
 
 /// A place: PL (HL7 v2.5.1 §2.A.53). Its `Debug` tells nothing: with a patient beside it, a place is PHI.
-#[derive(Clone, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize_tuple)]
 pub struct BedLocation {
     /// PL.4, else what the message or the feed says; may be empty.
     pub facility: Facility,
     /// PL.1.
     pub point_of_care: PointOfCare,
     /// PL.2; empty when not given.
-    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    #[serde(default)]
     pub room: CompactString,
     /// PL.3; empty when not given.
-    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    #[serde(default)]
     pub bed: CompactString,
     /// PL.7; empty when not given. Part of the unit only where the unit table says so.
-    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    #[serde(default)]
     pub building: CompactString,
 }
 
@@ -205,7 +206,7 @@ impl fmt::Debug for BedLocation {
 pub type StaffIds = SmallVec<[StaffId; 1]>;
 
 /// One person as a message names them: every id that was given for the same human being. Never matched by name.
-#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize_tuple)]
 pub struct Practitioner {
     /// All ids given; empty when only a name was given.
     pub ids: StaffIds,
@@ -359,7 +360,7 @@ impl SignalsSaid {
 }
 
 /// A person's name, as PID-5 says it.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct PersonName {
     /// XPN.1, its first part.
     #[serde(with = "sealed_form")]

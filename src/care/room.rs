@@ -5,6 +5,7 @@
 use compact_str::CompactString;
 use serde::Deserialize;
 use serde::Serialize;
+use serde_tuple::Serialize_tuple;
 use smallvec::SmallVec;
 
 use crate::care::fact::BedLocation;
@@ -84,7 +85,7 @@ pub enum Permission {
 }
 
 /// Why somebody is in the room.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct Ground {
     /// The `[[team]]` rule, `grant`, or `handover`/`grace` where the ground has ended and its grace runs.
     pub rule: Role,
@@ -99,7 +100,7 @@ pub struct Ground {
 }
 
 /// Somebody in the room.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct Member {
     /// The user.
     pub user: UserId,
@@ -112,7 +113,7 @@ pub struct Member {
 }
 
 /// Somebody whom messages name and the roster does not know.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct Unresolved {
     /// As what.
     pub role: Role,
@@ -164,7 +165,7 @@ pub enum Flag {
 }
 
 /// The patient as the room shows them.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct ShownPatient {
     /// The patient id that counts now.
     pub id: PatientId,
@@ -182,7 +183,7 @@ pub struct ShownPatient {
 }
 
 /// The visit as the room shows it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct ShownVisit {
     /// The visit number that counts now.
     pub id: VisitId,
@@ -197,7 +198,7 @@ pub struct ShownVisit {
 }
 
 /// The place as the room shows it.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct ShownLocation {
     /// The place; in a room in grace the unit only.
     pub place: BedLocation,
@@ -206,7 +207,7 @@ pub struct ShownLocation {
 }
 
 /// Everything about a room that is published, but its id and version.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct RoomState {
     /// Where the room is in its life.
     pub status: RoomStatus,
@@ -243,12 +244,12 @@ pub struct RoomState {
     pub closes_at: Option<Timestamp>,
     /// What must be said in the room once: that nothing may be passed on (an empty text), and instructions that messages carry. Not part of what is
     /// shown of the room.
-    #[serde(default, skip_serializing_if = "Phi::<Vec<String>>::is_empty", with = "sealed_form")]
+    #[serde(default, with = "sealed_form")]
     pub to_say: Phi<Vec<String>>,
 }
 
 /// A room under its id and version.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize_tuple)]
 pub struct CareRoom {
     /// The id.
     pub id: CareRoomId,

@@ -205,7 +205,6 @@ impl Maker {
             .collect();
         for (id, version) in rows {
             let doc = self.bytes(sizes.visits.n_bytes);
-            batch.visits_checked.push((id, version - 1));
             batch.visits.push((
                 id,
                 id,
@@ -221,7 +220,6 @@ impl Maker {
         }
         for _ in 0..self.share(sizes.patients.n_rows, n_messages) {
             let (id, key, doc) = (self.id(), self.bytes(70), self.bytes(sizes.patients.n_bytes));
-            batch.patients_checked.push((id, 0));
             batch.patients.push((id, 1, key, None, doc));
         }
         for _ in 0..self.share(sizes.facts.n_rows, n_messages) {

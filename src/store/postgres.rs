@@ -317,11 +317,14 @@ impl Session<'_> {
 
     /// Whether everything that the batch was planned from still stands as it was read; holds it there until the commit.
     async fn check(&mut self, batch: &SealedBatch) -> Result<(), Trouble> {
-        for (sql, read) in [(text::PATIENT_VERSIONS, &batch.patients_checked), (text::VISIT_VERSIONS, &batch.visits_checked)] {
+        let patients = batch.patients.iter().map(|row| (row.0, row.1 - 1)).chain(batch.patients_read.iter().copied()).collect();
+        let visits = batch.visits.iter().map(|row| (row.0, row.2 - 1)).chain(batch.visits_read.iter().copied()).collect();
+        for (sql, read) in [(text::PATIENT_VERSIONS, patients), (text::VISIT_VERSIONS, visits)] {
+            let read: Vec<(i64, i64)> = read;
             if !read.is_empty() {
                 let ids: Vec<i64> = read.iter().map(|(id, _)| *id).collect();
                 let stored: Vec<(i64, i64)> = self.by_ids(sql, &ids).await?;
-                agree(read, stored.into_iter())?;
+                agree(&read, stored.into_iter())?;
             }
         }
         if !batch.look_ups_known.is_empty() {

@@ -43,8 +43,6 @@ pub(super) type KnownColumns = (Vec<u8>, i64, i64, i16, Option<String>);
 pub(super) type PatientColumns = (i64, i64, Vec<u8>, Option<i64>, Vec<u8>);
 /// id, patient, version, status, open, wake, room, room version, updated, doc.
 pub(super) type VisitColumns = (i64, i64, i64, String, bool, Option<i64>, Option<Uuid>, i64, i64, Vec<u8>);
-/// What of a visit is indexed, and its version: id, version, patient, open, wake, room.
-pub(super) type VisitIndexed = (i64, i64, i64, bool, Option<i64>, Option<Uuid>);
 /// hash, target, kind.
 pub(super) type LookUpColumns = (Vec<u8>, i64, i16);
 /// owner, recorded, sent, arrival, hash, body.
@@ -59,9 +57,9 @@ pub(super) type QuarantineColumns = (i64, String, i64, Option<Vec<u8>>, Option<V
 /// A commit batch as it is written.
 #[derive(Debug, Default)]
 pub(super) struct SealedBatch {
-    /// Row and version that must stand there, 0 for no row.
-    pub(super) patients_checked: Vec<(i64, i64)>,
-    pub(super) visits_checked: Vec<(i64, i64)>,
+    /// Row and version that must stand there, 0 for no row; of those that are written it is the version before.
+    pub(super) patients_read: Vec<(i64, i64)>,
+    pub(super) visits_read: Vec<(i64, i64)>,
     pub(super) absent: Vec<LookUpHash>,
     /// Look-ups and all that they may lead to.
     pub(super) look_ups_known: Vec<(LookUpHash, i64)>,
@@ -94,12 +92,12 @@ fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
     hash.map(|hash| hash.0.to_vec())
 }
 
-pub(super) fn seal_batch(keys: &Keys, batch: CommitBatch) -> Result<SealedBatch, StoreError> {
+pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBatch, StoreError> {
     let mut sealer = Sealer::new(&keys.random);
     let mut seal = |key: Option<&SealingKey>, place: Place, document: &Document| sealer.seal(key.unwrap_or(&keys.own), place, document);
     let mut columns = SealedBatch {
-        patients_checked: batch.read_patients.iter().copied().chain(batch.patients.iter().map(|row| (row.id, row.version - 1))).collect(),
-        visits_checked: batch.read_visits.iter().copied().chain(batch.visits.iter().map(|row| (row.id, row.version - 1))).collect(),
+        patients_read: batch.read_patients,
+        visits_read: batch.read_visits,
         absent: batch.absent_look_ups,
         look_ups_known: batch.known_look_ups,
         dedupe_released: batch.dedupe_released.iter().map(|id| id.0).collect(),
@@ -109,6 +107,8 @@ pub(super) fn seal_batch(keys: &Keys, batch: CommitBatch) -> Result<SealedBatch,
         quarantine_left: batch.quarantine_left.iter().map(|id| id.0).collect(),
         ..SealedBatch::default()
     };
+    // At the end of their table: connections number their messages beside each other.
+    batch.journal.sort_unstable_by_key(|row| row.id);
     columns.journal.reserve(batch.journal.len());
     for row in batch.journal {
         let raw = seal(row.key.as_ref(), Place::row(Table::Journal, row.id.0), &row.raw)?;

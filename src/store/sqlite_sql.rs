@@ -47,32 +47,24 @@ pub(super) const QUARANTINE_BY_HASHES: &str = concat!(
 );
 
 pub(super) const PATIENT_VERSION: &str = "SELECT version FROM patients WHERE id = ?1";
-pub(super) const VISIT_VERSION: &str = "SELECT version, patient_id, is_open, wake_at_us, room_id FROM visits WHERE id = ?1";
+pub(super) const VISIT_VERSION: &str = "SELECT version FROM visits WHERE id = ?1";
 pub(super) const LOOK_UP_THERE: &str = "SELECT 1 FROM look_ups WHERE hash = ?1";
 pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ?1";
 pub(super) const JOURNAL: &str = concat!("INSERT INTO journal (", columns!(journal), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
 /// Of one that is in quarantine: whoever ends a message second has planned with what stands no more.
 pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = ?2, reason = ?3 WHERE id = ?1 AND disposition = 3";
-pub(super) const PATIENT: &str = concat!(
-    "INSERT INTO patients (",
-    columns!(patients),
-    ") VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO UPDATE SET ",
-    "version = excluded.version, absorbed_into = excluded.absorbed_into, doc = excluded.doc"
-);
-pub(super) const VISIT: &str = concat!(
-    "INSERT INTO visits (",
-    columns!(visits),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET patient_id = excluded.patient_id, version = excluded.version, ",
-    "status = excluded.status, is_open = excluded.is_open, wake_at_us = excluded.wake_at_us, room_id = excluded.room_id, ",
-    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc"
-);
-/// As `VISIT`, for rows whose indexed columns stay as they are.
-pub(super) const VISIT_QUIET: &str = concat!(
-    "INSERT INTO visits (",
-    columns!(visits),
-    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO UPDATE SET version = excluded.version, status = excluded.status, ",
-    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc"
-);
+/// Of a version that follows on none.
+pub(super) const PATIENT_NEW: &str = concat!("INSERT INTO patients (", columns!(patients), ") VALUES (?1, ?2, ?3, ?4, ?5)");
+/// Writes only where the version before stands.
+pub(super) const PATIENT: &str = "UPDATE patients SET version = ?2, absorbed_into = ?4, doc = ?5 WHERE id = ?1 AND version = ?2 - 1";
+/// Of a version that follows on none.
+pub(super) const VISIT_NEW: &str = concat!("INSERT INTO visits (", columns!(visits), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
+/// Writes only where the version before stands and the indexed columns stay as they are: then no index is touched.
+pub(super) const VISIT_QUIET: &str = "UPDATE visits SET version = ?3, status = ?4, room_version = ?8, updated_us = ?9, doc = ?10 \
+                                      WHERE id = ?1 AND version = ?3 - 1 AND patient_id = ?2 AND is_open = ?5 AND wake_at_us IS ?6 AND room_id IS ?7";
+/// Writes only where the version before stands.
+pub(super) const VISIT: &str = "UPDATE visits SET patient_id = ?2, version = ?3, status = ?4, is_open = ?5, wake_at_us = ?6, room_id = ?7, \
+                                room_version = ?8, updated_us = ?9, doc = ?10 WHERE id = ?1 AND version = ?3 - 1";
 pub(super) const FACT: &str = concat!("INSERT INTO facts (", columns!(facts), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING");
 pub(super) const LOOK_UP: &str = concat!("INSERT INTO look_ups (", columns!(look_ups), ") VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING");
 pub(super) const OUTBOX: &str = concat!("INSERT INTO outbox (", columns!(outbox), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
@@ -106,9 +98,11 @@ pub(super) const ALL: &[&str] = &[
     DEDUPE_RELEASE,
     JOURNAL,
     JOURNAL_SETTLE,
+    PATIENT_NEW,
     PATIENT,
-    VISIT,
+    VISIT_NEW,
     VISIT_QUIET,
+    VISIT,
     FACT,
     LOOK_UP,
     OUTBOX,

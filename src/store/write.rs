@@ -15,7 +15,6 @@ use crate::store::sealed::LookUpColumns;
 use crate::store::sealed::PatientColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
-use crate::store::sealed::VisitIndexed;
 use crate::store::sealed::seal_audit;
 use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
@@ -94,21 +93,6 @@ pub(super) fn agree(read: &[(i64, i64)], stored: impl Iterator<Item = (i64, i64)
     let stored: HashMap<i64, i64> = stored.collect();
     let same = read.iter().all(|(id, version)| stored.get(id).copied().unwrap_or(0) == *version);
     if same { Ok(()) } else { Err(Trouble::Conflict) }
-}
-
-/// Visits as they stand before a commit.
-#[derive(Debug, Default)]
-pub(super) struct Stored(HashMap<i64, VisitIndexed>);
-
-impl Stored {
-    pub(super) fn new(rows: Vec<VisitIndexed>) -> Self {
-        Self(rows.into_iter().map(|row| (row.0, row)).collect())
-    }
-
-    /// Whether the row stands already with the same indexed columns.
-    pub(super) fn indexed_alike(&self, row: &VisitColumns) -> bool {
-        self.0.get(&row.0).is_some_and(|stored| (stored.2, stored.3, stored.4, stored.5) == (row.1, row.4, row.5, row.6))
-    }
 }
 
 /// What is looked for.

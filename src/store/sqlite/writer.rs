@@ -17,8 +17,9 @@ use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::ledger;
 use crate::store::rows::AuditRow;
+use crate::store::sealed::PatientColumns;
 use crate::store::sealed::SealedBatch;
-use crate::store::sealed::VisitIndexed;
+use crate::store::sealed::VisitColumns;
 use crate::store::sealing::Table;
 use crate::store::sql;
 use crate::store::sqlite::BUSY_TIMEOUT;
@@ -26,7 +27,6 @@ use crate::store::sqlite::STATEMENTS_KEPT;
 use crate::store::sqlite_sql as text;
 use crate::store::write::AuditKeys;
 use crate::store::write::SealedWrite;
-use crate::store::write::Stored;
 use crate::store::write::Write;
 use crate::store::write::end_key;
 
@@ -191,7 +191,7 @@ impl<'c> Session<'c> {
     }
 
     fn commit(&self, batch: &SealedBatch) -> Result<(), Trouble> {
-        let visits = self.check(batch)?;
+        self.check(batch)?;
         self.each(text::DEDUPE_RELEASE, &batch.dedupe_released, |release, id| release.execute([id]))?;
         self.each(text::JOURNAL, &batch.journal, |add, row| {
             let (id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw) = row;
@@ -205,18 +205,8 @@ impl<'c> Session<'c> {
         if n_settled != batch.journal_settled.len() {
             return Err(Trouble::Conflict);
         }
-        self.each(text::PATIENT, &batch.patients, |put, row| {
-            let (id, version, data_key, absorbed_into, doc) = row;
-            put.execute(params![id, version, data_key, absorbed_into, doc])
-        })?;
-        // A write that leaves the indexed columns as they are need not touch the indexes.
-        let (quiet, other): (Vec<_>, Vec<_>) = batch.visits.iter().partition(|row| visits.indexed_alike(row));
-        for (sql, rows) in [(text::VISIT, other), (text::VISIT_QUIET, quiet)] {
-            self.each(sql, rows, |put, row| {
-                let (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc) = row;
-                put.execute(params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc])
-            })?;
-        }
+        self.put_patients(&batch.patients)?;
+        self.put_visits(&batch.visits)?;
         self.each(text::FACT, &batch.facts, |add, row| {
             let (owner, recorded, sent, arrival, hash, body) = row;
             add.execute(params![owner, recorded, sent, arrival, hash, body])
@@ -239,25 +229,51 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    /// Whether everything that the batch was planned from still stands as it was read; no row counts as version 0.
-    fn check(&self, batch: &SealedBatch) -> Result<Stored, Trouble> {
+    /// Patients, each behind the version that it was planned from.
+    fn put_patients(&self, rows: &[PatientColumns]) -> Result<(), Trouble> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (mut add, mut change) = (self.statement(text::PATIENT_NEW)?, self.statement(text::PATIENT)?);
+        for (id, version, data_key, absorbed_into, doc) in rows {
+            let put = if *version == 1 { &mut add } else { &mut change };
+            if put.execute(params![id, version, data_key, absorbed_into, doc])? == 0 {
+                return Err(Trouble::Conflict);
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits, each behind the version that it was planned from.
+    fn put_visits(&self, rows: &[VisitColumns]) -> Result<(), Trouble> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let (mut add, mut quiet, mut change) = (self.statement(text::VISIT_NEW)?, self.statement(text::VISIT_QUIET)?, self.statement(text::VISIT)?);
+        for (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc) in rows {
+            let row = params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc];
+            let n_put = if *version == 1 { add.execute(row)? } else { quiet.execute(row)? };
+            if n_put == 0 && change.execute(row)? == 0 {
+                return Err(Trouble::Conflict);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether everything else that the batch was planned from still stands as it was read; no row counts as version 0.
+    fn check(&self, batch: &SealedBatch) -> Result<(), Trouble> {
         let mut is_as_read = true;
-        self.each(text::PATIENT_VERSION, &batch.patients_checked, |stored, (id, version)| {
-            let stored: Option<i64> = stored.query_row([id], |row| row.get(0)).optional()?;
-            is_as_read &= stored.unwrap_or(0) == *version;
-            Ok(0)
-        })?;
-        let mut visits: Vec<VisitIndexed> = Vec::with_capacity(batch.visits_checked.len());
-        self.each(text::VISIT_VERSION, &batch.visits_checked, |stored, (id, version)| {
-            let stored = stored.query_row([id], |row| Ok((*id, row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))).optional()?;
-            is_as_read &= stored.as_ref().map_or(0, |row| row.1) == *version;
-            visits.extend(stored);
-            Ok(0)
-        })?;
+        for (sql, read) in [(text::PATIENT_VERSION, &batch.patients_read), (text::VISIT_VERSION, &batch.visits_read)] {
+            self.each(sql, read, |stored, (id, version)| {
+                let stored: Option<i64> = stored.query_row([id], |row| row.get(0)).optional()?;
+                is_as_read &= stored.unwrap_or(0) == *version;
+                Ok(0)
+            })?;
+        }
         self.each(text::LOOK_UP_THERE, &batch.absent, |there, hash| {
             is_as_read &= !there.exists([hash.0])?;
             Ok(0)
         })?;
-        if is_as_read { Ok(Stored::new(visits)) } else { Err(Trouble::Conflict) }
+        if is_as_read { Ok(()) } else { Err(Trouble::Conflict) }
     }
 }
