@@ -24,6 +24,7 @@ use crate::directory::Directory;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
+use crate::ids::TriggerEvent;
 use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::answer::Feed;
@@ -53,6 +54,7 @@ use crate::intake::world::Ends;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
+use crate::store::rows::Disposition;
 use crate::store::sealing::LookUpHash;
 use crate::time::Clock;
 
@@ -503,16 +505,15 @@ pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut 
     if let Some(at) = done.wake_at {
         parts.wake.note(at);
     }
+    // A batch holds few kinds of messages, and each costs a search for its counter.
+    let mut kinds: Vec<((&FeedName, Option<Option<TriggerEvent>>, Disposition), u64)> = Vec::new();
     for (message, verdict) in work.messages.iter().zip(&done.verdicts).filter(|(message, _)| !message.is_retry) {
-        let trigger = message.trigger.map_or_else(|| "none".to_owned(), |trigger| trigger.to_string());
         let known = message.decided.as_ref().is_none_or(|verdict| verdict.reason != Some("unknown_event"));
-        metrics::counter!(
-            "wardroom_messages_total",
-            "feed" => message.feed.as_str().to_owned(),
-            "trigger" => if known { trigger } else { "other".to_owned() },
-            "disposition" => verdict.disposition.as_str(),
-        )
-        .increment(1);
+        let kind = (&message.feed, known.then_some(message.trigger), verdict.disposition);
+        match kinds.iter_mut().find(|(counted, _)| *counted == kind) {
+            Some((_, n)) => *n += 1,
+            None => kinds.push((kind, 1)),
+        }
         if verdict.reason == Some(staff::TOO_FEW) {
             tracing::error!(
                 journal = %message.journal, feed = %message.feed,
@@ -523,6 +524,11 @@ pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut 
             journal = %message.journal, feed = %message.feed, disposition = verdict.disposition.as_str(), reason = verdict.reason,
             "message committed"
         );
+    }
+    for ((feed, trigger, disposition), n) in kinds {
+        let trigger = trigger.map_or_else(|| "other".to_owned(), |trigger| trigger.map_or_else(|| "none".to_owned(), |trigger| trigger.to_string()));
+        let labels = [("feed", feed.as_str().to_owned()), ("trigger", trigger), ("disposition", disposition.as_str().to_owned())];
+        metrics::counter!("wardroom_messages_total", &labels).increment(n);
     }
     for notice in batch::notices(work) {
         metrics::counter!("wardroom_notices_total", "code" => notice.code.as_str()).increment(1);
@@ -567,7 +573,7 @@ async fn retake<C: Clock>(
     }
     work.messages.sort_by_key(|message| message.journal);
     let mut done = commit(parts, look_ups, recent, &work).await?;
-    let freed = done.verdicts.iter().any(|verdict| verdict.disposition != crate::store::rows::Disposition::Quarantined);
+    let freed = done.verdicts.iter().any(|verdict| verdict.disposition != Disposition::Quarantined);
     account(parts, &work, &mut done, Duration::ZERO);
     Ok(if freed { done.explained } else { Vec::new() })
 }

@@ -14,10 +14,10 @@ use std::cmp::Reverse;
 use foldhash::HashMap;
 
 use crate::intake::world::PatientEntry;
+use crate::intake::world::Targets;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
 use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 
 /// How many patients one generation holds; there are two.
 const GENERATION: usize = 1024;
@@ -36,7 +36,7 @@ struct Family {
 struct Generation {
     families: HashMap<i64, Family>,
     /// All targets of a look-up.
-    targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
+    targets: HashMap<LookUpHash, Targets>,
     /// With which patient a visit is kept.
     patients: HashMap<i64, i64>,
 }

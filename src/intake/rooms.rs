@@ -27,6 +27,7 @@ use crate::care::visit::Stay;
 use crate::ids::CareRoomId;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
+use crate::intake::batch::rows::audited;
 use crate::intake::world::Ends;
 use crate::intake::world::NO_ROOM;
 use crate::intake::world::Need;
@@ -391,6 +392,7 @@ pub(super) fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publ
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
     let about = About { changes: &changes, event_type, cause, notify, notices: &notices, source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
-    slot.published = Some(room.clone());
-    Some(RoomChange { patient, event, cause: cause.clone(), room })
+    let audited = audited(event_type, cause, &room);
+    slot.published = Some(room);
+    Some(RoomChange { patient, event, message: cause.message, audited })
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use foldhash::HashMap;
 use foldhash::HashSet;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::care::brake::Brake;
@@ -15,7 +16,6 @@ use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
 use crate::care::plan::retired;
 use crate::care::policy::Policy;
-use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::roster::Roster;
@@ -24,6 +24,7 @@ use crate::care::visit::Placement;
 use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
 use crate::ids::IdSource;
+use crate::ids::JournalId;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::look_ups::LookUps;
@@ -32,6 +33,7 @@ use crate::intake::rooms::publish;
 use crate::outbox::envelope::Event;
 use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
+use crate::store::sealing::Document;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
@@ -93,6 +95,9 @@ impl Rules<'_> {
     }
 }
 
+/// What a look-up leads to; mostly one row.
+pub(crate) type Targets = SmallVec<[(LookUpKind, i64); 1]>;
+
 /// A patient's record in the world.
 #[derive(Debug)]
 pub(crate) struct PatientEntry {
@@ -129,8 +134,10 @@ pub(crate) struct VisitEntry {
 pub(crate) struct RoomChange {
     pub(crate) patient: i64,
     pub(crate) event: Event,
-    pub(crate) cause: Cause,
-    pub(crate) room: CareRoom,
+    /// The message that caused it.
+    pub(crate) message: Option<JournalId>,
+    /// What is audited of it.
+    pub(crate) audited: Document,
 }
 
 /// Which rooms ended in a batch, and which did not because of the brake; and which did not begin.
@@ -161,7 +168,7 @@ impl Ends {
 pub(crate) struct World {
     pub(crate) patients: BTreeMap<i64, PatientEntry>,
     pub(crate) visits: BTreeMap<i64, VisitEntry>,
-    pub(crate) targets: HashMap<LookUpHash, Vec<(LookUpKind, i64)>>,
+    pub(crate) targets: HashMap<LookUpHash, Targets>,
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
     /// The look-ups that were loaded, whether they lead anywhere or not; absent where everything is in memory.

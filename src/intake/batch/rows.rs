@@ -6,6 +6,9 @@ use foldhash::HashMap;
 use foldhash::HashSet;
 use serde::Serialize;
 
+use crate::care::change::Cause;
+use crate::care::change::EventType;
+use crate::care::room::CareRoom;
 use crate::care::room::RoomStatus;
 use crate::ids::JournalId;
 use crate::intake::Incoming;
@@ -207,32 +210,37 @@ pub(super) fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Ver
     });
 }
 
-fn publish(batch: &mut CommitBatch, change: RoomChange, place: i64, key: Option<SealingKey>, rules: &Rules<'_>) {
-    let RoomChange { event, cause, room, .. } = change;
-    let version = i64::try_from(room.version).unwrap_or(i64::MAX);
+/// What an audit row tells of a change of a room.
+pub(crate) fn audited(event_type: EventType, cause: &Cause, room: &CareRoom) -> Document {
     let members = room.state.members.iter().map(|member| {
         let grounds = member.grounds.iter().map(|ground| ground.from.as_str()).collect();
         (member.user.as_str(), grounds)
     });
     let body = AuditBody {
-        event_type: event.event_type.as_str(),
+        event_type: event_type.as_str(),
         cause: cause.kind.as_str(),
         trigger: cause.trigger.as_ref().map(crate::ids::TriggerEvent::as_str),
         feed: cause.feed.as_ref().map(crate::ids::FeedName::as_str),
         members: members.collect(),
     };
+    Document::new(1, serde_json::to_vec(&body).unwrap_or_default())
+}
+
+fn publish(batch: &mut CommitBatch, change: RoomChange, place: i64, key: Option<SealingKey>, rules: &Rules<'_>) {
+    let RoomChange { event, message, audited, .. } = change;
+    let version = i64::try_from(event.room_version).unwrap_or(i64::MAX);
     batch.audit.push(AuditRow {
         at: rules.now,
         kind: event.event_type.as_str().to_owned(),
-        room_id: Some(room.id),
+        room_id: Some(event.room_id),
         room_version: Some(version),
-        journal_id: cause.message,
+        journal_id: message,
         key: key.clone(),
-        body: Document::new(1, serde_json::to_vec(&body).unwrap_or_default()),
+        body: audited,
     });
     batch.outbox.push(OutboxEvent {
         seq: place,
-        room_id: room.id,
+        room_id: event.room_id,
         room_version: version,
         event_id: event.id,
         event_type: event.event_type.as_str().to_owned(),
