@@ -1,8 +1,10 @@
 //! The stored form: what a document of each kind looks like, with its version.
 //!
 //! The types of the core are written as `MessagePack` with the names of their fields (version 2), or, before that, as JSON (version 1): the same content.
-//! A change that a default cannot absorb gets a new version here, with the upcast from the one before. Documents of every version ever written stay
-//! readable: the tests hold committed examples of each.
+//! What stands in a document many times and always whole (stamps, identifiers, places, members) is a list of its values instead, without names, as its
+//! type says with `Serialize_tuple`: such a type gets new fields at its end only, each with a default. Both read as the same. A change that a default
+//! cannot absorb gets a new version here, with the upcast from the one before. Documents of every form ever written stay readable: the tests hold
+//! committed examples of each.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -149,3 +151,6 @@ impl Stored for Fact {
     const KIND: &'static str = "fact";
     const USUAL_BYTES: usize = 2048;
 }
+
+#[cfg(test)]
+mod tests;

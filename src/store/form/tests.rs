@@ -1,0 +1,83 @@
+//! Examples of every form in which documents were ever written: `KIND.1` as JSON, `KIND.2.names` with all names, `KIND.2` as now. One document a line, all
+//! of the same content.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::JSON;
+use super::PRESENT;
+use super::Stored;
+use super::VisitDocument;
+use crate::care::fact::Fact;
+use crate::care::fact::Practitioner;
+use crate::care::fact::Stamp;
+use crate::care::identity::PatientRecord;
+use crate::care::room::CareRoom;
+use crate::store::sealing::Document;
+
+fn packed(lines: &str) -> Vec<Document> {
+    lines.lines().map(|line| Document::new(PRESENT, STANDARD.decode(line).unwrap())).collect()
+}
+
+fn read_the_same<T: Stored>(json: &str, names: &str, present: &str) {
+    let present = packed(present);
+    let json = json.lines().map(|line| Document::new(JSON, line.as_bytes().to_vec())).collect();
+    assert!(present.len() > 1);
+    for (form, documents) in [("json", json), ("names", packed(names)), ("present", present.clone())] {
+        assert_eq!(documents.len(), present.len(), "{form}");
+        for (n, (document, present)) in documents.iter().zip(&present).enumerate() {
+            let written = T::read(document).unwrap().document();
+            assert_eq!(written, *present, "{} {n} as {form}: stores that hold it would read as something else, or not at all", T::KIND);
+        }
+    }
+}
+
+#[test]
+fn documents_of_every_form_ever_written_read_the_same() {
+    read_the_same::<VisitDocument>(include_str!("examples/visit.1"), include_str!("examples/visit.2.names"), include_str!("examples/visit.2"));
+    read_the_same::<PatientRecord>(include_str!("examples/patient.1"), include_str!("examples/patient.2.names"), include_str!("examples/patient.2"));
+    read_the_same::<Fact>(include_str!("examples/fact.1"), include_str!("examples/fact.2.names"), include_str!("examples/fact.2"));
+}
+
+/// The same value with the names of its fields and as the list that it is written as: what stands at which place never changes.
+fn is_listed<T: DeserializeOwned + Serialize>(named: &str, listed: &str) {
+    for text in [named, listed] {
+        let value: T = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&value).unwrap(), listed);
+    }
+}
+
+#[test]
+fn what_is_written_as_a_list_keeps_its_places() {
+    is_listed::<Stamp>(r#"{"recorded":1,"sent":2,"arrival":3}"#, "[1,2,3]");
+    is_listed::<Practitioner>(r#"{"ids":[{"authority":"A","id_type":"T","value":"V"}],"family":"F","given":"G"}"#, r#"[[["A","T","V"]],"F","G"]"#);
+    let id = |name| format!(r#"{{"authority":"A{name}","id_type":"T{name}","value":"V{name}"}}"#);
+    let place = |name| format!(r#"{{"facility":"F{name}","point_of_care":"P{name}","room":"R{name}","bed":"B{name}","building":"D{name}"}}"#);
+    let listed_place = |name| format!(r#"["F{name}","P{name}","R{name}","B{name}","D{name}"]"#);
+    let (ids, places) = (["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"], [place(1), place(2)]);
+    let state = format!(
+        r#"{{"status":"grace","name":"N","confidentiality":"restricted","writable":true,"coverage":"named_only","flags":["deceased"],
+        "whereabouts":{},"facility":"F","location":{{"place":{},"unit_name":"U"}},
+        "patient":{{"id":{},"display":"S","name":{{"family":"NF","given":"NG","middle":"NM"}},"birth_date":"BD","sex":"X"}},
+        "visit":{{"id":{},"class":"C","service":"H","admitted_at":11,"discharged_at":12}},
+        "members":[{{"user":"me","permission":"member","roles":["r"],"grounds":[{{"rule":"w","from":"PV1-7","message":21,"since":22,"until":23}}]}}],
+        "unresolved":[{{"role":"ur","from":"PV1-8","ids":[],"family":"UF","given":"UG"}}],
+        "merged_into":"{}","continues":"{}","closes_at":31,"to_say":["T"]}}"#,
+        places[0],
+        places[1],
+        id(1),
+        id(2),
+        ids[0],
+        ids[1],
+    );
+    let listed = format!(
+        r#"["grace","N","restricted",true,"named_only",["deceased"],{},"F",[{},"U"],[["A1","T1","V1"],"S",["NF","NG","NM"],"BD","X"],[["A2","T2","V2"],"C","H",11,12],[["me","member",["r"],[["w","PV1-7",21,22,23]]]],[["ur","PV1-8",[],"UF","UG"]],"{}","{}",31,["T"]]"#,
+        listed_place(1),
+        listed_place(2),
+        ids[0],
+        ids[1],
+    );
+    is_listed::<CareRoom>(&format!(r#"{{"id":"{}","epoch":4,"version":5,"state":{state}}}"#, ids[0]), &format!(r#"["{}",4,5,{listed}]"#, ids[0]));
+}
