@@ -64,6 +64,8 @@ const SETTLE_WAIT: Duration = Duration::from_millis(10);
 const AUTO_CHECKPOINT: u32 = 32768;
 /// After how many rows the write-ahead log is written back.
 const LOG_ROWS: u64 = 16384;
+/// How far the thread that writes the log back stands behind others (as in nice(2)).
+const LATER: i32 = 10;
 const STATEMENTS_KEPT: usize = 256;
 const ROWS_BUFFERED: usize = 256;
 
@@ -286,14 +288,20 @@ impl SqliteBackend {
         let Some(writer) = &self.writer else { return Ok(()) };
         let opening = writer.lock().await.opening().clone();
         let log = Arc::clone(&self.log);
-        let beside = spawn_blocking(move || {
+        let (done, beside) = oneshot::channel();
+        let work = move || {
+            // It reads and writes for as long as some commits take together; they go first where processors are short.
+            rustix::process::nice(LATER).ok();
             let mut own = log.connection.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = match own.take() {
                 Some(connection) => connection,
                 None => opening.open()?,
             };
             written_back(own.insert(connection), text::CHECKPOINT)
-        });
+        };
+        // A thread of its own: one of the runtime's would stay behind all others for whatever it does next.
+        let thread = std::thread::Builder::new().name("write-back".to_owned());
+        thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
         with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await
     }
