@@ -224,6 +224,7 @@ impl Daemon {
         workers.spawn(ledger::watch(store.clone(), setting.meant_events(), readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
         reasons::feeds(&readiness, pulses.clone(), &guard, &clock);
+        reasons::connections(&readiness, all_stats.clone());
         let watched = Watched { listeners: all_stats, pulses, guard, oldest_seconds: Arc::clone(&oldest) };
         workers.spawn(gauges(store.clone(), watched, Arc::clone(&clock), stop_working.clone()));
         reasons::outbox(&readiness, oldest);

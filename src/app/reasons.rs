@@ -11,16 +11,21 @@ use std::time::Duration;
 use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
 use crate::cli::words::counted;
+use crate::cli::words::counted_as;
 use crate::directory::Directory;
 use crate::ids::FeedName;
 use crate::intake::guard::Guard;
 use crate::intake::pulse::Pulse;
+use crate::mllp::stats::Limit;
+use crate::mllp::stats::ListenerStats;
 use crate::outbox::status::RelayStatus;
 use crate::time::Clock;
 use crate::time::SystemClock;
 
 /// When an unpublished event is old enough to be a reason not to be ready.
 const OUTBOX_TOO_OLD: Duration = Duration::from_mins(5);
+/// For how long a refused connection is a reason not to be ready; who is refused mostly tries again within seconds.
+const REFUSED_LATELY: Duration = Duration::from_mins(1);
 
 /// Until this is true, the daemon is not ready.
 pub(super) fn start(readiness: &Readiness) -> Arc<AtomicBool> {
@@ -74,6 +79,20 @@ pub(super) fn feeds(readiness: &Readiness, pulses: Vec<(FeedName, Arc<Pulse>)>, 
             Reason::new("feed", what, "ask the interface team whether the sender runs; nothing is wrong with this daemon")
         };
         quiet.map(reason).collect()
+    });
+}
+
+/// Connections that were refused of late are a reason: a sender may stand outside with its messages.
+pub(super) fn connections(readiness: &Readiness, listeners: Vec<(FeedName, Arc<ListenerStats>)>) {
+    readiness.register(move || {
+        let reason = |(feed, stats): &(FeedName, Arc<ListenerStats>)| {
+            let (ago, Limit { key, limit }) = stats.last_refusal().filter(|(ago, _)| *ago < REFUSED_LATELY)?;
+            let n_refused = counted_as(usize::try_from(stats.n_refused()).unwrap_or(usize::MAX), "connection was", "connections were");
+            let seconds = counted(usize::try_from(ago.as_secs()).unwrap_or(usize::MAX), "second");
+            let what = format!("feed {feed}: {n_refused} refused since the start, the last {seconds} ago, because `{key}` of the feed is {limit}");
+            Some(Reason::new("connections", what, Limit::HINT))
+        };
+        listeners.iter().filter_map(reason).collect()
     });
 }
 

@@ -8,13 +8,22 @@ use crate::cli::console::Console;
 use crate::cli::setting::Setting;
 use crate::store;
 use crate::store::Store;
+use crate::store::StoreOptions;
 use crate::store::error::StoreError;
 
 /// Opens the configured store beside whoever has it; what is wrong comes with its exit code.
 pub(super) async fn open(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
+    Store::open_beside(options(setting)?).await.map_err(not_open)
+}
+
+/// As [`open`], for a command that writes nothing at all.
+pub(super) async fn open_read_only(setting: &Setting) -> Result<Store, (u8, anyhow::Error)> {
+    Store::open_read_only(options(setting)?).await.map_err(not_open)
+}
+
+fn options(setting: &Setting) -> Result<StoreOptions, (u8, anyhow::Error)> {
     is_there(setting)?;
-    let options = setting.store(store::BESIDE_LANE, false).map_err(|error| (64, anyhow::Error::new(error)))?;
-    Store::open_beside(options).await.map_err(not_open)
+    setting.store(store::BESIDE_LANE, false).map_err(|error| (64, anyhow::Error::new(error)))
 }
 
 /// Whether there is a store to open; what is wrong comes with its exit code.

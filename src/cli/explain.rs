@@ -27,6 +27,7 @@ use crate::care::fact::Relation;
 use crate::cli::console::Console;
 use crate::cli::explain::report::Led;
 use crate::cli::explain::report::Report;
+use crate::cli::explain::report::label_width;
 use crate::cli::messages::Input;
 use crate::cli::messages::InputMessage;
 use crate::cli::messages::NO_MESSAGE;
@@ -109,7 +110,8 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else {
-        let report = Report { console, policy: &policy, at, zone: &zone };
+        let width = label_width(explained.iter().flat_map(|(_, rehearsed, _)| &rehearsed.read.incoming.facts), &zone);
+        let report = Report { console, policy: &policy, at, zone: &zone, width };
         for (message, rehearsed, led) in &explained {
             let led = events.get(led.clone()).unwrap_or_default();
             let led: Vec<Led> = led.iter().map(|event| Ok((event.event_type, names.in_body(&event.body)?))).collect::<anyhow::Result<_>>()?;

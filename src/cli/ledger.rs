@@ -1,6 +1,6 @@
 //! `wardroom ledger`: is every message that was accepted in one terminal state, and every event confirmed, waiting or set aside?
 //!
-//! It reads the store, also beside a running daemon, and changes nothing. It shows counts only.
+//! It reads the store, also beside a running daemon, and changes nothing. It shows counts only, and looks at no content: that is `audit verify`'s.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 done, and it found what the command looks for; 64 wrong usage or configuration; 69 something it needs is not reachable; 70 a
 //! bug.
 
+pub mod audit;
 pub mod bench;
 mod beside;
 pub mod check;
@@ -71,7 +72,11 @@ enum Command {
     /// Leaves and ends that wait because many rooms would have ended at once
     Guard(guard::GuardArgs),
     /// Whether every accepted message and every event is accounted for
+    ///
+    /// It counts rows and looks at no content: whether a row of the audit trail was changed says `wardroom audit verify`.
     Ledger(ledger::LedgerArgs),
+    /// Whether the record of who did what and who looked at what is whole
+    Audit(audit::AuditArgs),
     /// Look at messages in quarantine, try them again, or end them
     Quarantine(quarantine::QuarantineArgs),
     /// Look at what was merged from what, and take a merge back
@@ -98,6 +103,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args, config, &console).await,
         Command::Demo(args) => demo::run(args, &console).await,
         Command::Ledger(args) => ledger::run(args, config, &console).await,
+        Command::Audit(args) => audit::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
         Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,

@@ -46,10 +46,17 @@ enum RoomsCommand {
     /// The rooms, one a line; open ones unless told otherwise
     List(list::ListArgs),
     /// Everything about a room
+    ///
+    /// Since when and until when somebody is in it counts from what the messages say (EVN-2, else MSH-7), not from when they came.
     Show(RoomArgs),
     /// What became of a room, change by change, and who was in it, why, from when and until when
+    ///
+    /// The times are when wardroom made the change: when the message came, or the time was up. `show` and `why` count from what the messages say, and so
+    /// do the ends that are shown here.
     Timeline(RoomArgs),
     /// Why somebody is in a room, or why not
+    ///
+    /// Since when and until when counts from what the messages say (EVN-2, else MSH-7); when they came is shown beside it.
     Why(WhyArgs),
 }
 

@@ -80,7 +80,7 @@ pub(super) struct RawFeed {
     /// How many connections may be open at one time; more are closed at once.
     #[schemars(range(min = 1, max = 65535))]
     max_connections: u32,
-    /// How many of them may be from one address; a load balancer is one address.
+    /// How many of them may be from one address, those aside that the sender has closed; a load balancer is one address.
     #[schemars(range(min = 1, max = 65535))]
     max_connections_per_address: u32,
     /// When a message is not on disk in this time, the connection is closed without an answer, and the sender sends it again.

@@ -128,7 +128,7 @@ pub enum ClientError {
     Tls(#[from] TlsError),
     /// The peer closed the connection before it answered.
     #[error(
-        "peer closed the connection before it answered\nhint: its log says why; perhaps it could not store the message in time, or it wants TLS (`--tls`)"
+        "peer closed the connection before it answered\nhint: its log says why; perhaps it could not store the message in time, has too many connections, or wants TLS (`--tls`)"
     )]
     Closed,
     /// The peer speaks TLS, and this end does not.

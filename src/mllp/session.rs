@@ -1,8 +1,9 @@
 //! One connection: frames in, answers out, one message at a time and in order.
 //!
-//! While a message is being answered nothing is read, so a peer that sends ahead is held back by TCP. The answer of a message in flight is always
-//! waited for, also at shutdown; it is never cancelled. A connection is closed with its write side first, and what the peer still sends is read
-//! for a moment, because closing a socket with unread bytes makes the kernel throw away an acknowledgement that is on its way.
+//! While a message is being answered nothing is read, so a peer that sends ahead is held back by TCP; that it has closed is seen all the same. The
+//! answer of a message in flight is always waited for, also at shutdown; it is never cancelled. A connection is closed with its write side first, and
+//! what the peer still sends is read for a moment, because closing a socket with unread bytes makes the kernel throw away an acknowledgement that is on
+//! its way.
 
 use std::fmt;
 use std::io;
@@ -12,9 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
-use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use tokio::time::timeout;
@@ -28,6 +27,7 @@ use super::codec::Frame;
 use super::codec::MllpCodec;
 use super::codec::Progress;
 use super::stats::ListenerStats;
+use super::wire::Wire;
 use crate::ids::FeedName;
 
 /// Who answers the frames of a listener.
@@ -146,10 +146,12 @@ pub(super) struct Session<'a, S, A> {
     pub(super) options: &'a SessionOptions,
     pub(super) answerer: &'a A,
     pub(super) stats: &'a ListenerStats,
+    /// Told, perhaps more than once, that the peer has closed while a message of its was being answered.
+    pub(super) peer_left: &'a (dyn Fn() + Send + Sync),
     pub(super) shutdown: &'a CancellationToken,
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin, A: Answerer> Session<'_, S, A> {
+impl<S: Wire, A: Answerer> Session<'_, S, A> {
     /// Serves the connection to its end. Returns how many frames it brought and why it ended.
     pub(super) async fn run(mut self) -> (u64, Ended) {
         let mut n_frames = 0;
@@ -173,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin, A: Answerer> Session<'_, S, A> {
             if *n_frames == 1 {
                 tracing::info!(feed = %self.feed, peer = %self.peer.address, connection = self.peer.connection, "first frame of a connection");
             }
-            match self.answerer.answer(self.peer, frame).await {
+            match self.answer(frame).await {
                 Answer::Silent => {}
                 Answer::Close => return Ended::AnswererClosed,
                 Answer::Frames(payloads) => {
@@ -182,6 +184,20 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin, A: Answerer> Session<'_, S, A> {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits for the answer, and meanwhile for the peer to leave, which changes nothing about the answer.
+    async fn answer(&self, frame: Frame) -> Answer {
+        let peer_leaves = async {
+            self.stream.peer_closed().await;
+            (self.peer_left)();
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            answer = self.answerer.answer(self.peer, frame) => answer,
+            never = peer_leaves => never,
         }
     }
 

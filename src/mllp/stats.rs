@@ -14,14 +14,30 @@ use tokio::time::Instant;
 
 use super::codec::Tally;
 
+/// Why a connection was refused: a key of the feed, and what it is set to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limit {
+    /// The key.
+    pub key: &'static str,
+    /// So many may be open.
+    pub limit: usize,
+}
+
+impl Limit {
+    /// What to do about it.
+    pub const HINT: &'static str = "find out which sender opens connections beside those it has open; where so many are meant, raise this key. \
+        Senders behind a load balancer all have its address; what a sender has closed itself does not count for its address";
+}
+
 /// The numbers of one listener. Counters grow as long as the process lives.
 #[derive(Debug, Default)]
 pub struct ListenerStats {
     pub(super) n_connections: AtomicUsize,
     pub(super) n_accepted: AtomicU64,
-    pub(super) n_refused: AtomicU64,
+    n_refused: AtomicU64,
     pub(super) n_failed_handshakes: AtomicU64,
     pub(super) n_frames: AtomicU64,
+    last_refusal: Mutex<Option<(Instant, Limit)>>,
     n_skipped_bytes: AtomicU64,
     n_abandoned_frames: AtomicU64,
     n_heartbeats: AtomicU64,
@@ -44,6 +60,11 @@ impl ListenerStats {
     /// Connections closed at once so far, because there were too many.
     pub fn n_refused(&self) -> u64 {
         self.n_refused.load(Ordering::Relaxed)
+    }
+
+    /// How long ago the last of them was refused, and why.
+    pub fn last_refusal(&self) -> Option<(Duration, Limit)> {
+        self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner).map(|(at, limit)| (at.elapsed(), limit))
     }
 
     /// TLS handshakes that failed so far.
@@ -84,6 +105,11 @@ impl ListenerStats {
     /// How many bytes of all of them are here.
     pub fn n_unfinished_bytes(&self) -> usize {
         self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(_, n_bytes)| n_bytes).sum()
+    }
+
+    pub(super) fn refuse(&self, limit: Limit) {
+        self.n_refused.fetch_add(1, Ordering::Relaxed);
+        *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), limit));
     }
 
     pub(super) fn add(&self, tally: Tally) {

@@ -4,11 +4,13 @@
 //! lane. The end of each chain is kept in `meta` too, so that the last rows cannot be cut off unseen either. What is hashed is the sealed body: the
 //! chain can be verified without any key, and still holds when a patient's key was destroyed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use ring::digest::Context;
 use ring::digest::SHA256;
 use uuid::Uuid;
+
+use crate::time::Timestamp;
 
 const LANES: i64 = 1024;
 
@@ -71,56 +73,147 @@ pub(super) struct Link<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// What a verification of the chains found.
+/// What is wrong with a row of the audit trail, or with the place where one should stand.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ChainVerdict {
-    /// Every row is as it was written.
-    Whole {
-        /// How many rows were read.
-        n_rows: u64,
+pub enum Misfit {
+    /// It is not as it was written, or not what was written there.
+    Changed,
+    /// Rows between it and the one before it in its chain are gone.
+    Gap {
+        /// How many.
+        n_missing: u64,
     },
-    /// A row was changed, or one before it was taken out.
-    Broken {
-        /// The first row that does not fit.
-        id: i64,
+    /// It and the rows after it, up to the recorded end of the chain, are gone.
+    CutOff {
+        /// How many there are with it.
+        n_missing: u64,
     },
-    /// The last rows of a chain are gone.
-    Truncated {
-        /// The last row that should be there.
-        id: i64,
-    },
+    /// It is the last of its chain and fits, but another end is recorded.
+    OtherEnd,
+    /// It stands after the recorded end of its chain, or its chain has no recorded end.
+    BeyondEnd,
+    /// It fits into its chain, but its body does not open with the key that it names.
+    Body,
 }
 
-/// Walks the chains, row by row in the order of their ids.
+/// A row of the audit trail that does not fit, or is not there.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Fault {
+    /// What is wrong with it.
+    pub misfit: Misfit,
+    /// The row.
+    pub id: i64,
+    /// Its time; absent when the row is gone.
+    pub at: Option<Timestamp>,
+    /// Its kind, as it stands there now; absent when the row is gone.
+    pub kind: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn of(misfit: Misfit, link: &Link<'_>) -> Self {
+        Self { misfit, id: link.id, at: Some(Timestamp::from_micros(link.at_us)), kind: Some(link.kind.to_owned()) }
+    }
+
+    /// The chain that the row belongs to.
+    pub const fn lane(&self) -> i64 {
+        lane_of(self.id)
+    }
+}
+
+const fn lane_of(id: i64) -> i64 {
+    id & (LANES - 1)
+}
+
+const fn number_of(id: i64) -> i64 {
+    id >> LANES.trailing_zeros()
+}
+
+/// The ends of the chains, by lane, from the lanes and the ends as they stand in `meta`. One that cannot be read is none: then its rows have no end.
+pub(super) fn ends(stored: impl IntoIterator<Item = (String, Vec<u8>)>) -> BTreeMap<i64, Head> {
+    stored.into_iter().filter_map(|(key, end)| Some((key.rsplit('/').next()?.parse().ok()?, Head::from_bytes(&end)?))).collect()
+}
+
+/// Walks the chains, row by row in the order of their ids, up to the ends that were recorded when it began. What is written meanwhile is left out:
+/// such rows may come behind the place where it reads.
 #[derive(Debug)]
 pub(super) struct Verification {
-    ends: HashMap<i64, Head>,
-    at: HashMap<i64, Head>,
-    n_rows: u64,
+    lanes: BTreeMap<i64, Lane>,
+    /// By lane, the first row that stands after the end, and the number of the last.
+    beyond: BTreeMap<i64, (Fault, i64)>,
+}
+
+/// How far one chain was walked.
+#[derive(Debug)]
+struct Lane {
+    end: Head,
+    at: Head,
+    /// After a row that did not fit: the hash that it should have had, for it may be that the rest is right and only this was changed.
+    other: Option<[u8; 32]>,
+}
+
+/// What a row is to its chain.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Checked {
+    Fits,
+    Not(Misfit),
+    /// It stands after the end and is looked at when all is read.
+    Later,
 }
 
 impl Verification {
-    /// Begins with the ends of the chains, by lane, read before any row.
-    pub(super) fn new(ends: HashMap<i64, Head>) -> Self {
-        Self { ends, at: HashMap::new(), n_rows: 0 }
+    /// Begins with the ends of the chains, read before any row.
+    pub(super) fn new(ends: BTreeMap<i64, Head>) -> Self {
+        let lane = |end| Lane { end, at: Head::default(), other: None };
+        Self { lanes: ends.into_iter().map(|(number, end)| (number, lane(end))).collect(), beyond: BTreeMap::new() }
     }
 
-    /// Whether the row fits.
-    pub(super) fn check(&mut self, link: &Link<'_>, chain: &[u8]) -> bool {
-        let lane = link.id & (LANES - 1);
-        let head = self.at.entry(lane).or_default();
-        let next = head.extend(link);
-        *head = next;
-        self.n_rows += 1;
-        let end_fits = self.ends.get(&lane).is_none_or(|end| end.number != next.number || end.hash == next.hash);
-        link.id == next.number * LANES + lane && chain == next.hash && end_fits
+    /// How many rows there should be.
+    pub(super) fn n_expected(&self) -> u64 {
+        self.lanes.values().map(|lane| u64::try_from(lane.end.number).unwrap_or(0)).sum()
     }
 
-    pub(super) fn finish(&self) -> ChainVerdict {
-        let short = self.ends.iter().find(|(lane, end)| self.at.get(lane).map_or(0, |at| at.number) < end.number);
-        match short {
-            Some((lane, end)) => ChainVerdict::Truncated { id: end.number * LANES + lane },
-            None => ChainVerdict::Whole { n_rows: self.n_rows },
+    /// Looks at the next row.
+    pub(super) fn check(&mut self, link: &Link<'_>, chain: &[u8]) -> Checked {
+        let number = number_of(link.id);
+        let Some(lane) = self.lanes.get_mut(&lane_of(link.id)).filter(|lane| number <= lane.end.number) else {
+            let (_, last) = self.beyond.entry(lane_of(link.id)).or_insert_with(|| (Fault::of(Misfit::BeyondEnd, link), number));
+            *last = number;
+            return Checked::Later;
+        };
+        lane.check(number, link, chain).map_or(Checked::Fits, Checked::Not)
+    }
+
+    /// What is not there, and what stands after the ends that are recorded by now.
+    pub(super) fn finish(self, ends_now: &BTreeMap<i64, Head>) -> Vec<Fault> {
+        let short = self.lanes.into_iter().filter(|(_, lane)| lane.at.number < lane.end.number).map(|(number, lane)| {
+            let n_missing = u64::try_from(lane.end.number.saturating_sub(lane.at.number)).unwrap_or(0);
+            let id = lane.at.number.saturating_add(1).saturating_mul(LANES).saturating_add(number);
+            Fault { misfit: Misfit::CutOff { n_missing }, id, at: None, kind: None }
+        });
+        let is_recorded = |lane: &i64, last: i64| ends_now.get(lane).is_some_and(|end| end.number >= last);
+        let beyond = self.beyond.into_iter().filter(|(lane, (_, last))| !is_recorded(lane, *last)).map(|(_, (fault, _))| fault);
+        short.chain(beyond).collect()
+    }
+}
+
+impl Lane {
+    fn check(&mut self, number: i64, link: &Link<'_>, chain: &[u8]) -> Option<Misfit> {
+        let expected = self.at.number + 1;
+        if number < expected {
+            // No chain has such a number.
+            return Some(Misfit::Changed);
         }
+        let should_be = self.at.extend(link).hash;
+        let or_else = self.other.take().map(|hash| Head { hash, ..self.at }.extend(link).hash);
+        // Whatever is wrong here, the next row is held against what stands.
+        self.at = Head { number, hash: chain.try_into().unwrap_or_default() };
+        if number > expected {
+            return Some(Misfit::Gap { n_missing: u64::try_from(number - expected).unwrap_or(0) });
+        }
+        if chain != should_be && or_else.is_none_or(|hash| chain != hash) {
+            self.other = Some(should_be);
+            return Some(Misfit::Changed);
+        }
+        (number == self.end.number && self.at.hash != self.end.hash).then_some(Misfit::OtherEnd)
     }
 }

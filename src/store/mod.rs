@@ -5,6 +5,7 @@
 //! and costs a fixed number of statements, whatever the size of its lists. A write that was begun runs to its end, also when nobody waits for it any
 //! more. It never logs what it stores, and its errors quote nothing.
 
+pub mod audit;
 pub mod ceiling;
 pub mod chain;
 pub mod error;

@@ -7,9 +7,6 @@ use crate::ids::CareRoomId;
 use crate::ids::JournalId;
 use crate::store::Backend;
 use crate::store::Store;
-use crate::store::chain::ChainVerdict;
-use crate::store::chain::Head;
-use crate::store::chain::Verification;
 use crate::store::error::StoreError;
 use crate::store::lease::Share;
 use crate::store::on_backend;
@@ -35,8 +32,6 @@ use crate::store::sealing::Table;
 use crate::store::sealing::key_id;
 use crate::store::sql;
 use crate::time::Timestamp;
-
-const AUDIT_ROWS_AT_ONCE: i64 = 1000;
 
 /// The two keys of the store as they stand in it, when they do.
 pub(super) async fn wrapped_keys(backend: &Backend) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
@@ -248,33 +243,9 @@ impl Store {
         rows.into_iter().map(|row| sealed::audit_row(key_for(&self.keys, &keys, Table::Audit, &row.7).ok(), row)).collect()
     }
 
-    async fn audit_columns(&self, after: i64, limit: i64) -> Result<Vec<AuditColumns>, StoreError> {
+    pub(super) async fn audit_columns(&self, after: i64, limit: i64) -> Result<Vec<AuditColumns>, StoreError> {
         let query = sql::AUDIT_PAGE;
         Ok(on_backend!(self.backend, backend => sqlx::query_as(query).bind(after).bind(limit).fetch_all(&backend.readers).await?))
-    }
-
-    /// Reads the whole audit chain and says whether every row is as it was written.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn verify_audit_chain(&self) -> Result<ChainVerdict, StoreError> {
-        // The ends first: rows that are written meanwhile only come after them.
-        let ends: Vec<(String, Vec<u8>)> = on_backend!(self.backend, backend => sqlx::query_as(sql::CHAIN_ENDS).fetch_all(&backend.readers).await?);
-        let ends = ends.into_iter().map(|(key, value)| {
-            let lane = key.rsplit('/').next().and_then(|lane| lane.parse().ok());
-            lane.zip(Head::from_bytes(&value)).ok_or(StoreError::Form { table: Table::Audit })
-        });
-        let mut verification = Verification::new(ends.collect::<Result<_, _>>()?);
-        let mut after = i64::MIN;
-        loop {
-            let rows = self.audit_columns(after, AUDIT_ROWS_AT_ONCE).await?;
-            let Some(last) = rows.last() else { break };
-            after = last.0;
-            if let Some(broken) = rows.iter().find(|row| !verification.check(&sealed::link(row), &row.6)) {
-                return Ok(ChainVerdict::Broken { id: broken.0 });
-            }
-        }
-        Ok(verification.finish())
     }
 
     /// How many messages ended how, by feed, counting from this message on.

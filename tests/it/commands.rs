@@ -49,6 +49,23 @@ fn explain_says_that_there_is_no_message_and_that_a_frame_is_torn() {
     assert!(!err.contains("FARROW"), "nothing of a message is told");
 }
 
+#[test]
+fn what_explain_reads_stands_in_a_column_however_long_a_role_is() {
+    let dir = house("");
+    let message = format!("{A01}ROL|1|AD|NP|E30002^NG^MINA^^^^^^GHH^^^^EI\rROL|2|AD|CP|D200^CHEN^MEI^^^^^^GHH^^^^EI\r");
+    fs::write(dir.path().join("named.hl7"), message).unwrap();
+    let (code, out, err) = run(&dir, &["explain", "named.hl7"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let column = |label: &str, value: &str| {
+        let line = out.lines().find(|line| line.trim_start().starts_with(label)).unwrap_or_else(|| panic!("{label}: {out}"));
+        line.find(value).unwrap_or_else(|| panic!("{value}: {line}"))
+    };
+    let at = column("nurse practitioner  ", "E30002");
+    for (label, value) in [("consulting ", "D200"), ("patient ", "100045"), ("class ", "I"), ("recorded ", "2026-11-21"), ("answer ", "AA")] {
+        assert_eq!(column(label, value), at, "{label}: {out}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replay_says_that_a_frame_is_torn_and_does_not_wait_for_an_answer_to_an_answer() {
     let daemon = Daemon::start("").await;

@@ -55,6 +55,13 @@ async fn a_connection_too_many_is_told_by_the_limit_and_its_key() {
     let mut third = Peer::connect(daemon.mllp).await;
     assert_eq!(third.receive().await, None);
     daemon.says("refused, because `max_connections_per_address` of the feed is 2").await;
+    let (status, report) = daemon.get("/readyz").await;
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let reason = report["reasons"].as_array().unwrap().iter().find(|reason| reason["part"] == "connections").unwrap();
+    assert_eq!(status, 503);
+    assert!(reason["what"].as_str().unwrap().contains("feed main: 1 connection was refused since the start"), "{reason}");
+    assert!(reason["what"].as_str().unwrap().ends_with("because `max_connections_per_address` of the feed is 2"), "{reason}");
+    assert!(reason["do"].as_str().unwrap().contains("raise this key"), "{reason}");
     let is_counted = async || daemon.get("/metrics").await.1.contains("wardroom_connections_refused_total{feed=\"main\"} 1").then_some(());
     eventually("it is counted", Duration::from_secs(30), is_counted).await;
     assert_eq!(peers.pop().unwrap().ask(Plain::new("T3", "A08", 612_000, "4N", 1).text()).await, "AA T3");

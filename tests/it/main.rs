@@ -1,6 +1,7 @@
 //! The integration tests, in one binary so that they are linked once.
 
 mod answers;
+mod audit;
 mod bench;
 mod broker;
 mod commands;

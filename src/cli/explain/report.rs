@@ -31,6 +31,21 @@ pub(super) struct Report<'a> {
     pub(super) at: Timestamp,
     /// The feed's own time.
     pub(super) zone: &'a TimeZone,
+    /// How wide labels are.
+    pub(super) width: usize,
+}
+
+/// No labels are narrower than this.
+const LEAST_WIDTH: usize = 12;
+
+/// How wide labels are where these messages are explained: a role is a label, and a site may call its roles anything.
+pub(super) fn label_width<'f>(facts: impl Iterator<Item = &'f Fact>, zone: &TimeZone) -> usize {
+    let widest = |said: &Fact| fact(said, zone).pointer("/team").and_then(Value::as_array).into_iter().flatten().map(role_width).max();
+    facts.filter_map(widest).max().unwrap_or(0).max(LEAST_WIDTH)
+}
+
+fn role_width(member: &Value) -> usize {
+    member.pointer("/role").and_then(Value::as_str).map_or(0, |role| role.chars().count())
 }
 
 impl Report<'_> {
@@ -67,7 +82,7 @@ impl Report<'_> {
     fn verdict(&self, rehearsed: &Rehearsed) -> anyhow::Result<()> {
         let Rehearsed { read, verdict, ack } = rehearsed;
         let word = verdict.disposition.as_str();
-        let padding = " ".repeat(14_usize.saturating_sub(word.len()));
+        let padding = " ".repeat((self.width + 2).saturating_sub(word.len()));
         let painted = self.console.paint_disposition(verdict.disposition);
         let advice = verdict.reason.and_then(advice::on);
         let why = match (verdict.reason, advice) {
@@ -200,10 +215,11 @@ impl Report<'_> {
         if value.is_empty() && !label.is_empty() {
             return Ok(());
         }
+        let width = self.width;
         if field.is_empty() {
-            return self.console.out(format!("  {label:<14}{value}").trim_end());
+            return self.console.out(format!("  {label:<width$}  {value}").trim_end());
         }
-        self.console.out(&format!("  {label:<14}{value:<44} {}", self.console.dim(field)))
+        self.console.out(&format!("  {label:<width$}  {value:<44} {}", self.console.dim(field)))
     }
 
     /// How many messages ended how.

@@ -77,6 +77,7 @@ fn sheet(room: &Value, epoch: u32, updated_at: &str, columns: Option<usize>) -> 
     let members: Vec<Vec<String>> = list(room, "/members").flat_map(member).collect();
     if !members.is_empty() {
         lines.push(String::new());
+        lines.push("  since and until count from what the messages say; `rooms timeline` shows when wardroom made each change".to_owned());
         lines.extend(
             table(&["member", "permission", "roles", "by", "from", "since", "until"], &members, inside).iter().map(|line| format!("  {line}")),
         );
@@ -162,6 +163,7 @@ mod tests {
                 "  coverage     full; members may write",
                 "  flags        pending_discharge",
                 "",
+                "  since and until count from what the messages say; `rooms timeline` shows when wardroom made each change",
                 "  member      permission  roles      by         from         since  until",
                 "  plindqvist  owner       attending  attending  PV1-7        —      —",
                 "                                     unit       unit GHH/4N  —      —",

@@ -1,8 +1,11 @@
 //! `wardroom rooms timeline`: what became of a room, change by change, and who was in it from when until when, from the audit trail.
 //!
-//! Until when somebody who is in it now will be is in the room itself, as it was published last; the trail keeps who was in it and on what.
+//! Its times are those at which wardroom made the change; only the ends of what somebody is there on count from what messages say. Until when somebody
+//! who is in it now will be is in the room itself, as it was published last. Rows that an older program wrote keep who was in it and on what, but no
+//! ends and no permissions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -12,6 +15,7 @@ use serde_json::json;
 use crate::care::change::EventType;
 use crate::care::room::CareRoom;
 use crate::care::room::Member;
+use crate::care::room::Permission;
 use crate::cli::console::Console;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::moment;
@@ -22,6 +26,8 @@ use crate::store::Store;
 use crate::store::rows::StoredAudit;
 use crate::time::Timestamp;
 
+const TIMES: &str =
+    "  the times are when wardroom made the change; those in `rooms show` and `rooms why`, and all ends, count from what messages say";
 /// How many audit rows are read at once.
 const PAGE: i64 = 1000;
 
@@ -34,6 +40,94 @@ struct Body {
     feed: Option<String>,
     /// Who was in the room after it, and on what.
     members: Vec<(String, Vec<String>)>,
+    /// Of that, what has an end.
+    ends: Vec<(String, String, Timestamp)>,
+    /// Who may do more or less than a member.
+    permissions: Option<Vec<(String, Permission)>>,
+}
+
+impl Body {
+    fn standings(&self) -> BTreeMap<String, Standing> {
+        let permission = |user: &str| {
+            let others = self.permissions.as_ref()?;
+            Some(others.iter().find(|(other, _)| other == user).map_or(Permission::Member, |(_, permission)| *permission))
+        };
+        let mut standings: BTreeMap<String, Standing> = BTreeMap::new();
+        for (user, from) in &self.members {
+            let on = from.iter().map(|from| On { from: from.clone(), until: None }).collect();
+            standings.insert(user.clone(), Standing { on, permission: permission(user) });
+        }
+        for (user, from, until) in &self.ends {
+            // Somebody may be there on the same twice, with two ends.
+            let on = standings.get_mut(user).and_then(|standing| standing.on.iter_mut().find(|on| on.from == *from && on.until.is_none()));
+            if let Some(on) = on {
+                on.until = Some(*until);
+            }
+        }
+        standings
+    }
+}
+
+/// On what somebody is in a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct On {
+    /// `PV1-7`, `unit GHH/4N`.
+    from: String,
+    /// Until when, where it has an end.
+    until: Option<Timestamp>,
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.until {
+            Some(until) => write!(f, "{} until {}", self.from, moment(&until.to_string())),
+            None => f.write_str(&self.from),
+        }
+    }
+}
+
+/// How somebody is in a room.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Standing {
+    on: Vec<On>,
+    /// What they may do, where the row says it.
+    permission: Option<Permission>,
+}
+
+impl Standing {
+    fn form(&self, user: &str) -> Value {
+        json!({ "user": user, "from": froms(&self.on), "ends": end_forms(&self.on), "permission": self.permission })
+    }
+
+    /// In words, as it has become; what they may do only where that has changed.
+    fn changed(&self, before: Option<&Self>) -> String {
+        let on = self.on.iter().map(On::to_string).collect::<Vec<_>>().join(", ");
+        match (self.permission, before.and_then(|before| before.permission)) {
+            (Some(now), Some(then)) if now != then => format!("{} on {on}", permission(now)),
+            _ => on,
+        }
+    }
+
+    /// Whether somebody may do something else now, or is there on something else or for another time. What an older row does not say has not changed.
+    fn differs(&self, before: &Self) -> bool {
+        self.on != before.on || (self.permission.is_some() && before.permission.is_some() && self.permission != before.permission)
+    }
+}
+
+fn froms(on: &[On]) -> Vec<&str> {
+    on.iter().map(|on| on.from.as_str()).collect()
+}
+
+fn end_forms(on: &[On]) -> Vec<Value> {
+    on.iter().filter_map(|on| Some(json!({ "from": on.from, "until": on.until?.to_string() }))).collect()
+}
+
+const fn permission(permission: Permission) -> &'static str {
+    match permission {
+        Permission::Observer => "observer",
+        Permission::Member => "member",
+        Permission::Owner => "owner",
+    }
 }
 
 /// One change of a room.
@@ -46,12 +140,12 @@ pub(super) struct Entry {
     pub(super) cause: String,
     pub(super) trigger: Option<String>,
     pub(super) feed: Option<String>,
-    /// Who came, and on what.
-    pub(super) joined: Vec<(String, Vec<String>)>,
+    /// Who came, and how they are there.
+    joined: Vec<(String, Standing)>,
     /// Who went.
     pub(super) left: Vec<String>,
-    /// Who was there already and is there on something else now, and on what.
-    updated: Vec<(String, Vec<String>)>,
+    /// Who was there already and is there otherwise now, how, and in words what became of it.
+    updated: Vec<(String, Standing, String)>,
     /// False when what is known of it was deleted with its patient.
     pub(super) is_readable: bool,
 }
@@ -88,28 +182,29 @@ pub(super) async fn entries(room: CareRoomId, store: &Store) -> anyhow::Result<V
 fn told(rows: Vec<StoredAudit>) -> anyhow::Result<Vec<Entry>> {
     let changes = rows.into_iter().filter_map(|row| Some((row.room_version?, EventType::parse(&row.kind)?, row)));
     let changes: BTreeMap<i64, (EventType, StoredAudit)> = changes.map(|(version, event_type, row)| (version, (event_type, row))).collect();
-    let mut present: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut present: BTreeMap<String, Standing> = BTreeMap::new();
     let mut entries = Vec::with_capacity(changes.len());
     for (version, (event_type, row)) in changes {
         let body: Option<Body> = row.body.as_ref().map(|body| serde_json::from_slice(&body.bytes)).transpose().context("an audit row is not JSON")?;
         let is_readable = body.is_some();
         let body = body.unwrap_or_default();
-        let members: BTreeMap<String, Vec<String>> = if is_readable { body.members.into_iter().collect() } else { present.clone() };
+        let members = if is_readable { body.standings() } else { present.clone() };
+        let joined = members.iter().filter(|(user, _)| !present.contains_key(*user));
+        let updated = members.iter().filter_map(|(user, now)| {
+            let before = present.get(user).filter(|before| now.differs(before))?;
+            Some((user.clone(), now.clone(), now.changed(Some(before))))
+        });
         entries.push(Entry {
             version,
             at: row.at,
             event_type,
             message: row.journal_id,
+            joined: joined.map(|(user, standing)| (user.clone(), standing.clone())).collect(),
+            updated: updated.collect(),
+            left: present.keys().filter(|user| !members.contains_key(*user)).cloned().collect(),
             cause: body.cause,
             trigger: body.trigger,
             feed: body.feed,
-            joined: members.iter().filter(|(user, _)| !present.contains_key(*user)).map(|(user, from)| (user.clone(), from.clone())).collect(),
-            updated: members
-                .iter()
-                .filter(|(user, from)| present.get(*user).is_some_and(|before| before != *from))
-                .map(|(user, from)| (user.clone(), from.clone()))
-                .collect(),
-            left: present.keys().filter(|user| !members.contains_key(*user)).cloned().collect(),
             is_readable,
         });
         present = members;
@@ -125,8 +220,8 @@ struct Presence<'a> {
     came: &'a Entry,
     /// With which they went; nothing while they are there.
     went: Option<&'a Entry>,
-    /// On what they were there, at any time of it.
-    on: Vec<&'a str>,
+    /// On what they were there, at any time of it, each with the end that it has or had: of what was taken from them before that, when it was.
+    on: Vec<On>,
 }
 
 /// Everybody's times in the room, in the order in which they came.
@@ -134,10 +229,18 @@ fn presences(entries: &[Entry]) -> Vec<Presence<'_>> {
     let mut all: Vec<Presence<'_>> = Vec::new();
     for entry in entries {
         all.extend(entry.joined.iter().map(|(user, _)| Presence { user, came: entry, went: None, on: Vec::new() }));
-        for (user, from) in entry.joined.iter().chain(&entry.updated) {
+        let joined = entry.joined.iter().map(|(user, standing)| (user, standing));
+        for (user, standing) in joined.chain(entry.updated.iter().map(|(user, standing, _)| (user, standing))) {
             if let Some(presence) = all.iter_mut().rfind(|presence| presence.user == user) {
-                let new: Vec<&str> = from.iter().map(String::as_str).filter(|ground| !presence.on.contains(ground)).collect();
-                presence.on.extend(new);
+                for gone in presence.on.iter_mut().filter(|known| !standing.on.iter().any(|on| on.from == known.from)) {
+                    gone.until = Some(gone.until.map_or(entry.at, |until| until.min(entry.at)));
+                }
+                for on in &standing.on {
+                    match presence.on.iter_mut().find(|known| known.from == on.from) {
+                        Some(known) => known.until = on.until,
+                        None => presence.on.push(on.clone()),
+                    }
+                }
             }
         }
         for user in &entry.left {
@@ -167,6 +270,7 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
         return console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?);
     }
     console.out(&format!("{}  {}", console.bold(stored.room.state.name.as_str()), console.dim(&stored.room.id.to_string())))?;
+    console.out(&console.dim(TIMES))?;
     for entry in &entries {
         let cause = if entry.is_readable { entry.reason() } else { "deleted with its patient".to_owned() };
         let message = entry.message.map(|message| console.dim(&format!("  message {message}"))).unwrap_or_default();
@@ -208,7 +312,7 @@ impl Presence<'_> {
             self.came.reason(),
             until,
             self.went.map(Entry::reason).unwrap_or_default(),
-            self.on.join(", "),
+            self.on.iter().map(On::to_string).collect::<Vec<_>>().join(", "),
         ]
     }
 
@@ -220,24 +324,31 @@ impl Presence<'_> {
             "until": self.went.map(|went| went.at.to_string()),
             "until_version": self.went.map(|went| went.version),
             "will_end": self.will_end(ends).map(|end| end.to_string()),
-            "on": self.on,
+            "on": froms(&self.on),
+            "ends": end_forms(&self.on),
         })
     }
 }
 
 /// Who came, who went and who stays on something else, those on the same grounds together.
 fn comings(entry: &Entry) -> Vec<String> {
-    let joined = together(&entry.joined).into_iter().map(|(from, users)| format!("+ {users} ({from})"));
+    let joined = together(entry.joined.iter().map(|(user, standing)| (user, standing.changed(None))));
+    let joined = joined.into_iter().map(|(from, users)| format!("+ {users} ({from})"));
     let left = (!entry.left.is_empty()).then(|| format!("- {}", entry.left.join(", ")));
-    let updated = together(&entry.updated).into_iter().map(|(from, users)| format!("= {users} (now {from})"));
-    joined.chain(left).chain(updated).collect()
+    let updated = together(entry.updated.iter().map(|(user, _, words)| (user, words.clone())));
+    let updated = updated.into_iter().map(|(words, users)| format!("= {users} (now {words})"));
+    let lines: Vec<String> = joined.chain(left).chain(updated).collect();
+    if lines.is_empty() && entry.is_readable && entry.event_type == EventType::MembersChanged {
+        return vec!["= a role or an end of somebody who stays, or who is named and not known; the audit trail does not keep which".to_owned()];
+    }
+    lines
 }
 
 /// Users by the grounds they are there on.
-fn together(members: &[(String, Vec<String>)]) -> BTreeMap<String, String> {
+fn together<'a>(members: impl Iterator<Item = (&'a String, String)>) -> BTreeMap<String, String> {
     let mut groups: BTreeMap<String, String> = BTreeMap::new();
-    for (user, from) in members {
-        let users = groups.entry(from.join(", ")).or_default();
+    for (user, words) in members {
+        let users = groups.entry(words).or_default();
         users.push_str(if users.is_empty() { "" } else { ", " });
         users.push_str(user);
     }
@@ -250,9 +361,9 @@ fn form(entry: &Entry) -> Value {
         "at": entry.at.to_string(),
         "type": entry.event_type.as_str(),
         "cause": { "kind": entry.cause, "message": entry.message.map(|message| message.to_string()), "trigger": entry.trigger, "feed": entry.feed },
-        "joined": entry.joined.iter().map(|(user, from)| json!({ "user": user, "from": from })).collect::<Vec<_>>(),
+        "joined": entry.joined.iter().map(|(user, standing)| standing.form(user)).collect::<Vec<_>>(),
         "left": entry.left,
-        "updated": entry.updated.iter().map(|(user, from)| json!({ "user": user, "from": from })).collect::<Vec<_>>(),
+        "updated": entry.updated.iter().map(|(user, standing, _)| standing.form(user)).collect::<Vec<_>>(),
     })
 }
 
@@ -261,6 +372,8 @@ mod tests {
     use serde_json::json;
 
     use super::comings;
+    use super::form;
+    use super::froms;
     use super::presences;
     use super::told;
     use crate::ids::CareRoomId;
@@ -310,7 +423,9 @@ mod tests {
         let end = Timestamp::from_micros(1_795_271_402_000_000);
         let told: Vec<_> = presences(&entries)
             .iter()
-            .map(|one| (one.user, one.came.version, one.went.map(|went| went.version), one.on.join(", "), one.will_end(&[("atembo", end)].into())))
+            .map(|one| {
+                (one.user, one.came.version, one.went.map(|went| went.version), froms(&one.on).join(", "), one.will_end(&[("atembo", end)].into()))
+            })
             .collect();
         assert_eq!(
             told,
@@ -320,6 +435,49 @@ mod tests {
                 ("atembo", 4, None, "PV1-9".to_owned(), Some(end)),
             ]
         );
+    }
+
+    #[test]
+    fn who_only_stays_otherwise_is_told_until_when_and_as_what() {
+        let with = |mut row: StoredAudit, ends: serde_json::Value, permissions: serde_json::Value| {
+            let mut body: serde_json::Value = serde_json::from_slice(&row.body.as_ref().unwrap().bytes).unwrap();
+            (body["ends"], body["permissions"]) = (ends, permissions);
+            row.body = Some(Document::new(1, body.to_string().into_bytes()));
+            row
+        };
+        let (until, unit) = (1_795_271_402_000_000_i64, json!(["unit GHH/4N"]));
+        let changed = |version, members| row(version, version, "room.members_changed", &members);
+        let members = || json!([["atembo", ["PV1-7"]], ["cvoss", unit], ["jamadi", ["unit GHH/4N", "PV1-9"]]]);
+        let ends = json!([["cvoss", "unit GHH/4N", until], ["jamadi", "unit GHH/4N", until]]);
+        let rows = vec![
+            row(1, 1, "room.opened", &members()),
+            // The rows so far are of an older program: what they do not say has not changed.
+            with(changed(2, members()), json!([]), json!([["atembo", "owner"]])),
+            with(changed(3, members()), ends.clone(), json!([["atembo", "owner"]])),
+            with(changed(4, members()), json!([]), json!([["atembo", "owner"], ["cvoss", "owner"]])),
+            with(changed(5, members()), json!([]), json!([["cvoss", "owner"]])),
+            with(changed(6, json!([["jamadi", ["PV1-9"]]])), json!([]), json!([])),
+        ];
+        let entries = told(rows).unwrap();
+        let at = super::moment(&Timestamp::from_micros(until).to_string());
+        let nothing_told = ["= a role or an end of somebody who stays, or who is named and not known; the audit trail does not keep which"];
+        assert_eq!(comings(&entries[1]), nothing_told);
+        let ending = [format!("= cvoss (now unit GHH/4N until {at})"), format!("= jamadi (now unit GHH/4N until {at}, PV1-9)")];
+        assert_eq!(comings(&entries[2]), ending);
+        assert_eq!(comings(&entries[3]), ["= cvoss (now owner on unit GHH/4N)", "= jamadi (now unit GHH/4N, PV1-9)"]);
+        assert_eq!(comings(&entries[4]), ["= atembo (now member on PV1-7)"]);
+        assert_eq!(comings(&entries[5]), ["- atembo, cvoss", "= jamadi (now PV1-9)"]);
+        let jamadi = presences(&entries).into_iter().find(|presence| presence.user == "jamadi").unwrap();
+        let gone = jamadi.form(&std::collections::BTreeMap::new())["ends"].clone();
+        assert_eq!(
+            gone,
+            json!([{ "from": "unit GHH/4N", "until": Timestamp::from_micros(6).to_string() }]),
+            "it had no end and was gone with the sixth"
+        );
+        let updated = &form(&entries[2])["updated"][0];
+        assert_eq!((&updated["user"], &updated["from"], &updated["permission"]), (&json!("cvoss"), &unit, &json!("member")));
+        assert_eq!(updated["ends"], json!([{ "from": "unit GHH/4N", "until": Timestamp::from_micros(until).to_string() }]));
+        assert_eq!(form(&entries[0])["joined"][0]["permission"], json!(null));
     }
 
     #[test]

@@ -36,9 +36,11 @@ pub(super) async fn run(stored: &StoredRoom, user: &str, setting: &Setting, stor
     let user = UserId::new(user);
     let room = &stored.room;
     let member = room.state.members.iter().find(|member| member.user == user);
-    let (grounds, reasons) = match member {
-        Some(member) => (grounds(member, store).await?, Vec::new()),
-        None => (Vec::new(), reasons(room, &user, &roster, &timeline::entries(room.id, store).await?)),
+    let (grounds, reasons) = if let Some(member) = member {
+        (grounds(member, store).await?, Vec::new())
+    } else {
+        let history = timeline::entries(room.id, store).await?;
+        (Vec::new(), reasons(room, &user, &roster, setting.sources().staff.is_some(), &history))
     };
     if console.json {
         let document = json!({
@@ -57,7 +59,7 @@ pub(super) async fn run(stored: &StoredRoom, user: &str, setting: &Setting, stor
     let name = console.bold(room.state.name.as_str());
     if let Some(member) = member {
         let roles = member.roles.iter().map(crate::ids::Role::as_str).collect::<Vec<_>>().join(", ");
-        console.out(&format!("{user} is in {name} as {roles}:"))?;
+        console.out(&format!("{user} is in {name} as {roles} (since and until count from what the messages say):"))?;
         for ground in &grounds {
             console.out(&format!("  {}", told(ground)))?;
         }
@@ -101,7 +103,7 @@ fn told(ground: &Value) -> String {
 }
 
 /// Everything that keeps somebody out, the most telling first.
-fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, history: &[Entry]) -> Vec<Reason> {
+fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, has_staff_file: bool, history: &[Entry]) -> Vec<Reason> {
     let state = &room.state;
     let mut reasons = Vec::new();
     let mut say = |code, text: String| reasons.push(Reason { code, text });
@@ -111,6 +113,12 @@ fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, history: &[Entry]) -
     }
     match staff {
         Some(staff) if !staff.active => say("inactive", "the staff directory says that the user is not active".to_owned()),
+        None if !has_staff_file => say(
+            "no_staff_file",
+            "no staff file is configured (`staff` under `[directory]`), so nobody is known by a user name and no unit has a team; whom a message names \
+             joins as AUTHORITY:ID, or not at all with `unknown_staff = \"hold\"`"
+                .to_owned(),
+        ),
         None => say("unknown_user", "the staff directory has no such user; users are named there as in the chat".to_owned()),
         Some(_) => {}
     }
@@ -146,7 +154,7 @@ fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, history: &[Entry]) -
     }
     if let Some(entry) = history.iter().rev().find(|entry| entry.left.iter().any(|left| left == user.as_str())) {
         say("left", format!("they were in it until {}: {} ({})", moment(&entry.at.to_string()), entry.reason(), entry.event_type));
-    } else if reasons.iter().all(|reason| matches!(reason.code, "unresolved" | "ambiguous")) {
+    } else if reasons.iter().all(|reason| matches!(reason.code, "no_staff_file" | "unresolved" | "ambiguous")) {
         let text = "no message names the user for this visit, and they are in no team of the unit where the patient is".to_owned();
         reasons.push(Reason { code: "no_ground", text });
     }
@@ -183,7 +191,7 @@ mod tests {
     }
 
     fn codes(room: &CareRoom, user: &str) -> Vec<&'static str> {
-        reasons(room, &UserId::from(user), &roster(), &[]).into_iter().map(|reason| reason.code).collect()
+        reasons(room, &UserId::from(user), &roster(), true, &[]).into_iter().map(|reason| reason.code).collect()
     }
 
     fn room() -> CareRoom {
@@ -198,6 +206,13 @@ mod tests {
     #[test]
     fn somebody_nobody_named_has_no_ground() {
         assert_eq!(codes(&room(), "rsokol"), ["no_ground"]);
+    }
+
+    #[test]
+    fn without_a_staff_file_nobody_is_called_an_unknown_user() {
+        let told = reasons(&room(), &UserId::from("nobody"), &Roster::default(), false, &[]);
+        assert_eq!(told.iter().map(|reason| reason.code).collect::<Vec<_>>(), ["no_staff_file", "no_ground"]);
+        assert!(told[0].text.contains("`staff` under `[directory]`"));
     }
 
     #[test]

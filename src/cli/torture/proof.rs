@@ -7,10 +7,10 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::cli::audit::meaning;
 use crate::ids::JournalId;
 use crate::intake::ledger::draw_up;
 use crate::store::Store;
-use crate::store::chain::ChainVerdict;
 use crate::store::error::StoreError;
 use crate::store::ledger::Look;
 use crate::store::rows::Disposition;
@@ -118,8 +118,9 @@ pub(super) async fn prove(store: &Store, acknowledged: &[String], heard: &Heard)
     if ledger.events.pending + ledger.events.parked > 0 {
         faults.push(format!("{} events are pending and {} parked at the end", ledger.events.pending, ledger.events.parked));
     }
-    if let ChainVerdict::Broken { id } = store.verify_audit_chain().await? {
-        faults.push(format!("the audit chain is broken at row {id}"));
+    let audit = store.verify_audit(|_, _| {}).await?;
+    if let Some(fault) = audit.faults.first() {
+        faults.push(format!("the audit trail is broken at row {}: {}", fault.id, meaning(fault.misfit)));
     }
     Ok((journal, faults))
 }

@@ -110,6 +110,25 @@ async fn more_connections_than_allowed_from_one_address_are_refused() {
 }
 
 #[tokio::test]
+async fn who_gave_up_on_an_answer_and_closed_is_let_in_again_at_once() {
+    let options = ListenerOptions { max_connections_per_address: 1, ..options() };
+    let served = Served::new(options, Acknowledge { permits: Some(Semaphore::new(0)), ..Acknowledge::default() }).await;
+    for ahead in [b"".as_slice(), b"\x0bMSH|sent ahead\x1c\r"] {
+        let mut first = TcpStream::connect((served.endpoint.host.as_str(), served.endpoint.port)).await.unwrap();
+        first.write_all(&[b"\x0bMSH|\x1c\r", ahead].concat()).await.unwrap();
+        served.answerer.waiting.notified().await;
+        drop(first);
+    }
+    let mut last = served.connect().await;
+    last.send(b"MSH|").await.unwrap();
+    served.answerer.waiting.notified().await;
+    assert_eq!((served.stats.n_connections(), served.stats.n_refused()), (3, 0));
+    served.answerer.permits.as_ref().unwrap().add_permits(9);
+    assert_eq!(last.receive().await.unwrap(), "ack");
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_closed_connection_gives_its_place_back() {
     let served = Served::new(ListenerOptions { max_connections: 1, ..options() }, Acknowledge::default()).await;
     for _ in 0..3 {

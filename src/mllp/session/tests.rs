@@ -23,6 +23,7 @@ use super::Session;
 use super::SessionOptions;
 use crate::ids::FeedName;
 use crate::mllp::stats::ListenerStats;
+use crate::mllp::wire::Wire;
 
 /// Answers each message with itself after `ack:`; `silent`, `close` and `twice` do what they say. Each answer needs a permit.
 struct Echo {
@@ -43,6 +44,13 @@ impl Answerer for Echo {
             Frame::Message(payload) if payload == "twice" => Answer::Frames(vec![payload.clone(), payload]),
             Frame::Message(payload) => Answer::Frames(vec![[&b"ack:"[..], &payload].concat().into()]),
         }
+    }
+}
+
+/// Nothing tells from outside of a pipe that its other end was dropped.
+impl Wire for DuplexStream {
+    async fn peer_closed(&self) {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -77,6 +85,7 @@ impl Served {
                     options: &options,
                     answerer: &*echo,
                     stats: &stats,
+                    peer_left: &|| {},
                     shutdown: &shutdown,
                 }
                 .run()
