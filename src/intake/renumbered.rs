@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::Placement;
 use crate::care::visit::VisitState;
-use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
@@ -100,11 +99,8 @@ impl World {
             let (new, recorded) = (state(row)?, at.recorded);
             let Some((number, person)) = new.id().zip(new.patient_at(recorded)) else { continue };
             let was_of_it = |other: &VisitState| {
-                let has_left = other.left().iter().any(|left| left.account == *account && left.at.recorded < recorded);
-                let is_of_it = |own: &VisitId| record.accounts().were_one(own, account, recorded);
                 other.was_known_before(recorded)
-                    && !has_left
-                    && other.accounts().iter().any(is_of_it)
+                    && other.accounts().was_of(account, at).unwrap_or(false)
                     && other.patient_at(recorded).is_some_and(|other| record.are_one(other, person))
             };
             let mut stays = Vec::new();

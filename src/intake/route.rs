@@ -8,6 +8,7 @@ use crate::care::change::CauseKind;
 use crate::care::fact::Act;
 use crate::care::fact::Fact;
 use crate::care::fact::RelationKind;
+use crate::care::fact::Stamp;
 use crate::care::fact::VisitRef;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::CourseRules;
@@ -178,7 +179,8 @@ impl World {
         touched.dedup();
         // What comes late is told for the record, and nobody is disturbed by it.
         let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
-        self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
+        let rehomed = std::mem::take(&mut self.has_moved) || moves_a_visit(fact);
+        self.replan_all(touched, &cause_of(fact), rehomed, notify, rules)
     }
 
     /// Where a fact goes, or why it has to wait. Asked for every fact of a message before any of them is taken.
@@ -220,7 +222,7 @@ impl World {
         if found.is_empty() && named.is_account {
             found = self.find_visits(LookUpKind::Account, &named.id, rules)?;
             if found.len() > 1 {
-                let Some(only) = self.only_stay(&found)? else { return Ok(Route::Waits(Waits::SeveralVisits)) };
+                let Some(only) = self.only_stay(&found, &named.id, fact.stamp)? else { return Ok(Route::Waits(Waits::SeveralVisits)) };
                 found = vec![only];
             }
         }
@@ -248,14 +250,18 @@ impl World {
         Ok(Route::Known(row))
     }
 
-    /// The only stay among several visits, or the only one that is open.
-    fn only_stay(&self, found: &[i64]) -> Result<Option<i64>, Need> {
+    /// The only stay among several visits, or the only one that was of the account then, or of those the only one that is open.
+    fn only_stay(&self, found: &[i64], account: &VisitId, at: Stamp) -> Result<Option<i64>, Need> {
         let mut stays = Vec::with_capacity(found.len());
         for row in found {
             stays.push(self.goes_on_as(*row)?);
         }
         stays.sort_unstable();
         stays.dedup();
+        if stays.len() > 1 {
+            let was_of_it = |visit: &VisitEntry| visit.document.whole().accounts().was_of(account, at).unwrap_or(true);
+            stays.retain(|row| self.visits.get(row).is_some_and(was_of_it));
+        }
         if stays.len() > 1 {
             stays.retain(|row| self.visits.get(row).is_some_and(|visit| visit.is_open));
         }
@@ -291,9 +297,8 @@ impl World {
                 let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
                 moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
             })
-            || Self::moved_with_its_account(record, &visit.document.state, fact)
             || agrees(record, bound, fact);
-        Ok(explained)
+        Ok(explained || self.moved_with_its_account(row, record, fact)?)
     }
 
     /// What a message names by several numbers is one visit: rows under the others become one with it.
