@@ -41,14 +41,12 @@ impl Says {
     /// Nothing, where a fact says no such thing. Accounts that are merged are visits to be merged, and none of this.
     pub fn of(fact: &Fact) -> Option<Self> {
         let relation = fact.relation.as_ref().filter(|relation| !relation.accounts.is_empty())?;
-        let is_of_one_stay = match relation.kind {
-            RelationKind::Account => return None,
-            // A06 and A07 are about a stay; A49 is about an account, whatever stay it names beside it.
-            RelationKind::AccountChange => fact.act != Act::Relate && fact.visit.as_ref().is_some_and(|visit| !visit.is_account),
-            RelationKind::VisitMove => !relation.visits.is_empty(),
-            _ => false,
-        };
-        Some(if is_of_one_stay { Self::OfOneStay } else { Self::OfWholeAccounts })
+        // A06 and A07 are about a stay; A49 is about an account, whatever stay it names beside it.
+        let leaves = relation.kind == RelationKind::AccountChange && fact.act != Act::Relate;
+        let is_of_one_stay = (leaves && fact.visit.as_ref().is_some_and(|visit| !visit.is_account))
+            || (relation.kind == RelationKind::VisitMove && !relation.visits.is_empty());
+        let says = if is_of_one_stay { Self::OfOneStay } else { Self::OfWholeAccounts };
+        (relation.kind != RelationKind::Account).then_some(says)
     }
 }
 

@@ -83,6 +83,8 @@ struct Maker {
     minute: u64,
     n_facts: u64,
     by_account: bool,
+    /// Whether much of it is about the accounts of a few stays.
+    about_accounts: bool,
     movements: bool,
     patients: Vec<Patient>,
     visits: Vec<Visit>,
@@ -105,12 +107,14 @@ pub(super) fn history(seed: u64) -> Vec<Said> {
         minute: 0,
         n_facts: 0,
         by_account,
+        about_accounts: false,
         movements,
         patients: Vec::new(),
         visits: Vec::new(),
         n_ids: 0,
         said: Vec::new(),
     };
+    maker.about_accounts = !by_account && maker.feeds.one_in(4);
     for n in 0..=maker.rng.below(3) {
         let id = maker.patient_id();
         maker.patients.push(Patient { ids: vec![id], n });
@@ -158,7 +162,7 @@ impl Maker {
 
     fn new_visit(&mut self, patient: usize) {
         let number = self.number();
-        let mut account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let mut account = (!self.by_account && (self.rng.one_in(3) || self.about_accounts)).then(|| self.number());
         let mut shares_account = false;
         let with = self.visits.iter().position(|other| other.patient == patient && other.account.is_some());
         if let Some(with) = with.filter(|_| self.rng.one_in(2)) {
@@ -329,7 +333,11 @@ impl Maker {
 
     fn step(&mut self) {
         let at = self.rng.below(self.visits.len());
-        let facts = match self.rng.below(43) {
+        let mut what = self.rng.below(43);
+        if self.about_accounts && self.feeds.one_in(2) {
+            what = *self.feeds.pick(&[0, 18, 34, 38, 39, 39, 40, 40]).unwrap();
+        }
+        let facts = match what {
             0..=5 => vec![self.open(at)],
             6..=10 => vec![self.moved(at)],
             11..=13 => vec![self.ended(at)],

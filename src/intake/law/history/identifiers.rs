@@ -129,9 +129,9 @@ impl Maker {
         if let Some(relation) = &mut fact.relation {
             relation.patients.push(Pair { from: old, into: new });
             if self.by_account {
-                relation.accounts.push(pair)
+                relation.accounts.push(pair);
             } else {
-                relation.visits.push(pair)
+                relation.visits.push(pair);
             }
             relation.accounts.extend(account.map(|(from, into)| Pair { from, into }));
         }
