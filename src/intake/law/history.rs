@@ -63,6 +63,8 @@ struct Patient {
 struct Visit {
     /// Every number that is its own now; the first counts.
     numbers: Vec<VisitId>,
+    /// Whether nobody said that its numbers are of one stay.
+    is_concluded: bool,
     patient: usize,
     account: Option<VisitId>,
     /// Whether another visit has the same account, so that the account alone names neither.
@@ -88,6 +90,8 @@ struct Maker {
     movements: bool,
     patients: Vec<Patient>,
     visits: Vec<Visit>,
+    /// The accounts by which alone a stay was named: no other stay ever has one of them.
+    named_alone: Vec<VisitId>,
     n_ids: usize,
     said: Vec<Said>,
 }
@@ -111,6 +115,7 @@ pub(super) fn history(seed: u64) -> Vec<Said> {
         movements,
         patients: Vec::new(),
         visits: Vec::new(),
+        named_alone: Vec::new(),
         n_ids: 0,
         said: Vec::new(),
     };
@@ -176,6 +181,7 @@ impl Maker {
         let admitted = self.now();
         self.visits.push(Visit {
             numbers: vec![number],
+            is_concluded: false,
             patient,
             account,
             shares_account,
@@ -316,6 +322,7 @@ impl Maker {
         if let Some(named) = &mut fact.visit {
             let visit = &self.visits[at];
             if let Some(account) = visit.account.clone().filter(|_| !visit.shares_account && self.rng.one_in(5)) {
+                self.named_alone.push(account.clone());
                 *named = VisitRef { id: account, from: FieldRef::new("PID-18"), is_account: true, account: None, alternate: None, preadmit: None };
             } else if let Some(alternate) = visit.alternate.clone().filter(|_| self.rng.one_in(5)) {
                 *named = VisitRef { id: alternate, from: FieldRef::new("PV1-50"), account: None, alternate: None, preadmit: None, is_account: false };
@@ -471,7 +478,7 @@ impl Maker {
         }
         self.doctors(&mut fact.stay);
         if self.feeds.one_in(8)
-            && let Some((_, account)) = self.another_account(at)
+            && let Some((_, account)) = self.another_account(at, self.visits[at].patient)
         {
             // Nothing says that it left the one before.
             let id = self.visits[at].numbers[0].clone();

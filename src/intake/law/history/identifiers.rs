@@ -14,6 +14,14 @@ use crate::intake::law::history::Maker;
 use crate::intake::law::history::Patient;
 use crate::intake::law::history::Visit;
 
+impl Visit {
+    /// It is another patient's from now on, under the number that counts and those that were said to be of one stay with it.
+    fn go_over(&mut self, patient: usize) {
+        self.patient = patient;
+        self.numbers.truncate(if self.is_concluded { 1 } else { usize::MAX });
+    }
+}
+
 impl Maker {
     fn relate(&mut self, trigger: &str, kind: RelationKind, patient: PatientId) -> Fact {
         let mut fact = self.fact(trigger, Act::Relate, patient);
@@ -123,8 +131,10 @@ impl Maker {
             pair.into = new.clone();
             self.visits[at].numbers.insert(0, new);
         }
-        let account = self.feeds.one_in(2).then(|| self.another_account(at)).flatten();
-        self.visits[at].patient = into;
+        // The others of the account are not the other patient's.
+        let leaves = self.visits[at].shares_account || self.feeds.one_in(2);
+        let account = leaves.then(|| self.another_account(at, into)).flatten();
+        self.visits[at].go_over(into);
         let mut fact = self.relate(trigger, kind, new.clone());
         if let Some(relation) = &mut fact.relation {
             relation.patients.push(Pair { from: old, into: new });
@@ -149,7 +159,7 @@ impl Maker {
             pair.into = self.number();
         }
         for visit in self.visits.iter_mut().filter(|visit| visit.account.as_ref() == Some(&account)) {
-            visit.patient = into;
+            visit.go_over(into);
             visit.account = Some(pair.into.clone());
         }
         let mut fact = self.relate("A44", RelationKind::AccountMove, new.clone());
@@ -170,10 +180,11 @@ impl Maker {
             (old, new)
         } else {
             let was_alone = !self.visits[at].shares_account;
-            let Some((old, new)) = self.another_account(at) else { return fact };
+            let Some((old, new)) = self.another_account(at, self.visits[at].patient) else { return fact };
             if was_alone && !self.visits[at].shares_account && self.feeds.one_in(2) {
                 let number = self.number();
                 self.visits[at].numbers.insert(0, number);
+                self.visits[at].is_concluded = true;
             }
             (old, new)
         };
@@ -191,12 +202,11 @@ impl Maker {
         fact
     }
 
-    /// Gives a stay, alone, another account: one that nobody has heard of, or that of another stay of the patient. Gives back the old one and the new.
-    pub(super) fn another_account(&mut self, at: usize) -> Option<(VisitId, VisitId)> {
+    /// Gives a stay, alone, another account: one that nobody has heard of, or that of another stay of a patient. Gives back the old one and the new.
+    pub(super) fn another_account(&mut self, at: usize, patient: usize) -> Option<(VisitId, VisitId)> {
         let old = self.visits[at].account.clone()?;
-        let patient = self.visits[at].patient;
-        let is_beside = |other: &Visit| other.patient == patient && other.account.is_some() && other.account.as_ref() != Some(&old);
-        let beside = self.visits.iter().find(|other| is_beside(other)).and_then(|other| other.account.clone());
+        let beside = self.visits.iter().filter(|other| other.patient == patient).filter_map(|other| other.account.clone());
+        let beside = beside.into_iter().find(|account| *account != old && !self.named_alone.contains(account));
         let beside = beside.filter(|_| self.feeds.one_in(3));
         let shares = beside.is_some();
         let new = beside.unwrap_or_else(|| self.number());
