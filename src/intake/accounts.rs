@@ -62,12 +62,8 @@ impl World {
             let state = |row: &i64| self.visits.get(row).map(|visit| &visit.document.state);
             let is_own = |row: &i64| state(row).is_some_and(|state| is_under_no_other(state, numbers));
             let (mut own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
-            let mut stays = Vec::new();
-            for row in &numbered {
-                stays.push(self.goes_on_as(*row)?);
-            }
-            stays.dedup();
-            let only = if let [only] = stays[..] { Some(only) } else { None };
+            // What is concluded may be concluded otherwise later; what becomes one here is one for good, and goes to the number that was of the account.
+            let only = self.first_of_one_stay(&numbered)?;
             if let Some(into) = only.or_else(|| own.first().copied()).filter(|_| own.len() + usize::from(only.is_some()) > 1) {
                 for row in own.drain(..) {
                     self.join_visits(into, row, cause, rules)?;

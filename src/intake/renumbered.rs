@@ -58,11 +58,32 @@ impl World {
 
     /// Under which number a visit goes on: the row of the last, which may be its own.
     pub(super) fn goes_on_as(&self, mut row: i64) -> Result<i64, Need> {
-        loop {
-            let merges = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.merges;
-            let Some(merge) = merges.iter().find(|merge| merge.concluded) else { return Ok(row) };
-            row = self.surviving_visit(merge.into)?;
+        while let Some(next) = self.next_number(row)? {
+            row = next;
         }
+        Ok(row)
+    }
+
+    /// The row of the number under which a visit goes on next.
+    fn next_number(&self, row: i64) -> Result<Option<i64>, Need> {
+        let merges = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.merges;
+        merges.iter().find(|merge| merge.concluded).map(|merge| self.surviving_visit(merge.into)).transpose()
+    }
+
+    /// Of visits that are all of one stay the row of the number that it had first; nothing, where they are of several.
+    pub(super) fn first_of_one_stay(&self, rows: &[i64]) -> Result<Option<i64>, Need> {
+        let mut first = rows.to_vec();
+        let mut lasts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut last = *row;
+            while let Some(next) = self.next_number(last)? {
+                first.retain(|other| *other != next);
+                last = next;
+            }
+            lasts.push(last);
+        }
+        lasts.dedup();
+        Ok(first.first().copied().filter(|_| lasts.len() == 1))
     }
 
     /// The rows of the other numbers that are concluded to be of one stay with this one.

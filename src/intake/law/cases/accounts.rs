@@ -232,6 +232,17 @@ fn a_stay_whose_number_is_that_of_its_account_goes_on_under_both_new_ones() {
 }
 
 #[test]
+fn what_was_said_of_an_account_alone_is_said_of_the_number_that_was_of_it_and_not_of_a_later_one() {
+    let alone = by_account("ACC", "P", admit(0, "5S", "d3"));
+    let mut moved = relate("A45", RelationKind::VisitMove, 10, "Q", &[("P", "Q")], &[("V", "V")]);
+    moved.relation.as_mut().unwrap().accounts.push(Pair { from: number("ACC"), into: number("ACC2") });
+    let opened = under("ACC2", of("V", "Q", fact("A08", Act::Update, 20)));
+    let rooms = in_every_order(&each(vec![alone, moved, opened, leaves("NEW", "Q", 30, "ACC2", "ACC3")]));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
+
+#[test]
 fn what_is_said_of_an_account_alone_is_said_of_the_stay_that_is_of_it_then() {
     let [stay, other] = two_stays();
     let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 20));
