@@ -342,10 +342,17 @@ impl VisitState {
         self.has_own_number() && known.is_some_and(|known| known < recorded)
     }
 
-    /// Whose visit it was at an instant; where nothing was said of it before, to whom it was bound first.
+    /// Whose visit it was at an instant; where nothing was said of it before, from whom it was moved first, or to whom it was bound first.
     pub fn patient_at(&self, recorded: Timestamp) -> Option<&PatientId> {
         let until = self.bindings.iter().filter(|(_, since)| since.recorded <= recorded).max_by_key(|(_, since)| *since);
-        until.or_else(|| self.bindings.iter().min_by_key(|(_, since)| *since)).map(|(patient, _)| patient)
+        // From whom it was moved it was before, and what says so comes first.
+        let before = || self.moved_from.iter().chain(&self.bindings).min_by_key(|(_, since)| *since);
+        until.or_else(before).map(|(patient, _)| patient)
+    }
+
+    /// From whom the visit was moved next after an instant: whose it was then, as the move says.
+    pub fn moved_next_from(&self, stamp: Stamp) -> Option<&PatientId> {
+        self.moved_from.iter().filter(|(_, moved)| *moved > stamp).min_by_key(|(_, moved)| *moved).map(|(patient, _)| patient)
     }
 
     /// Everybody the visit was ever bound to, with the stamp of the binding.

@@ -63,7 +63,7 @@ impl World {
             let is_own = |row: &i64| state(row).is_some_and(|state| is_under_no_other(state, numbers));
             let (mut own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
             // What is concluded may be concluded otherwise later; what becomes one here is one for good, and goes to the number that was of the account.
-            let only = self.first_of_one_stay(&numbered)?;
+            let only = self.first_of_one_stay(&numbered)?.filter(|only| own.iter().all(|row| self.may_be_of(*row, *only)));
             if let Some(into) = only.or_else(|| own.first().copied()).filter(|_| own.len() + usize::from(only.is_some()) > 1) {
                 for row in own.drain(..) {
                     self.join_visits(into, row, cause, rules)?;
@@ -83,6 +83,17 @@ impl World {
             changed.extend(self.conclude(patient, rows, rules)?);
         }
         Ok(changed)
+    }
+
+    /// Whether what was known by an account alone was said of the patient whose a visit was then.
+    fn may_be_of(&self, alone: i64, row: i64) -> bool {
+        let Some((alone, visit)) = self.visits.get(&alone).zip(self.visits.get(&row)) else { return false };
+        let Some(record) = self.patients.get(&visit.patient).map(|entry| &entry.record) else { return false };
+        let (alone, visit) = (&alone.document.state, &visit.document.state);
+        alone.bindings().iter().min_by_key(|(_, since)| *since).is_none_or(|(patient, since)| {
+            let theirs = |other: &PatientId| record.are_one(other, patient);
+            visit.patient_at(since.recorded).is_none_or(theirs) || visit.moved_next_from(*since).is_some_and(theirs)
+        })
     }
 
     /// One visit of an account that has these numbers. Gives back whether anything changed.

@@ -243,7 +243,7 @@ impl World {
             row = other;
         }
         for other in self.find_under_another_number(named, fact, rules)?.into_iter().chain(expected_as) {
-            if !self.belong_together(row, other)? && !self.is_explained(other, patient, fact)? {
+            if !self.belong_together(row, other, fact)? && !self.is_explained(other, patient, fact)? {
                 return Ok(Route::Waits(Waits::IdentityConflict));
             }
         }
@@ -268,19 +268,22 @@ impl World {
         Ok(if let [only] = stays[..] { Some(only) } else { None })
     }
 
-    /// Whether two visits are of one patient.
-    fn belong_together(&self, a: i64, b: i64) -> Result<bool, Need> {
+    /// Whether two visits that a fact names as one are of one patient. The second is not, where it is known to have been of another than the fact names.
+    fn belong_together(&self, a: i64, b: i64, fact: &Fact) -> Result<bool, Need> {
         let [a, b] = [a, b].map(|row| self.visits.get(&row).ok_or(Need::Visit(row)));
         let (a, b) = (a?, b?);
         let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
         let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
         let (a, b) = (&a.document.state, &b.document.state);
         let bound = a.patient().zip(b.patient());
+        let was_known = b.bindings().iter().any(|(_, since)| *since <= fact.stamp);
+        let was_anothers = was_known && b.patient_at(fact.stamp.recorded).is_some_and(|patient| !record.are_one(patient, &fact.patient));
         // What was said of one before the other was moved away from that patient was said of the other.
         let was_moved = |from: &VisitState, of: &VisitState| {
-            of.bindings().iter().any(|(patient, since)| from.moved_from_after(*since).any(|before| record.are_one(before, patient)))
+            of.bindings().iter().any(|(patient, since)| from.moved_next_from(*since).is_some_and(|before| record.are_one(before, patient)))
         };
-        Ok(owner == other && (bound.is_none_or(|(a, b)| record.are_one(a, b)) || was_moved(a, b) || was_moved(b, a)))
+        let are_one = bound.is_none_or(|(a, b)| record.are_one(a, b)) && !was_anothers;
+        Ok(owner == other && (are_one || was_moved(a, b) || was_moved(b, a)))
     }
 
     /// Whether a fact may be about a visit, by the patient that it names.

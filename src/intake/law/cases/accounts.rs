@@ -243,6 +243,18 @@ fn what_was_said_of_an_account_alone_is_said_of_the_number_that_was_of_it_and_no
 }
 
 #[test]
+fn what_was_said_of_an_account_alone_of_one_patient_waits_for_its_stay_and_is_not_said_of_one_that_left_under_another() {
+    let alone = by_account("ACC", "P", admit(0, "5S", "d3"));
+    let stay = under("ACC", of("V", "P", fact("A08", Act::Update, 5)));
+    let moved = relate("A45", RelationKind::VisitMove, 10, "Q", &[("P", "Q")], &[("V", "V")]);
+    let left = leaves("NEW", "Q", 20, "ACC", "ACC2");
+    let back = relate("A45", RelationKind::VisitMove, 30, "P", &[("Q", "P")], &[("NEW", "LAST")]);
+    let rooms = in_every_order(&each(vec![alone, stay, moved, left, back]));
+    assert_eq!(whose(&rooms), ["LAST P"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
+
+#[test]
 fn what_is_said_of_an_account_alone_is_said_of_the_stay_that_is_of_it_then() {
     let [stay, other] = two_stays();
     let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 20));
