@@ -47,13 +47,13 @@ pub const EVENTS: [Event; 58] = [
     Event {
         code: "A06",
         meaning: "Change an outpatient to an inpatient",
-        effect: "The same room goes on with the new class and place, or opens if the class had none; an old account number in MRG-3 is the old name of the visit, not a merge",
+        effect: "The same room goes on with the new class and place, or opens if the class had none; an old account number in MRG-3 is the account that this visit alone has left, not a merge",
         unknown: BEGINS,
     },
     Event {
         code: "A07",
         meaning: "Change an inpatient to an outpatient",
-        effect: "The room goes on; its class is updated",
+        effect: "The room goes on; its class is updated; MRG-3 as in A06",
         unknown: "A visit begins with it, with a room only if its class gets one",
     },
     Event {
@@ -179,13 +179,13 @@ pub const EVENTS: [Event; 58] = [
     Event {
         code: "A44",
         meaning: "Move account to another patient",
-        effect: "Every room of the account becomes the other patient's (`room.rehomed`): name and level are worked out anew and grants end",
+        effect: "Every room that is of the account then becomes the other patient's (`room.rehomed`): name and level are worked out anew and grants end",
         unknown: "The move is remembered",
     },
     Event {
         code: "A45",
         meaning: "Move visit to another account or patient",
-        effect: "Same patient: the visit has another account. Another patient: as A44",
+        effect: "Same patient: the visit has another account. Another patient: as A44, of this visit alone",
         unknown: "The move is remembered",
     },
     Event {

@@ -1,7 +1,8 @@
 //! Accounts: the numbers above visits, and what became of them.
 //!
 //! An account that is renumbered, or goes over to another patient, takes its visits along. That is often said before anybody has heard of a visit, or of
-//! the account as that visit's; so what was said is kept, and folded into each visit that turns out to be of the account. It knows no visit itself.
+//! the account as that visit's; so what was said is kept, and folded into each visit that turns out to be of the account. A stay that leaves an account
+//! for another, alone, renumbers neither: that is kept with the stay, and here only which accounts they were. It knows no visit itself.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -9,12 +10,11 @@ use serde::Serialize;
 use crate::care::fact::Act;
 use crate::care::fact::Fact;
 use crate::care::fact::PersonSaid;
+use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
-use crate::care::fact::Stamp;
 use crate::care::fact::StaySaid;
 use crate::care::identity::Edges;
 use crate::ids::VisitId;
-use crate::time::Timestamp;
 
 /// What was said of the accounts of a patient.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -23,19 +23,48 @@ pub struct Accounts {
     renumbered: Edges<VisitId>,
     /// What was said, each stripped of what it says of anything else.
     words: Vec<Fact>,
+    /// The accounts that single stays left, and those that they went to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    of_stays: Vec<VisitId>,
+}
+
+/// Of what a fact says that accounts became others, or another patient's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Says {
+    /// Of whole accounts, with all their stays.
+    OfWholeAccounts,
+    /// Of one stay, which it names by a number of its own: no other stay of either account has part in it.
+    OfOneStay,
+}
+
+impl Says {
+    /// Nothing, where a fact says no such thing. Accounts that are merged are visits to be merged, and none of this.
+    pub fn of(fact: &Fact) -> Option<Self> {
+        let relation = fact.relation.as_ref().filter(|relation| !relation.accounts.is_empty())?;
+        // A06 and A07 are about a stay; A49 is about an account, whatever stay it names beside it.
+        let leaves = relation.kind == RelationKind::AccountChange && fact.act != Act::Relate;
+        let is_of_one_stay = (leaves && fact.visit.as_ref().is_some_and(|visit| !visit.is_account))
+            || (relation.kind == RelationKind::VisitMove && !relation.visits.is_empty());
+        let says = if is_of_one_stay { Self::OfOneStay } else { Self::OfWholeAccounts };
+        (relation.kind != RelationKind::Account).then_some(says)
+    }
 }
 
 impl Accounts {
     /// Whether nothing was said.
     pub const fn is_empty(&self) -> bool {
-        self.words.is_empty()
+        self.words.is_empty() && self.of_stays.is_empty()
     }
 
-    /// Takes what a fact says of accounts. Those that are merged are visits to be merged, and not taken here.
+    /// Takes what a fact says of accounts.
     pub fn hear(&mut self, fact: &Fact) {
-        let said = fact.relation.as_ref().filter(|relation| relation.kind != RelationKind::Account && !relation.accounts.is_empty());
-        if said.is_some() {
-            self.keep(word(fact));
+        match Says::of(fact) {
+            Some(Says::OfWholeAccounts) => self.keep(word(fact)),
+            Some(Says::OfOneStay) => fact.relation.iter().flat_map(|relation| &relation.accounts).for_each(|pair| {
+                self.note(&pair.from);
+                self.note(&pair.into);
+            }),
+            None => {}
         }
     }
 
@@ -43,6 +72,15 @@ impl Accounts {
     pub fn join(&mut self, other: &Self) {
         for word in &other.words {
             self.keep(word.clone());
+        }
+        for account in &other.of_stays {
+            self.note(account);
+        }
+    }
+
+    fn note(&mut self, account: &VisitId) {
+        if !self.of_stays.contains(account) {
+            self.of_stays.push(account.clone());
         }
     }
 
@@ -61,11 +99,6 @@ impl Accounts {
     /// Whether two numbers are of one account.
     pub fn are_one(&self, a: &VisitId, b: &VisitId) -> bool {
         a == b || self.renumbered.are_one(a, b)
-    }
-
-    /// Whether two numbers were of one account before an instant.
-    pub fn were_one(&self, a: &VisitId, b: &VisitId, recorded: Timestamp) -> bool {
-        a == b || self.renumbered.before(Stamp { recorded, ..Stamp::default() }).are_one(a, b)
     }
 
     /// Every number of an account, this one among them.
@@ -93,9 +126,10 @@ impl Accounts {
     /// The accounts of which anything was said, each with all its numbers.
     pub fn all(&self) -> Vec<Vec<VisitId>> {
         let mut accounts: Vec<Vec<VisitId>> = Vec::new();
-        for pair in self.words.iter().flat_map(|word| &word.relation).flat_map(|relation| &relation.accounts) {
-            if !accounts.iter().any(|numbers| numbers.contains(&pair.into)) {
-                accounts.push(self.numbers_of(&pair.into));
+        let pairs = self.words.iter().flat_map(|word| &word.relation).flat_map(|relation| &relation.accounts);
+        for account in pairs.map(|pair| &pair.into).chain(&self.of_stays) {
+            if !accounts.iter().any(|numbers| numbers.contains(account)) {
+                accounts.push(self.numbers_of(account));
             }
         }
         accounts
@@ -108,6 +142,7 @@ fn word(fact: &Fact) -> Fact {
     for byte in &mut hash.0 {
         *byte = !*byte;
     }
+    let relation = fact.relation.clone().map(|relation| Relation { visits: Vec::new(), ..relation });
     Fact {
         hash,
         act: Act::Relate,
@@ -117,6 +152,7 @@ fn word(fact: &Fact) -> Fact {
         other_ids: Vec::new(),
         person: PersonSaid::default(),
         stay: StaySaid::default(),
+        relation,
         ..fact.clone()
     }
 }

@@ -70,6 +70,11 @@ impl<T: Clone + PartialEq> Runs<T> {
         self.0.last()
     }
 
+    /// The run that stood at a stamp; the first one, where that began only later.
+    pub(crate) fn at(&self, stamp: Stamp) -> Option<&Run<T>> {
+        self.until(Some(stamp)).last().or_else(|| self.0.first())
+    }
+
     /// All runs up to and including a stamp, oldest first.
     pub(crate) fn until(&self, end: Option<Stamp>) -> &[Run<T>] {
         let n = end.map_or(self.0.len(), |end| self.0.partition_point(|run| run.since <= end));

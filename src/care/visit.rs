@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::care::account::Says;
 use crate::care::fact::Act;
 use crate::care::fact::Assignment;
 use crate::care::fact::AssignmentsSaid;
@@ -35,9 +36,11 @@ use crate::phi::Phi;
 use crate::phi::sealed_form;
 use crate::time::Timestamp;
 
+mod accounts;
 mod cancel;
 mod course;
 
+pub use accounts::AccountsOfVisit;
 pub use course::Course;
 pub use course::CourseRules;
 pub use course::Phase;
@@ -232,9 +235,9 @@ pub struct VisitState {
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
-    /// The accounts it was named with, its own number among them where that is an account's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) accounts: Vec<VisitId>,
+    /// Of which account it was, and when.
+    #[serde(default)]
+    pub(crate) of_accounts: AccountsOfVisit,
     /// The accounts that it was said to have left for another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) left: Vec<LeftAccount>,
@@ -275,14 +278,14 @@ impl VisitState {
         let mut sorted: Vec<&Fact> = facts.into_iter().collect();
         sorted.sort_by_key(|fact| fact.stamp);
         let mut seen = std::collections::HashSet::new();
+        sorted.retain(|fact| seen.insert(fact.hash));
         let mut state = Self::default();
         for fact in &sorted {
             state.hear_owner(fact);
         }
+        state.of_accounts = AccountsOfVisit::heard(sorted.iter().copied());
         for fact in sorted {
-            if seen.insert(fact.hash) {
-                state.apply(fact);
-            }
+            state.apply_heard(fact);
         }
         state
     }
@@ -291,6 +294,8 @@ impl VisitState {
     pub fn placement(&self, fact: &Fact, late_window: std::time::Duration) -> Placement {
         // The first word of an owner makes history of what others said before.
         let is_news = fact.owns.iter().any(|facet| !self.owned.contains(facet));
+        // The first account that it was named with was its account before that too, and may have been moved then.
+        let is_news = is_news || (!self.moved_from.is_empty() && self.of_accounts.is_first_named_by(fact));
         if self.n_facts == 0 || (fact.stamp > self.newest && !is_news) {
             Placement::Last
         } else if matches!(fact.act, Act::Update | Act::Track | Act::CancelTrack) && fact.stamp.recorded < self.newest.recorded.minus(late_window) {
@@ -315,19 +320,14 @@ impl VisitState {
         self.moved_from.iter().filter(move |(_, moved)| *moved > stamp).map(|(patient, _)| patient)
     }
 
-    /// Whether an explicit move recorded at that time was folded.
-    pub fn was_moved_at(&self, recorded: Timestamp) -> bool {
-        self.moved_from.iter().any(|(_, moved)| moved.recorded == recorded)
+    /// From whom explicit moves took the visit.
+    pub fn moves(&self) -> &[(PatientId, Stamp)] {
+        &self.moved_from
     }
 
-    /// Whether one number was said at that time to have become another.
-    pub fn was_renamed_at(&self, recorded: Timestamp) -> bool {
-        self.renames.iter().any(|edge| edge.stamp.recorded == recorded)
-    }
-
-    /// The accounts it was named with.
-    pub fn accounts(&self) -> &[VisitId] {
-        &self.accounts
+    /// Of which account it was, and when.
+    pub const fn accounts(&self) -> &AccountsOfVisit {
+        &self.of_accounts
     }
 
     /// The accounts that it was said to have left for another.
@@ -342,10 +342,17 @@ impl VisitState {
         self.has_own_number() && known.is_some_and(|known| known < recorded)
     }
 
-    /// Whose visit it was at an instant; where nothing was said of it before, to whom it was bound first.
+    /// Whose visit it was at an instant; where nothing was said of it before, from whom it was moved first, or to whom it was bound first.
     pub fn patient_at(&self, recorded: Timestamp) -> Option<&PatientId> {
         let until = self.bindings.iter().filter(|(_, since)| since.recorded <= recorded).max_by_key(|(_, since)| *since);
-        until.or_else(|| self.bindings.iter().min_by_key(|(_, since)| *since)).map(|(patient, _)| patient)
+        // From whom it was moved it was before, and what says so comes first.
+        let before = || self.moved_from.iter().chain(&self.bindings).min_by_key(|(_, since)| *since);
+        until.or_else(before).map(|(patient, _)| patient)
+    }
+
+    /// From whom the visit was moved next after an instant: whose it was then, as the move says.
+    pub fn moved_next_from(&self, stamp: Stamp) -> Option<&PatientId> {
+        self.moved_from.iter().filter(|(_, moved)| *moved > stamp).min_by_key(|(_, moved)| *moved).map(|(patient, _)| patient)
     }
 
     /// Everybody the visit was ever bound to, with the stamp of the binding.
@@ -396,13 +403,22 @@ impl VisitState {
         if self.newest_hashes.contains(&fact.hash) {
             return;
         }
+        self.hear_owner(fact);
+        self.of_accounts.hear(fact);
+        self.apply_heard(fact);
+    }
+
+    /// Folds a fact of which is known already who owns what it says, and what it says of accounts.
+    fn apply_heard(&mut self, fact: &Fact) {
+        if fact.stamp.recorded > self.newest.recorded {
+            self.newest_hashes.clear();
+        }
         self.newest_hashes.push(fact.hash);
         self.n_facts += 1;
         self.newest = self.newest.max(fact.stamp);
         if let Err(at) = self.feeds.binary_search(&fact.feed) {
             self.feeds.insert(at, fact.feed.clone());
         }
-        self.hear_owner(fact);
         self.name(fact);
         if fact.movement.as_ref().is_some_and(|movement| movement.historic) {
             return;
@@ -431,11 +447,6 @@ impl VisitState {
     fn name(&mut self, fact: &Fact) {
         let is_new = !self.has_own_number();
         if let Some(visit) = &fact.visit {
-            if let Some(account) = visit.account.as_ref().or_else(|| visit.is_account.then_some(&visit.id))
-                && !self.accounts.contains(account)
-            {
-                self.accounts.push(account.clone());
-            }
             let known = self.ids.iter().position(|id| *id == visit.id);
             if !visit.is_account && known.is_none_or(|at| at >= self.n_own_ids) {
                 // What was thought to be an account's number turns out to be the visit's own.
@@ -457,16 +468,17 @@ impl VisitState {
             for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
                 self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
             }
-            if relation.kind == RelationKind::AccountChange && fact.visit.as_ref().is_some_and(|visit| !visit.is_account) {
+            if relation.kind == RelationKind::AccountChange && Says::of(fact) == Some(Says::OfOneStay) {
                 let is_first = is_new && relation.visits.is_empty();
                 self.left.extend(relation.accounts.iter().map(|pair| LeftAccount { account: pair.from.clone(), at: fact.stamp, is_first }));
             }
         }
-        let moves = fact
-            .relation
-            .as_ref()
-            .is_some_and(|relation| matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty());
-        if moves {
+        let is_moved = fact.relation.as_ref().is_some_and(|relation| {
+            let moves = matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty();
+            // One that names no stay moves those that are of the account.
+            moves && (!relation.visits.is_empty() || self.of_accounts.go_along(fact))
+        });
+        if is_moved {
             self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
             self.bindings.push((fact.patient.clone(), fact.stamp));
             let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);

@@ -3,9 +3,11 @@
 //! What was said of accounts is kept with the patient; here it reaches the visits, also those that only a later message names with the account. What was
 //! known by a number of an account alone is one visit, and the account's only one.
 
+use crate::care::account::Says;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
+use crate::care::visit::AccountsOfVisit;
 use crate::care::visit::VisitState;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
@@ -58,14 +60,10 @@ impl World {
             rows.sort_unstable();
             rows.dedup();
             let state = |row: &i64| self.visits.get(row).map(|visit| &visit.document.state);
-            let is_own = |row: &i64| state(row).is_some_and(|state| state.ids().iter().all(|id| numbers.contains(id)));
+            let is_own = |row: &i64| state(row).is_some_and(|state| is_under_no_other(state, numbers));
             let (mut own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
-            let mut stays = Vec::new();
-            for row in &numbered {
-                stays.push(self.goes_on_as(*row)?);
-            }
-            stays.dedup();
-            let only = if let [only] = stays[..] { Some(only) } else { None };
+            // What is concluded may be concluded otherwise later; what becomes one here is one for good, and goes to the number that was of the account.
+            let only = self.first_of_one_stay(&numbered)?.filter(|only| own.iter().all(|row| self.may_be_of(*row, *only)));
             if let Some(into) = only.or_else(|| own.first().copied()).filter(|_| own.len() + usize::from(only.is_some()) > 1) {
                 for row in own.drain(..) {
                     self.join_visits(into, row, cause, rules)?;
@@ -87,15 +85,23 @@ impl World {
         Ok(changed)
     }
 
+    /// Whether what was known by an account alone was said of the patient whose a visit was then.
+    fn may_be_of(&self, alone: i64, row: i64) -> bool {
+        let Some((alone, visit)) = self.visits.get(&alone).zip(self.visits.get(&row)) else { return false };
+        let Some(record) = self.patients.get(&visit.patient).map(|entry| &entry.record) else { return false };
+        let (alone, visit) = (&alone.document.state, &visit.document.state);
+        alone.bindings().iter().min_by_key(|(_, since)| *since).is_none_or(|(patient, since)| {
+            let theirs = |other: &PatientId| record.are_one(other, patient);
+            visit.patient_at(since.recorded).is_none_or(theirs) || visit.moved_next_from(*since).is_some_and(theirs)
+        })
+    }
+
     /// One visit of an account that has these numbers. Gives back whether anything changed.
     fn settle_account(&mut self, row: i64, patient: i64, account: &VisitId, numbers: &[VisitId], rules: &Rules<'_>) -> Result<bool, Need> {
         let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
         let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
-        let is_own = state.ids().iter().all(|id| numbers.contains(id));
-        let is_new = |word: &&Fact| {
-            let moves = moves_a_visit(word) && !state.was_moved_at(word.stamp.recorded);
-            moves || (is_own && !state.was_renamed_at(word.stamp.recorded))
-        };
+        let is_own = is_under_no_other(state, numbers);
+        let is_new = |word: &&Fact| !state.accounts().was_told(word.stamp.recorded);
         let words: Vec<Fact> = record.accounts().words_of(account).filter(is_new).cloned().collect();
         for number in numbers {
             self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
@@ -103,39 +109,54 @@ impl World {
                 self.lead(rules.look_ups.visit(LookUpKind::Visit, number), LookUpKind::Visit, row);
             }
         }
+        let mut has_changed = false;
         for word in &words {
-            self.fold(row, word, rules)?;
+            has_changed |= self.fold(row, word, rules)?;
         }
-        if !words.is_empty() {
+        if has_changed {
             let ids = self.visits.get(&row).map(|visit| visit.document.state.ids().to_vec()).unwrap_or_default();
             self.explained.extend(ids.iter().map(|id| rules.look_ups.visit(LookUpKind::Visit, id)));
             // A message may wait that names the visit by another number than these.
             let record = self.patients.get(&patient).map(|entry| &entry.record);
             self.explained.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
         }
-        Ok(!words.is_empty())
+        Ok(has_changed)
     }
 
-    /// Whether the account that a fact names went over, sooner or later, from the patient of the visit to the one that the fact names, or from that one
-    /// after the fact.
-    pub(super) fn moved_with_its_account(record: &PatientRecord, visit: &VisitState, fact: &Fact) -> bool {
-        let Some(account) = fact.visit.as_ref().and_then(|named| named.account.as_ref()) else { return false };
-        let mut moves: Vec<&Fact> = record.accounts().words_of(account).filter(|word| moves_a_visit(word)).collect();
-        moves.sort_unstable_by_key(|word| word.stamp);
+    /// Whether an account that a fact names, and that the visit was of, went over from the patient of the visit to the one that the fact names, sooner or
+    /// later, or from that one after the fact.
+    pub(super) fn moved_with_its_account(&self, row: i64, record: &PatientRecord, fact: &Fact) -> Result<bool, Need> {
+        let named = fact.visit.iter().filter_map(|named| named.account.as_ref());
+        let left = fact.relation.iter().filter(|_| Says::of(fact) == Some(Says::OfOneStay)).flat_map(|relation| &relation.accounts);
+        let mut words: Vec<&Fact> = Vec::new();
+        for account in named.chain(left.map(|pair| &pair.from)) {
+            words.extend(record.accounts().words_of(account));
+        }
+        if !words.iter().any(|word| moves_a_visit(word)) {
+            return Ok(false);
+        }
+        let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
+        // Of which account the visit was when depends on what the fact itself says.
+        let mut said: Vec<&Fact> = visit.facts.as_ref().ok_or(Need::Facts(row))?.iter().chain(words).chain([fact]).collect();
+        said.sort_by_key(|fact| fact.stamp);
+        said.dedup_by_key(|fact| fact.hash);
+        let accounts = AccountsOfVisit::heard(said.iter().copied());
+        let moves: Vec<&Fact> = said.into_iter().filter(|word| moves_a_visit(word) && accounts.go_along(word)).collect();
         let from =
             |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
         if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
-            return true;
+            return Ok(true);
         }
-        let Some((mut at, since)) = visit.bindings().iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
-            return false;
+        let bindings = visit.document.state.bindings();
+        let Some((mut at, since)) = bindings.iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
+            return Ok(false);
         };
         for word in moves.into_iter().filter(|word| word.stamp > since) {
             if from(word, at) {
                 at = &word.patient;
             }
         }
-        record.are_one(at, &fact.patient)
+        Ok(record.are_one(at, &fact.patient))
     }
 
     /// Whether nothing but numbers of an account ever named a visit.
@@ -149,4 +170,9 @@ impl World {
 /// Whether nothing but numbers of an account ever named a visit.
 fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
     !state.ids().is_empty() && state.ids().iter().all(|id| record.accounts().are_one(id, account))
+}
+
+/// Whether a visit was named by these numbers and by no other. One that was only moved so far has a number that is none of them.
+fn is_under_no_other(state: &VisitState, numbers: &[VisitId]) -> bool {
+    !state.ids().is_empty() && state.ids().iter().all(|id| numbers.contains(id))
 }

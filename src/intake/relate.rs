@@ -93,7 +93,8 @@ impl World {
         Ok(vec![row])
     }
 
-    /// Visits that go over to another patient or account.
+    /// Visits that go over to another patient or account. Those of a whole account are only made the patient's here: what is said of an account is
+    /// folded into its visits with all else that was.
     fn move_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut rows = Vec::new();
         for pair in &relation.visits {
@@ -104,11 +105,6 @@ impl World {
                 rows.extend(self.rename_visit(&pair.from, &pair.into, fact, patient, cause, rules)?);
             }
         }
-        if relation.visits.is_empty() {
-            for pair in &relation.accounts {
-                rows.extend(self.find_by_account(&[pair.from.clone(), pair.into.clone()], rules)?);
-            }
-        }
         rows.sort_unstable();
         rows.dedup();
         for row in &rows {
@@ -116,6 +112,14 @@ impl World {
             if !known {
                 self.fold(*row, fact, rules)?;
             }
+        }
+        if relation.visits.is_empty() {
+            for pair in &relation.accounts {
+                let found = self.find_by_account(&[pair.from.clone(), pair.into.clone()], rules)?;
+                rows.extend(found.into_iter().filter(|row| self.visits.get(row).is_some_and(|visit| visit.document.state.accounts().go_along(fact))));
+            }
+        }
+        for row in &rows {
             if let Some(visit) = self.visits.get_mut(row)
                 && visit.patient != patient
             {
@@ -191,6 +195,7 @@ impl World {
         touched.extend(self.settle_accounts(patient, &cause, rules)?);
         touched.sort_unstable();
         touched.dedup();
+        self.has_moved = false;
         self.replan_all(touched, &cause, true, true, rules)?;
         Ok(stood)
     }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::Placement;
 use crate::care::visit::VisitState;
-use crate::ids::VisitId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
@@ -59,11 +58,32 @@ impl World {
 
     /// Under which number a visit goes on: the row of the last, which may be its own.
     pub(super) fn goes_on_as(&self, mut row: i64) -> Result<i64, Need> {
-        loop {
-            let merges = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.merges;
-            let Some(merge) = merges.iter().find(|merge| merge.concluded) else { return Ok(row) };
-            row = self.surviving_visit(merge.into)?;
+        while let Some(next) = self.next_number(row)? {
+            row = next;
         }
+        Ok(row)
+    }
+
+    /// The row of the number under which a visit goes on next.
+    fn next_number(&self, row: i64) -> Result<Option<i64>, Need> {
+        let merges = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.merges;
+        merges.iter().find(|merge| merge.concluded).map(|merge| self.surviving_visit(merge.into)).transpose()
+    }
+
+    /// Of visits that are all of one stay the row of the number that it had first; nothing, where they are of several.
+    pub(super) fn first_of_one_stay(&self, rows: &[i64]) -> Result<Option<i64>, Need> {
+        let mut first = rows.to_vec();
+        let mut lasts = Vec::with_capacity(rows.len());
+        for row in rows {
+            let mut last = *row;
+            while let Some(next) = self.next_number(last)? {
+                first.retain(|other| *other != next);
+                last = next;
+            }
+            lasts.push(last);
+        }
+        lasts.dedup();
+        Ok(first.first().copied().filter(|_| lasts.len() == 1))
     }
 
     /// The rows of the other numbers that are concluded to be of one stay with this one.
@@ -100,11 +120,8 @@ impl World {
             let (new, recorded) = (state(row)?, at.recorded);
             let Some((number, person)) = new.id().zip(new.patient_at(recorded)) else { continue };
             let was_of_it = |other: &VisitState| {
-                let has_left = other.left().iter().any(|left| left.account == *account && left.at.recorded < recorded);
-                let is_of_it = |own: &VisitId| record.accounts().were_one(own, account, recorded);
                 other.was_known_before(recorded)
-                    && !has_left
-                    && other.accounts().iter().any(is_of_it)
+                    && other.accounts().was_of(account, at).unwrap_or(false)
                     && other.patient_at(recorded).is_some_and(|other| record.are_one(other, person))
             };
             let mut stays = Vec::new();

@@ -8,6 +8,7 @@ use crate::care::change::CauseKind;
 use crate::care::fact::Act;
 use crate::care::fact::Fact;
 use crate::care::fact::RelationKind;
+use crate::care::fact::Stamp;
 use crate::care::fact::VisitRef;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::CourseRules;
@@ -178,7 +179,8 @@ impl World {
         touched.dedup();
         // What comes late is told for the record, and nobody is disturbed by it.
         let notify = !fact.load && fact.stamp.arrival.at().since(fact.stamp.recorded) < CATCH_UP;
-        self.replan_all(touched, &cause_of(fact), moves_a_visit(fact), notify, rules)
+        let rehomed = std::mem::take(&mut self.has_moved) || moves_a_visit(fact);
+        self.replan_all(touched, &cause_of(fact), rehomed, notify, rules)
     }
 
     /// Where a fact goes, or why it has to wait. Asked for every fact of a message before any of them is taken.
@@ -220,7 +222,7 @@ impl World {
         if found.is_empty() && named.is_account {
             found = self.find_visits(LookUpKind::Account, &named.id, rules)?;
             if found.len() > 1 {
-                let Some(only) = self.only_stay(&found)? else { return Ok(Route::Waits(Waits::SeveralVisits)) };
+                let Some(only) = self.only_stay(&found, &named.id, fact.stamp)? else { return Ok(Route::Waits(Waits::SeveralVisits)) };
                 found = vec![only];
             }
         }
@@ -241,15 +243,15 @@ impl World {
             row = other;
         }
         for other in self.find_under_another_number(named, fact, rules)?.into_iter().chain(expected_as) {
-            if !self.belong_together(row, other)? && !self.is_explained(other, patient, fact)? {
+            if !self.belong_together(row, other, fact)? && !self.is_explained(other, patient, fact)? {
                 return Ok(Route::Waits(Waits::IdentityConflict));
             }
         }
         Ok(Route::Known(row))
     }
 
-    /// The only stay among several visits, or the only one that is open.
-    fn only_stay(&self, found: &[i64]) -> Result<Option<i64>, Need> {
+    /// The only stay among several visits, or the only one that was of the account then, or of those the only one that is open.
+    fn only_stay(&self, found: &[i64], account: &VisitId, at: Stamp) -> Result<Option<i64>, Need> {
         let mut stays = Vec::with_capacity(found.len());
         for row in found {
             stays.push(self.goes_on_as(*row)?);
@@ -257,24 +259,31 @@ impl World {
         stays.sort_unstable();
         stays.dedup();
         if stays.len() > 1 {
+            let was_of_it = |visit: &VisitEntry| visit.document.whole().accounts().was_of(account, at).unwrap_or(true);
+            stays.retain(|row| self.visits.get(row).is_some_and(was_of_it));
+        }
+        if stays.len() > 1 {
             stays.retain(|row| self.visits.get(row).is_some_and(|visit| visit.is_open));
         }
         Ok(if let [only] = stays[..] { Some(only) } else { None })
     }
 
-    /// Whether two visits are of one patient.
-    fn belong_together(&self, a: i64, b: i64) -> Result<bool, Need> {
+    /// Whether two visits that a fact names as one are of one patient. The second is not, where it is known to have been of another than the fact names.
+    fn belong_together(&self, a: i64, b: i64, fact: &Fact) -> Result<bool, Need> {
         let [a, b] = [a, b].map(|row| self.visits.get(&row).ok_or(Need::Visit(row)));
         let (a, b) = (a?, b?);
         let (owner, other) = (self.surviving_patient(a.patient)?, self.surviving_patient(b.patient)?);
         let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
         let (a, b) = (&a.document.state, &b.document.state);
         let bound = a.patient().zip(b.patient());
+        let was_known = b.bindings().iter().any(|(_, since)| *since <= fact.stamp);
+        let was_anothers = was_known && b.patient_at(fact.stamp.recorded).is_some_and(|patient| !record.are_one(patient, &fact.patient));
         // What was said of one before the other was moved away from that patient was said of the other.
         let was_moved = |from: &VisitState, of: &VisitState| {
-            of.bindings().iter().any(|(patient, since)| from.moved_from_after(*since).any(|before| record.are_one(before, patient)))
+            of.bindings().iter().any(|(patient, since)| from.moved_next_from(*since).is_some_and(|before| record.are_one(before, patient)))
         };
-        Ok(owner == other && (bound.is_none_or(|(a, b)| record.are_one(a, b)) || was_moved(a, b) || was_moved(b, a)))
+        let are_one = bound.is_none_or(|(a, b)| record.are_one(a, b)) && !was_anothers;
+        Ok(owner == other && (are_one || was_moved(a, b) || was_moved(b, a)))
     }
 
     /// Whether a fact may be about a visit, by the patient that it names.
@@ -291,9 +300,8 @@ impl World {
                 let moved_later = visit.document.state.bindings().iter().any(|(_, later)| *later > fact.stamp && later > since);
                 moved_later && patient == Some(owner) && record.are_one(earlier, &fact.patient)
             })
-            || Self::moved_with_its_account(record, &visit.document.state, fact)
             || agrees(record, bound, fact);
-        Ok(explained)
+        Ok(explained || self.moved_with_its_account(row, record, fact)?)
     }
 
     /// What a message names by several numbers is one visit: rows under the others become one with it.

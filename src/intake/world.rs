@@ -10,6 +10,7 @@ use foldhash::HashSet;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use crate::care::account::Says;
 use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
@@ -181,6 +182,8 @@ pub(crate) struct World {
     pub(crate) ends: Ends,
     /// Whether a message may wait that names one of these visits under another patient.
     pub(crate) has_conflicts: bool,
+    /// Whether a fact brought a visit to another patient, or back, without saying so itself.
+    pub(crate) has_moved: bool,
     /// The trace of the message that is being taken.
     pub(crate) traceparent: Option<String>,
 }
@@ -200,6 +203,7 @@ impl World {
             room_ids,
             ends: Ends::default(),
             has_conflicts: false,
+            has_moved: false,
             traceparent: None,
         }
     }
@@ -338,6 +342,7 @@ impl World {
     /// Folds a fact into a visit. Gives back whether it counts: one from before the late window is history.
     pub(crate) fn fold(&mut self, row: i64, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        let moves = visit.document.state.moves().to_vec();
         match visit.document.state.placement(fact, rules.policy.late_window) {
             Placement::History => return Ok(false),
             // The same again is known.
@@ -360,6 +365,7 @@ impl World {
         visit.new_facts.push(fact.clone());
         visit.is_dirty = true;
         let patient = visit.patient;
+        let has_moved = visit.document.state.moves() != moves;
         let ids: Vec<VisitId> = visit.document.state.ids().to_vec();
         for id in ids {
             self.lead(rules.look_ups.visit(LookUpKind::Visit, &id), LookUpKind::Visit, row);
@@ -373,6 +379,20 @@ impl World {
         }
         if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref()) {
             self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row);
+        }
+        if Says::of(fact) == Some(Says::OfOneStay) {
+            // It is found under the account that it left too, whoever names that with it.
+            for pair in fact.relation.iter().flat_map(|relation| &relation.accounts) {
+                for account in [&pair.from, &pair.into] {
+                    self.lead(rules.look_ups.visit(LookUpKind::Account, account), LookUpKind::Account, row);
+                }
+            }
+        }
+        if has_moved {
+            self.has_moved = true;
+            // Messages may wait that name it under whom it has come to, or come back to.
+            let record = self.patients.get(&patient).map(|entry| &entry.record);
+            self.explained.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
         }
         debug_assert!(self.patients.contains_key(&patient), "a visit's record is always loaded with it");
         Ok(true)

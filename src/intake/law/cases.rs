@@ -1,5 +1,7 @@
 //! Counterexamples that were found once, each by its name and in every order.
 
+mod accounts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -341,79 +343,6 @@ fn a_message_of_two_patients_is_taken_whole_though_its_first_half_takes_away_wha
     assert!(shelf.n_waiting() == 0 && rooms.iter().any(|room| room.starts_with("V ") && room.contains("5S/1/1")), "{rooms:?}");
 }
 
-/// A06 that says of a stay of a patient that it has another account now.
-fn leaves(visit: &str, who: &str, minute: i64, from: &str, into: &str) -> Fact {
-    let mut fact = under(into, of(visit, who, fact("A06", Act::Reclassify, minute)));
-    fact.stay.class = FieldUpdate::Set(PatientClass::from("I"));
-    let accounts = vec![Pair { from: number(from), into: number(into) }];
-    fact.relation = Some(Relation { kind: RelationKind::AccountChange, patients: Vec::new(), accounts, visits: Vec::new() });
-    fact
-}
-
-fn under(account: &str, mut fact: Fact) -> Fact {
-    fact.visit = fact.visit.map(|visit| VisitRef { account: Some(number(account)), ..visit });
-    fact
-}
-
-fn by_account(account: &str, who: &str, mut fact: Fact) -> Fact {
-    fact.visit = Some(VisitRef { is_account: true, ..named(account) });
-    fact.patient = patient(who);
-    fact
-}
-
-#[test]
-fn a_stay_that_gets_another_number_and_another_account_goes_on_as_one() {
-    let old = under("ACC", of("OLD", "P", admit(0, "5S", "d3")));
-    let mut late = of("OLD", "P", fact("A08", Act::Update, 20));
-    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
-    let rooms = in_every_order(&each(vec![old, leaves("NEW", "P", 10, "ACC", "ACC2"), late]));
-    assert!(rooms.len() == 1 && rooms[0].starts_with("NEW Active place=Some(\"5S/1/1\")"), "{rooms:?}");
-    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:") && rooms[0].contains("n15S"), "{rooms:?}");
-}
-
-#[test]
-fn a_stay_that_leaves_an_account_leaves_the_other_stays_of_it() {
-    let (stay, other) = (under("ACC", admit(0, "5S", "d3")), under("ACC", of("W", "P", fact("A05", Act::Expect, 5))));
-    let rooms = in_every_order(&each(vec![stay, other, leaves("V", "P", 10, "ACC", "ACC2")]));
-    assert!(rooms.len() == 2 && rooms[0].starts_with("V Active") && rooms[1].starts_with("W Expected"), "{rooms:?}");
-}
-
-#[test]
-fn of_two_stays_of_an_account_neither_is_taken_for_one_that_leaves_it_under_another_number() {
-    let old = |number: &str, minute: i64, unit: &str| under("ACC", of(number, "P", admit(minute, unit, "d3")));
-    let rooms = in_every_order(&each(vec![old("A", 0, "5S"), old("B", 5, "4N"), leaves("NEW", "P", 10, "ACC", "ACC2")]));
-    assert!(rooms.len() == 3 && rooms[0].contains("5S/1/1") && rooms[1].contains("4N/1/1"), "{rooms:?}");
-}
-
-#[test]
-fn what_was_said_of_an_account_alone_is_said_of_the_stay_that_got_another_number_twice() {
-    let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 0));
-    alone.stay.attending = FieldUpdate::Set(doctor("d3"));
-    let old = under("ACC", of("OLD", "P", fact("A08", Act::Update, 5)));
-    let rooms = in_every_order(&each(vec![alone, old, leaves("MID", "P", 10, "ACC", "ACC2"), leaves("NEW", "P", 20, "ACC2", "ACC3")]));
-    assert!(rooms.len() == 1 && rooms[0].starts_with("NEW ") && rooms[0].contains("d3:"), "{rooms:?}");
-}
-
-#[test]
-fn what_was_said_of_an_account_before_its_stay_moved_is_said_of_the_stay_that_got_another_number_since() {
-    let old = under("ACC", of("OLD", "Q", admit(0, "5S", "d3")));
-    let mut alone = by_account("ACC", "Q", fact("A08", Act::Update, 5));
-    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
-    let moved = relate("A45", RelationKind::VisitMove, 10, "P", &[("Q", "P")], &[("OLD", "OLD")]);
-    let rooms = in_every_order(&each(vec![old, alone, moved, leaves("NEW", "P", 20, "ACC", "ACC2")]));
-    assert!(rooms.len() == 1 && rooms[0].contains("patient=P/") && rooms[0].contains("d4:"), "{rooms:?}");
-}
-
-#[test]
-fn nothing_is_left_of_two_numbers_having_been_one_for_a_while() {
-    // Until the first word of B comes, B seems to be the new number of A.
-    let a = under("ACC", of("A", "P", admit(0, "5S", "d3")));
-    let mut first = of("B", "P", fact("A08", Act::Update, 5));
-    first.stay.location = FieldUpdate::Set(bed("5S", ""));
-    let rooms = in_every_order(&each(vec![a, first, leaves("B", "P", 10, "ACC", "ACC2")]));
-    assert!(rooms.len() == 2 && !rooms[0].contains("Duplicate") && !rooms[1].contains("Duplicate"), "{rooms:?}");
-}
-
 #[test]
 fn two_numbers_of_a_stay_that_was_expected_under_a_third_are_one_in_any_order() {
     let expected = of("PRE", "P", fact("A05", Act::Expect, 0));
@@ -423,13 +352,4 @@ fn two_numbers_of_a_stay_that_was_expected_under_a_third_are_one_in_any_order() 
     };
     let rooms = in_every_order(&each(vec![expected, with_it(admit(10, "4N", "d3")), with_it(of("W", "P", fact("A08", Act::Update, 20)))]));
     assert_eq!(rooms.len(), 1, "{rooms:?}");
-}
-
-#[test]
-fn two_stays_that_leave_one_account_are_two_also_where_one_of_the_words_comes_twice() {
-    let (first, second) = (leaves("A", "P", 10, "ACC", "ACC2"), leaves("B", "P", 20, "ACC", "ACC3"));
-    let mut again = second.clone();
-    again.stamp.sent = again.stamp.sent.plus(Duration::from_secs(7));
-    let rooms = in_every_order(&each(vec![first, second, again]));
-    assert_eq!(rooms.len(), 2, "{rooms:?}");
 }

@@ -2,6 +2,8 @@
 //!
 //! Left out is what the law does not reach (equal stamps, messages that name no visit, and words under a patient that nothing ever explains).
 
+mod identifiers;
+
 use std::time::Duration;
 
 use smallvec::smallvec;
@@ -17,12 +19,9 @@ use crate::care::fact::FactHash;
 use crate::care::fact::FieldRef;
 use crate::care::fact::FieldUpdate;
 use crate::care::fact::Movement;
-use crate::care::fact::Pair;
 use crate::care::fact::PersonName;
 use crate::care::fact::PersonSaid;
 use crate::care::fact::Practitioner;
-use crate::care::fact::Relation;
-use crate::care::fact::RelationKind;
 use crate::care::fact::Restriction;
 use crate::care::fact::SignalSaid;
 use crate::care::fact::SignalSource;
@@ -64,6 +63,8 @@ struct Patient {
 struct Visit {
     /// Every number that is its own now; the first counts.
     numbers: Vec<VisitId>,
+    /// Whether nobody said that its numbers are of one stay.
+    is_concluded: bool,
     patient: usize,
     account: Option<VisitId>,
     /// Whether another visit has the same account, so that the account alone names neither.
@@ -84,9 +85,13 @@ struct Maker {
     minute: u64,
     n_facts: u64,
     by_account: bool,
+    /// Whether much of it is about the accounts of a few stays.
+    about_accounts: bool,
     movements: bool,
     patients: Vec<Patient>,
     visits: Vec<Visit>,
+    /// The accounts by which alone a stay was named: no other stay ever has one of them.
+    named_alone: Vec<VisitId>,
     n_ids: usize,
     said: Vec<Said>,
 }
@@ -106,12 +111,15 @@ pub(super) fn history(seed: u64) -> Vec<Said> {
         minute: 0,
         n_facts: 0,
         by_account,
+        about_accounts: false,
         movements,
         patients: Vec::new(),
         visits: Vec::new(),
+        named_alone: Vec::new(),
         n_ids: 0,
         said: Vec::new(),
     };
+    maker.about_accounts = !by_account && maker.feeds.one_in(4);
     for n in 0..=maker.rng.below(3) {
         let id = maker.patient_id();
         maker.patients.push(Patient { ids: vec![id], n });
@@ -159,7 +167,7 @@ impl Maker {
 
     fn new_visit(&mut self, patient: usize) {
         let number = self.number();
-        let mut account = (!self.by_account && self.rng.one_in(3)).then(|| self.number());
+        let mut account = (!self.by_account && (self.rng.one_in(3) || self.about_accounts)).then(|| self.number());
         let mut shares_account = false;
         let with = self.visits.iter().position(|other| other.patient == patient && other.account.is_some());
         if let Some(with) = with.filter(|_| self.rng.one_in(2)) {
@@ -173,6 +181,7 @@ impl Maker {
         let admitted = self.now();
         self.visits.push(Visit {
             numbers: vec![number],
+            is_concluded: false,
             patient,
             account,
             shares_account,
@@ -313,6 +322,7 @@ impl Maker {
         if let Some(named) = &mut fact.visit {
             let visit = &self.visits[at];
             if let Some(account) = visit.account.clone().filter(|_| !visit.shares_account && self.rng.one_in(5)) {
+                self.named_alone.push(account.clone());
                 *named = VisitRef { id: account, from: FieldRef::new("PID-18"), is_account: true, account: None, alternate: None, preadmit: None };
             } else if let Some(alternate) = visit.alternate.clone().filter(|_| self.rng.one_in(5)) {
                 *named = VisitRef { id: alternate, from: FieldRef::new("PV1-50"), account: None, alternate: None, preadmit: None, is_account: false };
@@ -330,7 +340,11 @@ impl Maker {
 
     fn step(&mut self) {
         let at = self.rng.below(self.visits.len());
-        let facts = match self.rng.below(43) {
+        let mut what = self.rng.below(43);
+        if self.about_accounts && self.feeds.one_in(2) {
+            what = *self.feeds.pick(&[0, 18, 34, 38, 39, 39, 40, 40]).unwrap();
+        }
+        let facts = match what {
             0..=5 => vec![self.open(at)],
             6..=10 => vec![self.moved(at)],
             11..=13 => vec![self.ended(at)],
@@ -463,6 +477,14 @@ impl Maker {
             fact.stay.discharged_at = if self.rng.one_in(4) { FieldUpdate::Clear } else { FieldUpdate::Set(when) };
         }
         self.doctors(&mut fact.stay);
+        if self.feeds.one_in(8)
+            && let Some((_, account)) = self.another_account(at, self.visits[at].patient)
+        {
+            // Nothing says that it left the one before.
+            let id = self.visits[at].numbers[0].clone();
+            let from = FieldRef::new("PV1-19");
+            fact.visit = Some(VisitRef { id, from, is_account: false, account: Some(account), alternate: None, preadmit: None });
+        }
         fact
     }
 
@@ -541,205 +563,6 @@ impl Maker {
         let id = self.id_of(patient);
         let mut fact = self.fact("A31", Act::Person, id);
         fact.person = self.person(patient);
-        fact
-    }
-
-    fn relate(&mut self, trigger: &str, kind: RelationKind, patient: PatientId) -> Fact {
-        let mut fact = self.fact(trigger, Act::Relate, patient);
-        fact.relation = Some(Relation { kind, patients: Vec::new(), accounts: Vec::new(), visits: Vec::new() });
-        fact
-    }
-
-    fn patients_merged(&mut self) -> Vec<Fact> {
-        let into = self.rng.below(self.patients.len());
-        let mut from = self.rng.below(self.patients.len());
-        let old = if from == into {
-            // An id that nobody has heard of, or one of their own that counts again no more.
-            from = into;
-            if self.rng.one_in(3) { self.id_of(into) } else { self.patient_id() }
-        } else {
-            self.patients[from].ids[0].clone()
-        };
-        let new = self.id_of(into);
-        if old == new {
-            return Vec::new();
-        }
-        if from == into && self.patients[into].ids.contains(&old) && old == self.patients[into].ids[0] {
-            // The merge is turned round.
-            self.patients[into].ids.retain(|id| *id != new);
-            self.patients[into].ids.insert(0, new.clone());
-        } else if from == into {
-            if self.patients[into].ids.contains(&old) {
-                return Vec::new();
-            }
-            self.patients[into].ids.push(old.clone());
-        } else {
-            let ids = self.patients[from].ids.clone();
-            self.patients[into].ids.extend(ids);
-            for visit in &mut self.visits {
-                if visit.patient == from {
-                    visit.patient = into;
-                }
-            }
-            // Whoever they were, they go on as a new patient.
-            let id = self.patient_id();
-            self.patients[from] = Patient { ids: vec![id], n: self.patients[from].n };
-        }
-        let mut fact = self.relate("A40", RelationKind::Patient, new.clone());
-        if let Some(relation) = &mut fact.relation {
-            relation.patients.push(Pair { from: old, into: new });
-        }
-        vec![fact]
-    }
-
-    fn id_changed(&mut self) -> Fact {
-        let patient = self.rng.below(self.patients.len());
-        let (old, new) = (self.patients[patient].ids[0].clone(), self.patient_id());
-        self.patients[patient].ids.insert(0, new.clone());
-        let mut fact = self.relate("A47", RelationKind::PatientIdChange, new.clone());
-        if let Some(relation) = &mut fact.relation {
-            relation.patients.push(Pair { from: old, into: new });
-        }
-        fact
-    }
-
-    fn renumbered(&mut self, at: usize) -> Fact {
-        let patient = self.visits[at].patient;
-        let id = self.id_of(patient);
-        let (old, new) = (self.visits[at].numbers[0].clone(), self.number());
-        self.visits[at].numbers.insert(0, new.clone());
-        let (trigger, kind) = if self.by_account { ("A49", RelationKind::AccountChange) } else { ("A50", RelationKind::VisitChange) };
-        let mut fact = self.relate(trigger, kind, id);
-        let pair = Pair { from: old, into: new };
-        if let Some(relation) = &mut fact.relation {
-            if self.by_account { relation.accounts.push(pair) } else { relation.visits.push(pair) }
-        }
-        fact
-    }
-
-    fn visits_merged(&mut self, at: usize) -> Vec<Fact> {
-        let patient = self.visits[at].patient;
-        let others: Vec<usize> = (0..self.visits.len()).filter(|other| *other != at && self.visits[*other].patient == patient).collect();
-        if others.is_empty() {
-            return Vec::new();
-        }
-        let into = *self.rng.pick(&others).unwrap();
-        let id = self.id_of(patient);
-        let (trigger, kind) = if self.by_account { ("A41", RelationKind::Account) } else { ("A42", RelationKind::Visit) };
-        let mut fact = self.relate(trigger, kind, id);
-        let pair = Pair { from: self.visits[at].numbers[0].clone(), into: self.visits[into].numbers[0].clone() };
-        if let Some(relation) = &mut fact.relation {
-            if self.by_account { relation.accounts.push(pair) } else { relation.visits.push(pair) }
-        }
-        vec![fact]
-    }
-
-    fn visit_moved(&mut self, at: usize) -> Vec<Fact> {
-        let from = self.visits[at].patient;
-        let into = self.rng.below(self.patients.len());
-        if from == into {
-            return Vec::new();
-        }
-        let (old, new) = (self.id_of(from), self.id_of(into));
-        let (trigger, kind) = if self.by_account { ("A44", RelationKind::AccountMove) } else { ("A45", RelationKind::VisitMove) };
-        let number = self.visits[at].numbers[0].clone();
-        let mut pair = Pair { from: number.clone(), into: number };
-        if self.rng.one_in(4) {
-            let new = self.number();
-            pair.into = new.clone();
-            self.visits[at].numbers.insert(0, new);
-        }
-        self.visits[at].patient = into;
-        let mut fact = self.relate(trigger, kind, new.clone());
-        if let Some(relation) = &mut fact.relation {
-            relation.patients.push(Pair { from: old, into: new });
-            if self.by_account { relation.accounts.push(pair) } else { relation.visits.push(pair) }
-        }
-        vec![fact]
-    }
-
-    /// A44 of an account that may have several visits.
-    fn account_moved(&mut self, at: usize) -> Vec<Fact> {
-        let from = self.visits[at].patient;
-        let into = self.rng.below(self.patients.len());
-        let Some(account) = self.visits[at].account.clone().filter(|_| from != into) else { return Vec::new() };
-        let (old, new) = (self.id_of(from), self.id_of(into));
-        let mut pair = Pair { from: account.clone(), into: account.clone() };
-        if self.rng.one_in(4) {
-            pair.into = self.number();
-        }
-        for visit in self.visits.iter_mut().filter(|visit| visit.account.as_ref() == Some(&account)) {
-            visit.patient = into;
-            visit.account = Some(pair.into.clone());
-        }
-        let mut fact = self.relate("A44", RelationKind::AccountMove, new.clone());
-        if let Some(relation) = &mut fact.relation {
-            relation.patients.push(Pair { from: old, into: new });
-            relation.accounts.push(pair);
-        }
-        vec![fact]
-    }
-
-    /// A06 that gives the stay another account, and says so in MRG-3; where the account is its number, another number. Some give it both, and say of
-    /// the number that it had nothing.
-    fn reclassified_under_another_account(&mut self, at: usize) -> Fact {
-        let shares = self.visits[at].shares_account;
-        let old = if self.by_account { Some(self.visits[at].numbers[0].clone()) } else { self.visits[at].account.clone().filter(|_| !shares) };
-        let mut fact = self.reclassified(at);
-        let Some(old) = old else { return fact };
-        let new = self.number();
-        if self.by_account {
-            self.visits[at].numbers.insert(0, new.clone());
-        } else {
-            self.visits[at].account = Some(new.clone());
-            if self.feeds.one_in(2) {
-                let number = self.number();
-                self.visits[at].numbers.insert(0, number);
-            }
-        }
-        let visit = &self.visits[at];
-        fact.visit = Some(VisitRef {
-            id: visit.numbers[0].clone(),
-            from: FieldRef::new("PV1-19"),
-            is_account: self.by_account,
-            account: visit.account.clone(),
-            alternate: None,
-            preadmit: None,
-        });
-        let pair = Pair { from: old, into: new };
-        fact.relation = Some(Relation { kind: RelationKind::AccountChange, patients: Vec::new(), accounts: vec![pair], visits: Vec::new() });
-        fact
-    }
-
-    /// A24 or A37, which say something of two patients and change no room.
-    fn linked(&mut self) -> Vec<Fact> {
-        let (a, b) = (self.rng.below(self.patients.len()), self.rng.below(self.patients.len()));
-        if a == b {
-            return Vec::new();
-        }
-        let (a, b) = (self.id_of(a), self.id_of(b));
-        let (trigger, kind) = *self.rng.pick(&[("A24", RelationKind::Link), ("A37", RelationKind::Unlink)]).unwrap();
-        let pairs = [(a.clone(), b.clone()), (b, a)];
-        pairs
-            .into_iter()
-            .map(|(of, other)| {
-                let mut fact = self.relate(trigger, kind, of.clone());
-                if let Some(relation) = &mut fact.relation {
-                    relation.patients.push(Pair { from: other, into: of });
-                }
-                fact
-            })
-            .collect()
-    }
-
-    /// A43: the record goes over to another person under the same medical record number.
-    fn person_moved(&mut self, at: usize) -> Fact {
-        let id = self.id_of(self.visits[at].patient);
-        let enterprise = |n: usize| PatientId(Identifier::new("HIE", "PE", &format!("E{n}")));
-        let mut fact = self.relate("A43", RelationKind::PatientMove, id);
-        if let Some(relation) = &mut fact.relation {
-            relation.patients.push(Pair { from: enterprise(1), into: enterprise(2) });
-        }
         fact
     }
 }

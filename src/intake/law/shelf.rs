@@ -10,6 +10,7 @@ use std::time::Duration;
 use foldhash::HashMap;
 use foldhash::HashSet;
 
+use crate::care::account::Says;
 use crate::care::brake::Brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
@@ -164,11 +165,17 @@ impl Shelf {
     pub(super) fn is_contradicted_by(&self, fact: &Fact) -> bool {
         let Some(relation) = &fact.relation else { return false };
         let moves = matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove);
-        let numbers = relation.visits.iter().chain(&relation.accounts).flat_map(|pair| [&pair.from, &pair.into]);
+        // What leaves an account alone says nothing of its other stays.
+        let says = Says::of(fact);
+        let accounts = relation.accounts.iter().filter(|_| says != Some(Says::OfOneStay));
+        let numbers = relation.visits.iter().chain(accounts).flat_map(|pair| [&pair.from, &pair.into]);
         let hashes = numbers.flat_map(|id| [LookUpKind::Visit, LookUpKind::Account].map(|kind| LookUps::InMemory.visit(kind, id)));
         let rows: BTreeSet<i64> = hashes.flat_map(|hash| self.look_ups.get(&hash).into_iter().flatten().map(|(row, _)| *row)).collect();
         rows.iter().filter_map(|row| self.visits.get(row)).any(|visit| {
             let document = VisitDocument::read(&visit.doc).unwrap();
+            if says == Some(Says::OfWholeAccounts) && !document.state.accounts().go_along(fact) {
+                return false;
+            }
             let Some(bound) = document.state.patient() else { return false };
             let mut patient = visit.patient;
             while let Some((Some(next), _)) = self.patients.get(&patient) {

@@ -1,0 +1,95 @@
+//! Of which account a visit was, and when: what decides whether it goes along when an account goes over to another patient.
+//!
+//! A visit is of the account that it was named with last, and was of the first one before that. One that leaves an account, alone, stays where it is when
+//! that account is moved afterwards, and so does one that came only later. Numbers count as they stood then: an account that was renumbered is one under
+//! both from then on. It knows nothing of the other visits of an account.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::care::account::Says;
+use crate::care::fact::Fact;
+use crate::care::fact::FieldUpdate;
+use crate::care::fact::Stamp;
+use crate::care::identity::Edges;
+use crate::care::runs::Run;
+use crate::care::runs::Runs;
+use crate::ids::VisitId;
+use crate::time::Timestamp;
+
+/// The accounts of a visit, as its own messages and those about whole accounts tell of them.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AccountsOfVisit {
+    /// Which account it was of, from when on.
+    #[serde(default, skip_serializing_if = "Runs::is_empty")]
+    named: Runs<VisitId>,
+    /// Which account became which.
+    #[serde(default, skip_serializing_if = "Edges::is_empty")]
+    renumbered: Edges<VisitId>,
+    /// When something was said of a whole account of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    told: Vec<Timestamp>,
+}
+
+impl AccountsOfVisit {
+    /// What facts about one visit say, in the order in which they were recorded.
+    pub fn heard<'a>(sorted: impl IntoIterator<Item = &'a Fact>) -> Self {
+        let mut accounts = Self::default();
+        sorted.into_iter().for_each(|fact| accounts.hear(fact));
+        accounts
+    }
+
+    /// Takes what a fact says. It must be later than all before it.
+    pub(super) fn hear(&mut self, fact: &Fact) {
+        let pairs = || fact.relation.iter().flat_map(|relation| &relation.accounts);
+        match Says::of(fact) {
+            Some(Says::OfOneStay) => {
+                for pair in pairs() {
+                    if self.named.is_empty() {
+                        self.named.say(&FieldUpdate::Set(pair.from.clone()), Stamp::default(), None);
+                    }
+                    self.named.say(&FieldUpdate::Set(pair.into.clone()), fact.stamp, None);
+                }
+            }
+            Some(Says::OfWholeAccounts) => {
+                self.told.push(fact.stamp.recorded);
+                for pair in pairs() {
+                    self.renumbered.add(pair.from.clone(), pair.into.clone(), fact.stamp);
+                }
+            }
+            None => {}
+        }
+        if let Some(account) = Self::named_by(fact) {
+            self.named.say(&FieldUpdate::Set(account.clone()), fact.stamp, None);
+        }
+    }
+
+    /// The account that a fact names beside the number of the visit. What names the account alone is a guess at the visit.
+    fn named_by(fact: &Fact) -> Option<&VisitId> {
+        fact.visit.as_ref().and_then(|visit| visit.account.as_ref())
+    }
+
+    /// Whether it is the first to name the visit with an account, which then counts for the time before it as well.
+    pub(super) fn is_first_named_by(&self, fact: &Fact) -> bool {
+        self.named.is_empty() && (Self::named_by(fact).is_some() || Says::of(fact) == Some(Says::OfOneStay))
+    }
+
+    /// Whether what was recorded then was said of a whole account and is known.
+    pub fn was_told(&self, recorded: Timestamp) -> bool {
+        self.told.contains(&recorded)
+    }
+
+    /// Whether the visit was of an account at an instant; unknown, where it was never named with one.
+    pub fn was_of(&self, account: &VisitId, at: Stamp) -> Option<bool> {
+        let Run { value, since, .. } = self.named.at(at)?;
+        let named = value.as_ref()?;
+        // The one may have been renumbered between the two words.
+        Some(named == account || self.renumbered.before(at.max(*since)).are_one(named, account))
+    }
+
+    /// Whether the visit goes where a fact says that its account goes.
+    pub fn go_along(&self, word: &Fact) -> bool {
+        let mut pairs = word.relation.iter().flat_map(|relation| &relation.accounts);
+        pairs.any(|pair| self.was_of(&pair.from, word.stamp).unwrap_or(true))
+    }
+}
