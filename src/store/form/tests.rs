@@ -1,5 +1,5 @@
-//! Examples of every form in which documents were ever written: `KIND.1` as JSON, `KIND.2.names` with all names, `KIND.2` as now. One document a line, all
-//! of the same content.
+//! Examples of every form in which documents were ever written: `KIND.1` as JSON, `KIND.2.names` with all names, `KIND.2` as now. One document a
+//! line, the first of the same content in all; behind them stands what only the present form can say.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,9 +24,8 @@ fn packed(lines: &str) -> Vec<Document> {
 fn read_the_same<T: Stored>(json: &str, names: &str, present: &str) {
     let present = packed(present);
     let json = json.lines().map(|line| Document::new(JSON, line.as_bytes().to_vec())).collect();
-    assert!(present.len() > 1);
     for (form, documents) in [("json", json), ("names", packed(names)), ("present", present.clone())] {
-        assert_eq!(documents.len(), present.len(), "{form}");
+        assert!(!documents.is_empty(), "{form}");
         for (n, (document, present)) in documents.iter().zip(&present).enumerate() {
             let written = T::read(document).unwrap().document();
             assert_eq!(written, *present, "{} {n} as {form}: stores that hold it would read as something else, or not at all", T::KIND);
