@@ -64,6 +64,8 @@ const SETTLE_WAIT: Duration = Duration::from_millis(10);
 const AUTO_CHECKPOINT: u32 = 32768;
 /// After how many rows the write-ahead log is written back.
 const LOG_ROWS: u64 = 16384;
+/// How often the log is written back beside the commits before they wait for what is left: each time it is what came during the time before.
+const PASSES: usize = 4;
 /// How far the thread that writes the log back stands behind others (as in nice(2)).
 const LATER: i32 = 10;
 const STATEMENTS_KEPT: usize = 256;
@@ -297,7 +299,8 @@ impl SqliteBackend {
                 Some(connection) => connection,
                 None => opening.open()?,
             };
-            written_back(own.insert(connection), text::CHECKPOINT)
+            let own = own.insert(connection);
+            (0..PASSES).try_for_each(|_| written_back(own, text::CHECKPOINT))
         };
         // A thread of its own: one of the runtime's would stay behind all others for whatever it does next.
         let thread = std::thread::Builder::new().name("write-back".to_owned());
