@@ -177,6 +177,7 @@ impl Report {
         let accepted = outcomes.iter().filter(|outcome| outcome.accepted).count();
         let unanswered = outcomes.iter().filter(|outcome| !outcome.is_settled()).count();
         let seconds = took.as_secs_f64();
+        let answered = count(outcomes.len() - unanswered);
         let summary = Summary {
             read: n_messages,
             accepted,
@@ -186,7 +187,7 @@ impl Report {
             torn: 0,
             codes,
             seconds,
-            per_second: if seconds > 0.0 { count(outcomes.len()) / seconds } else { 0.0 },
+            per_second: if seconds > 0.0 { answered / seconds } else { 0.0 },
             latency_ms: Latency::of(&outcomes),
             failure: failure.clone(),
         };

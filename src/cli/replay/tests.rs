@@ -140,7 +140,9 @@ async fn a_message_that_is_never_answered_ends_the_run() {
     assert_eq!(report.exit_code(), 69);
     let mut summary = Vec::new();
     report.print_summary(&mut summary).unwrap();
-    assert!(String::from_utf8(summary).unwrap().contains("3 messages: 0 accepted, 0 refused, 1 unanswered, 2 not sent"));
+    let summary = String::from_utf8(summary).unwrap();
+    assert!(summary.contains("3 messages: 0 accepted, 0 refused, 1 unanswered, 2 not sent"));
+    assert!(summary.contains(", 0 messages a second"), "what is not answered is no pace: {summary}");
 }
 
 #[tokio::test]
