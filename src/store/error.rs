@@ -30,7 +30,11 @@ pub enum StoreError {
         source: io::Error,
     },
     /// There is no store yet, or one of another version.
-    #[error("the store is not there, or was made by another version\nhint: start the daemon once, it brings the store up to date")]
+    #[error(
+        "the store is not there, or was made by another version\n\
+         hint: is `store.url` the right one, from this folder? A daemon makes a store where there is none and brings an older one up to date; \
+         a store that was here and is gone has to come from its backup first"
+    )]
     NotMigrated,
     /// The scheme could not be brought up to date.
     #[error("the store's tables could not be brought up to date (code {code})")]
