@@ -350,7 +350,6 @@ fn start_relay(
     Ok(())
 }
 
-/// Publishing that does not work is a reason not to be ready; the feed is taken all the same.
 /// How many rooms have people in them.
 fn n_open(counts: &[(String, i64)]) -> usize {
     let open = counts.iter().filter(|(status, _)| matches!(status.as_str(), "active" | "on_leave" | "grace"));
