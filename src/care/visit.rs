@@ -235,8 +235,8 @@ pub struct VisitState {
     /// Which number became which.
     #[serde(default)]
     pub(crate) renames: Edges<VisitId>,
-    /// Of which account it was, and when.
-    #[serde(default)]
+    /// Of which account it was, and when; a list of them, without when, in documents from before.
+    #[serde(default, alias = "accounts")]
     pub(crate) of_accounts: AccountsOfVisit,
     /// The accounts that it was said to have left for another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

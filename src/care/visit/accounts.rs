@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 
 /// The accounts of a visit, as its own messages and those about whole accounts tell of them.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "Stored")]
 pub struct AccountsOfVisit {
     /// Which account it was of, from when on.
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
@@ -29,6 +30,38 @@ pub struct AccountsOfVisit {
     /// When something was said of a whole account of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     told: Vec<Timestamp>,
+}
+
+/// As it stands in documents.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Told {
+        #[serde(default)]
+        named: Runs<VisitId>,
+        #[serde(default)]
+        renumbered: Edges<VisitId>,
+        #[serde(default)]
+        told: Vec<Timestamp>,
+    },
+    /// The accounts that it was named with, of which documents did not tell when before.
+    Named(Vec<VisitId>),
+}
+
+impl From<Stored> for AccountsOfVisit {
+    fn from(stored: Stored) -> Self {
+        let mut accounts = Self::default();
+        match stored {
+            Stored::Told { named, renumbered, told } => accounts = Self { named, renumbered, told },
+            // The only one that it was ever named with was its account all the time. Of several nobody knows when until its facts are folded again.
+            Stored::Named(mut named) => {
+                if let Some(only) = named.pop().filter(|_| named.is_empty()) {
+                    accounts.named.say(&FieldUpdate::Set(only), Stamp::default(), None);
+                }
+            }
+        }
+        accounts
+    }
 }
 
 impl AccountsOfVisit {
@@ -91,5 +124,33 @@ impl AccountsOfVisit {
     pub fn go_along(&self, word: &Fact) -> bool {
         let mut pairs = word.relation.iter().flat_map(|relation| &relation.accounts);
         pairs.any(|pair| self.was_of(&pair.from, word.stamp).unwrap_or(true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AccountsOfVisit;
+    use crate::care::fact::Stamp;
+    use crate::ids::Identifier;
+    use crate::ids::VisitId;
+
+    #[test]
+    fn a_document_from_before_tells_the_only_account_and_not_when_it_was_of_which_of_several() {
+        let account = |value: &str| VisitId(Identifier::new("GHH", "AN", value));
+        let read = |accounts: &[VisitId]| {
+            let json = serde_json::to_vec(accounts).unwrap();
+            let packed = rmp_serde::to_vec_named(accounts).unwrap();
+            let read: AccountsOfVisit = serde_json::from_slice(&json).unwrap();
+            assert_eq!(rmp_serde::from_slice::<AccountsOfVisit>(&packed).unwrap(), read);
+            read
+        };
+        let at = Stamp::default();
+        let only = read(&[account("A")]);
+        assert_eq!([only.was_of(&account("A"), at), only.was_of(&account("B"), at)], [Some(true), Some(false)]);
+        for unknown in [read(&[]), read(&[account("A"), account("B")])] {
+            assert_eq!(unknown, AccountsOfVisit::default());
+            assert_eq!(unknown.was_of(&account("A"), at), None);
+        }
+        assert_eq!(serde_json::from_slice::<AccountsOfVisit>(&serde_json::to_vec(&only).unwrap()).unwrap(), only);
     }
 }
