@@ -5,6 +5,7 @@
 
 mod accounts;
 pub mod answer;
+mod audited;
 pub mod batch;
 pub mod daemon;
 pub mod gate;

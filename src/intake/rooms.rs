@@ -27,7 +27,7 @@ use crate::care::visit::Stay;
 use crate::ids::CareRoomId;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
-use crate::intake::batch::rows::audited;
+use crate::intake::audited::audited;
 use crate::intake::world::Ends;
 use crate::intake::world::NO_ROOM;
 use crate::intake::world::Need;
