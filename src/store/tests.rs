@@ -226,11 +226,17 @@ async fn a_stale_version_is_a_conflict_and_leaves_nothing_behind(store: &Store) 
         key: patient.key.clone(),
         doc: document("again"),
     };
+    let said = |version| PatientRow { id: 1, version, absorbed_into: None, key: patient.key.clone(), doc: document("again") };
     let batch = CommitBatch { visits: vec![write(2, visit.wake_at)], read_patients: vec![(1, 1)], ..CommitBatch::default() };
     store.commit(&batch).await.unwrap();
     for stale in [
         CommitBatch { visits: vec![write(2, None)], ..CommitBatch::default() },
         CommitBatch { visits: vec![write(1, None)], ..CommitBatch::default() },
+        CommitBatch { visits: vec![write(4, None)], ..CommitBatch::default() },
+        CommitBatch { visits: vec![VisitRow { id: 99, ..write(2, None) }], ..CommitBatch::default() },
+        CommitBatch { patients: vec![said(1)], ..CommitBatch::default() },
+        CommitBatch { patients: vec![said(3)], ..CommitBatch::default() },
+        CommitBatch { patients: vec![PatientRow { id: 99, ..said(2) }], ..CommitBatch::default() },
         CommitBatch { visits: vec![write(3, None)], read_patients: vec![(2, 7)], ..CommitBatch::default() },
         CommitBatch { visits: vec![write(3, None)], read_visits: vec![(3, 0)], ..CommitBatch::default() },
         CommitBatch {
