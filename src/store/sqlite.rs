@@ -66,7 +66,8 @@ const AUTO_CHECKPOINT: u32 = 32768;
 const LOG_ROWS: u64 = 16384;
 /// How often the log is written back beside the commits before they wait for what is left: each time it is what came during the time before.
 const PASSES: usize = 4;
-/// How far the thread that writes the log back stands behind others (as in nice(2)).
+/// How far the thread that writes the log back stands behind others (as in nice(2), which is about a thread on Linux only).
+#[cfg(target_os = "linux")]
 const LATER: i32 = 10;
 const STATEMENTS_KEPT: usize = 256;
 const ROWS_BUFFERED: usize = 256;
@@ -293,6 +294,7 @@ impl SqliteBackend {
         let (done, beside) = oneshot::channel();
         let work = move || {
             // It reads and writes for as long as some commits take together; they go first where processors are short.
+            #[cfg(target_os = "linux")]
             rustix::process::nice(LATER).ok();
             let mut own = log.connection.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = match own.take() {
