@@ -136,7 +136,10 @@ fn lines(report: &AuditReport, console: &Console) -> Vec<String> {
     let n_rows = usize::try_from(report.n_rows).unwrap_or(usize::MAX);
     let mut lines = vec![format!("{} in {} read, {} opened", counted(n_rows, "row"), counted(report.n_chains, "chain"), report.n_opened)];
     if report.n_key_gone > 0 {
-        lines.push(format!("{} closed for good, because the patient's key was destroyed: that is no fault", report.n_key_gone));
+        lines.push(format!(
+            "{} stayed closed: the patient's row with its key is not there; that alone is called no fault, and no command takes one away",
+            report.n_key_gone
+        ));
     }
     if report.is_whole() {
         lines.push(console.good("the audit trail is whole"));
@@ -176,7 +179,7 @@ mod tests {
         let text = lines(&report, &Console::plain());
         let expected = [
             "6 rows in 1 chain read, 4 opened",
-            "1 closed for good, because the patient's key was destroyed: that is no fault",
+            "1 stayed closed: the patient's row with its key is not there; that alone is called no fault, and no command takes one away",
             "",
             "id    lane  time                         kind            what is wrong",
             "1027  3     1970-01-01T00:00:00.000001Z  room.\\u{1b}[2J  it is not as it was written, or not what was written there",
