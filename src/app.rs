@@ -68,6 +68,7 @@ use follow::Follow;
 use pressure::Limits;
 
 mod certificates;
+mod connections;
 mod follow;
 mod ledger;
 pub(crate) mod pressure;
@@ -203,6 +204,7 @@ impl Daemon {
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
+        let connections = connections::start(stop_working.clone()).map_err(NotStarted::unavailable)?;
         for (config, feed) in config.feeds.iter().zip(&feeds) {
             let (listener, address) = bind(config.listen, &format!("feeds.{}.listen", config.name)).await?;
             addresses.push(address);
@@ -216,7 +218,8 @@ impl Daemon {
             let answerer = Arc::new(answerer.behind(Arc::clone(&gate)));
             pulses.push((config.name.clone(), answerer.pulse()));
             guard.listen(config.name.clone(), answerer.pulse());
-            listeners.spawn(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()));
+            let listener = connections::moved_to(&connections, listener).map_err(NotStarted::unavailable)?;
+            listeners.spawn_on(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()), &connections);
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);
