@@ -62,6 +62,13 @@ pub(super) const VISIT_NEW: &str = concat!("INSERT INTO visits (", columns!(visi
 /// Writes only where the version before stands and the indexed columns stay as they are: then no index is touched.
 pub(super) const VISIT_QUIET: &str = "UPDATE visits SET version = ?3, status = ?4, room_version = ?8, updated_us = ?9, doc = ?10 \
                                       WHERE id = ?1 AND version = ?3 - 1 AND patient_id = ?2 AND is_open = ?5 AND wake_at_us IS ?6 AND room_id IS ?7";
+/// Writes only where the version before stands and of the indexed columns the wake-up alone changes: an index of a column that is set is written, also
+/// where the value stays.
+pub(super) const VISIT_WAKE: &str = "UPDATE visits SET version = ?3, status = ?4, wake_at_us = ?6, room_version = ?8, updated_us = ?9, doc = ?10 \
+                                     WHERE id = ?1 AND version = ?3 - 1 AND patient_id = ?2 AND is_open = ?5 AND room_id IS ?7";
+/// Writes only where the version before stands and the room stays.
+pub(super) const VISIT_ROOM_STAYS: &str = "UPDATE visits SET patient_id = ?2, version = ?3, status = ?4, is_open = ?5, wake_at_us = ?6, \
+                                           room_version = ?8, updated_us = ?9, doc = ?10 WHERE id = ?1 AND version = ?3 - 1 AND room_id IS ?7";
 /// Writes only where the version before stands.
 pub(super) const VISIT: &str = "UPDATE visits SET patient_id = ?2, version = ?3, status = ?4, is_open = ?5, wake_at_us = ?6, room_id = ?7, \
                                 room_version = ?8, updated_us = ?9, doc = ?10 WHERE id = ?1 AND version = ?3 - 1";
@@ -102,6 +109,8 @@ pub(super) const ALL: &[&str] = &[
     PATIENT,
     VISIT_NEW,
     VISIT_QUIET,
+    VISIT_WAKE,
+    VISIT_ROOM_STAYS,
     VISIT,
     FACT,
     LOOK_UP,

@@ -249,11 +249,24 @@ impl<'c> Session<'c> {
         if rows.is_empty() {
             return Ok(());
         }
-        let (mut add, mut quiet, mut change) = (self.statement(text::VISIT_NEW)?, self.statement(text::VISIT_QUIET)?, self.statement(text::VISIT)?);
+        let mut add = self.statement(text::VISIT_NEW)?;
+        // The one that writes the fewest indexes comes first.
+        let mut changes = [
+            self.statement(text::VISIT_QUIET)?,
+            self.statement(text::VISIT_WAKE)?,
+            self.statement(text::VISIT_ROOM_STAYS)?,
+            self.statement(text::VISIT)?,
+        ];
         for (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc) in rows {
             let row = params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc];
-            let n_put = if *version == 1 { add.execute(row)? } else { quiet.execute(row)? };
-            if n_put == 0 && change.execute(row)? == 0 {
+            let mut n_put = 0;
+            for change in if *version == 1 { std::slice::from_mut(&mut add) } else { &mut changes } {
+                n_put = change.execute(row)?;
+                if n_put > 0 {
+                    break;
+                }
+            }
+            if n_put == 0 {
                 return Err(Trouble::Conflict);
             }
         }
