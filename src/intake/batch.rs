@@ -151,15 +151,15 @@ pub(crate) struct Ahead {
     led: HashSet<LookUpHash>,
 }
 
-/// Plans a batch while the one before it is still being committed, as if that had succeeded already: it may be committed only after it has.
+/// Plans a batch while those before it are still being committed, as if that had succeeded already: it may be committed only after it has.
 ///
-/// What the batch before has changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. The store is asked
+/// What the batches before have changed is in `recent`; what is read from the store meanwhile is checked by the commit, like everything. The store is asked
 /// whether the messages are new only if one `asks`: the commit finds a repeat too, and the batch is taken again then. `None` where that is not enough: the batch must be [`run`] when nothing else is being committed.
 pub(crate) async fn plan_ahead(
     context: &BatchContext<'_>,
     recent: &mut Recent,
     work: &Work,
-    before: &Ahead,
+    before: &[&Ahead],
     asks: bool,
 ) -> Result<Option<Planned>, BatchError> {
     if !recent.is_kept()
@@ -176,7 +176,7 @@ pub(crate) async fn plan_ahead(
     let mut world = World::new(RoomIds::Random);
     let wanted = std::mem::take(&mut request.look_ups);
     request.look_ups = recent.take(&wanted, &mut world);
-    if request.look_ups.iter().any(|hash| before.led.contains(hash)) {
+    if request.look_ups.iter().any(|hash| before.iter().any(|ahead| ahead.led.contains(hash))) {
         return Ok(None);
     }
     if !asks {
@@ -187,7 +187,7 @@ pub(crate) async fn plan_ahead(
     found.patients.retain(|patient| !world.patients.contains_key(&patient.id));
     found.visits.retain(|visit| !world.visits.contains_key(&visit.id));
     let mut known: HashMap<LookUpHash, JournalId> = found.duplicates.iter().map(|(hash, message)| (*hash, message.journal_id)).collect();
-    known.extend(before.messages.iter().map(|(hash, journal)| (*hash, *journal)));
+    known.extend(before.iter().flat_map(|ahead| &ahead.messages).map(|(hash, journal)| (*hash, *journal)));
     load(found, &mut world)?;
     world.asked = Some(wanted.iter().copied().collect());
     let mut hearing = Hearing::new(&context.directory.files, Said::default());
@@ -227,7 +227,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                 let done = Done { said: hearing.changed(), ..done };
                 let batch = write_out(context, &rules, &mut world, &work, &done)?;
                 let led: Vec<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
-                match context.store.begin(batch).await {
+                match context.store.begin(vec![batch]).await {
                     Ok(_) => {
                         recent.keep(world, &wanted, led);
                         return Ok(done);

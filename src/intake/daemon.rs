@@ -1,12 +1,12 @@
 //! The intake as a running part: one task that gathers messages, time and changes of policy into commit batches.
 //!
-//! One batch is committed at a time; whatever arrives meanwhile is the next one, so that batches grow with the load and one commit serves many
-//! connections. Where commits are work of this process, the next batch is planned already while the one before it is committed, and begins only when
-//! that has succeeded; should it fail, both are taken again. A message that cannot be taken is set aside by itself and stops neither its batch nor
+//! One commit is on its way at a time; whatever arrives meanwhile is in the next one, so that commits grow with the load and one of them serves many
+//! connections. Where commits are work of this process, batches are planned already while one is committed, and stand in a line; all that stand in it are
+//! the next commit. Should one fail, all behind it are taken again. A message that cannot be taken is set aside by itself and stops neither its batch nor
 //! anything behind it.
 
 use std::collections::HashMap;
-use std::pin::Pin;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
@@ -37,6 +38,11 @@ use crate::intake::batch::Planned;
 use crate::intake::batch::Work;
 use crate::intake::guard::Guard;
 use crate::intake::guard::Word;
+use crate::intake::line::Landed;
+use crate::intake::line::Line;
+use crate::intake::line::Load;
+use crate::intake::line::Waiting;
+use crate::intake::line::commit_all;
 use crate::intake::look_ups::LookUps;
 use crate::intake::orders::Hands;
 use crate::intake::orders::Operator;
@@ -144,81 +150,53 @@ pub(crate) fn start<C: Clock>(parts: IntakeParts<C>) -> (Intake, LookUps, impl F
 
 async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc::Receiver<Job>) {
     let is_ours_alone = parts.store.is_ours_alone();
+    let (parts, line) = (Arc::new(parts), Arc::new(Line::default()));
+    let (told, landed) = mpsc::unbounded_channel();
+    let commits = TaskTracker::new();
+    commits.spawn(commit_all(Arc::clone(&parts), Arc::clone(&line), told));
     let (recent, pace) = (Recent::new(is_ours_alone), Pace::new(is_ours_alone));
-    let mut intake = Running { parts, look_ups, recent, flight: None, pace, n_asks: ASKS, unexplained: Vec::new() };
+    let mut intake =
+        Running { parts, look_ups, recent, line, landed, aheads: VecDeque::new(), n_unlanded: 0, pace, n_asks: ASKS, unexplained: Vec::new() };
     let mut jobs: Vec<Job> = Vec::with_capacity(BATCH);
     loop {
         let n_wanted = intake.pace.n_wanted();
+        let may_plan = intake.aheads.is_empty() || (intake.pace.is_divided() && intake.n_unlanded < BATCH);
         tokio::select! {
             biased;
-            landed = landing(&mut intake.flight) => {
-                if let Some(flight) = intake.flight.take() {
-                    intake.land(flight, landed).await;
+            landed = intake.landed.recv() => {
+                let Some(landed) = landed else { break };
+                intake.heed(landed).await;
+                if !intake.unexplained.is_empty() {
+                    intake.settle().await;
+                    intake.take_up().await;
                 }
-                intake.take_up().await;
             }
-            n_jobs = queue.recv_many(&mut jobs, n_wanted), if intake.flight.is_none() || intake.pace.is_divided() => {
+            n_jobs = queue.recv_many(&mut jobs, n_wanted), if may_plan => {
                 if n_jobs == 0 {
                     break;
                 }
                 gather(&mut queue, &mut jobs, &intake.pace).await;
-                let n_committed = intake.flight.as_ref().map_or(0, |flight| flight.load.n_jobs);
-                intake.pace.saw(n_committed + jobs.len() + queue.len());
+                intake.pace.saw(intake.n_unlanded + jobs.len() + queue.len());
                 intake.take(jobs.drain(..)).await;
             }
         }
     }
     intake.settle().await;
-}
-
-/// Comes true when the commit that is on its way has ended; never, where there is none.
-async fn landing(flight: &mut Option<Flight>) -> Committed {
-    match flight {
-        Some(flight) => flight.committed.as_mut().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// A batch, and those who wait for it.
-#[derive(Debug, Default)]
-struct Load {
-    work: Work,
-    receipts: Vec<oneshot::Sender<Verdict>>,
-    waiting: Vec<oneshot::Sender<()>>,
-    n_jobs: usize,
-}
-
-impl Load {
-    fn answer(&mut self, done: &Done) {
-        for (receipt, verdict) in self.receipts.drain(..).zip(&done.verdicts) {
-            // A connection that is gone does not need its answer; its message is kept all the same.
-            drop(receipt.send(verdict.clone()));
-        }
-        for done in self.waiting.drain(..) {
-            // Whoever asked may have been stopped meanwhile.
-            done.send(()).ok();
-        }
-    }
-}
-
-/// How long a commit took, or why there was none.
-type Committed = Result<Duration, CommitError>;
-
-/// A batch that is being committed.
-struct Flight {
-    load: Load,
-    done: Done,
-    ahead: Ahead,
-    begun: Instant,
-    committed: Pin<Box<dyn Future<Output = Committed> + Send>>,
+    intake.line.end();
+    commits.close();
+    commits.wait().await;
 }
 
 /// The intake at work.
 struct Running<C> {
-    parts: IntakeParts<C>,
+    parts: Arc<IntakeParts<C>>,
     look_ups: LookUps,
     recent: Recent,
-    flight: Option<Flight>,
+    line: Arc<Line>,
+    landed: mpsc::UnboundedReceiver<Landed>,
+    /// Of each batch that is not known to be on disk, what it will have added; and how many jobs are in all of them.
+    aheads: VecDeque<Ahead>,
+    n_unlanded: usize,
     pace: Pace,
     /// For how many batches more the store is asked whether messages are new: who repeats one often repeats many.
     n_asks: usize,
@@ -227,7 +205,7 @@ struct Running<C> {
 }
 
 impl<C: Clock> Running<C> {
-    /// Takes what has come: ahead of the commit that is on its way where that is possible, else after it.
+    /// Takes what has come: ahead of the commits before it where that is possible, else after them.
     async fn take(&mut self, jobs: impl Iterator<Item = Job>) {
         let mut load = Load::default();
         let mut quarantined = Vec::new();
@@ -248,27 +226,20 @@ impl<C: Clock> Running<C> {
             }
         }
         if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
-            let begun = Instant::now();
-            let planned = self.plan(&load.work).await;
-            if planned.is_some() {
-                self.pace.planned(load.n_jobs, begun.elapsed());
-            }
-            let landed = self.landed().await;
-            let is_as_planned = landed.as_ref().is_none_or(|(_, landed)| landed.is_ok());
-            let mut left = Some(load);
-            // The next commit begins before those of the last one are answered: it has nothing to wait for any more, and answering takes a while.
-            if is_as_planned
-                && let Some(Planned { done, batch, ahead }) = planned
-                && let Some(load) = left.take()
-            {
-                let begun = Instant::now();
-                let committed = Box::pin(self.parts.store.begin(batch));
-                self.flight = Some(Flight { load, done, ahead, begun, committed });
-            }
-            if let Some((flight, landed)) = landed {
-                self.land(flight, landed).await;
-            }
+            let n_jobs = load.n_jobs;
+            let left = match self.plan(&load.work).await {
+                Some(Planned { done, batch, ahead }) => match self.line.push(Waiting { load, done, batch }) {
+                    Ok(()) => {
+                        self.aheads.push_back(ahead);
+                        self.n_unlanded += n_jobs;
+                        None
+                    }
+                    Err(load) => Some(load),
+                },
+                None => Some(load),
+            };
             if let Some(load) = left {
+                self.settle().await;
                 self.take_now(load).await;
             }
         }
@@ -282,62 +253,56 @@ impl<C: Clock> Running<C> {
 
     /// Plans a batch ahead. What fails here is found again by whoever takes it afterwards.
     async fn plan(&mut self, work: &Work) -> Option<Planned> {
-        let nothing = Ahead::default();
-        let before = self.flight.as_ref().map_or(&nothing, |flight| &flight.ahead);
+        let before: Vec<&Ahead> = self.aheads.iter().collect();
         let directory = self.parts.directory.current();
         let (now, parts) = (self.parts.clock.now(), &self.parts);
-        let mut brake = parts.guard.brake(now);
-        if let Some(Flight { done, .. }) = &self.flight {
-            // What is on its way to the disk has ended rooms already.
-            brake.may_end = brake.may_end.saturating_sub(done.ends.n_ended);
-            brake.is_on |= done.ends.stopped;
-        }
+        let brake = self.line.brake(&parts.guard, now);
         let (store, ids, policy) = (&parts.store, &*parts.ids, &*parts.policy);
         let context = BatchContext { store, ids, look_ups: &self.look_ups, policy, directory: &directory, now, brake: &brake };
         let asks = self.n_asks > 0;
         self.n_asks = self.n_asks.saturating_sub(1);
-        batch::plan_ahead(&context, &mut self.recent, work, before, asks).await.ok().flatten()
+        batch::plan_ahead(&context, &mut self.recent, work, &before, asks).await.ok().flatten()
     }
 
-    /// Waits for the commit that is on its way, if there is one.
-    async fn landed(&mut self) -> Option<(Flight, Committed)> {
-        self.flight.as_ref()?;
-        let landed = landing(&mut self.flight).await;
-        Some((self.flight.take()?, landed))
-    }
-
-    /// Waits for the commit that is on its way, and for what it takes to end it.
+    /// Waits until all that was planned is on disk, or was taken again.
     async fn settle(&mut self) {
-        if let Some((flight, landed)) = self.landed().await {
-            self.land(flight, landed).await;
+        while !self.aheads.is_empty() {
+            let Some(landed) = self.landed.recv().await else { return };
+            self.heed(landed).await;
         }
     }
 
-    /// A commit has ended: answers those who wait for it, or takes the batch again.
-    async fn land(&mut self, flight: Flight, landed: Committed) {
-        let Flight { mut load, mut done, begun, .. } = flight;
-        let error = match landed {
-            Ok(took) => {
-                look_at_ends(&self.parts, done.ends).await;
-                self.pace.committed(load.n_jobs, took);
-                load.answer(&done);
-                account(&self.parts, &load.work, &mut done, begun.elapsed());
-                self.unexplained.append(&mut done.explained);
+    /// A commit has ended: what was in it stands, or is taken again with all that was planned upon it.
+    async fn heed(&mut self, landed: Landed) {
+        let (error, loads, behind) = match landed {
+            Landed::Committed { n_batches, n_jobs, took, mut explained } => {
+                self.aheads.drain(..n_batches.min(self.aheads.len()));
+                self.n_unlanded = self.n_unlanded.saturating_sub(n_jobs);
+                self.pace.committed(took);
+                self.unexplained.append(&mut explained);
                 return;
             }
-            Err(error) => BatchError::from(error),
+            Landed::Failed { error, loads, behind } => (BatchError::from(error), loads, behind),
         };
         if matches!(error, BatchError::Commit(CommitError::Conflict)) {
             metrics::counter!("wardroom_commit_conflicts_total").increment(1);
         }
         // What was planned with it in mind is wrong now.
+        self.aheads.clear();
+        self.n_unlanded = 0;
         self.recent.was_wrong();
         if is_about_content(&error) {
             self.n_asks = ASKS;
-            self.take_now(load).await;
+            for load in loads {
+                self.take_now(load).await;
+            }
         } else {
             tell(&error);
         }
+        for load in behind {
+            self.take_now(load).await;
+        }
+        self.line.open();
     }
 
     /// Takes a batch by itself, with nothing on its way.
@@ -345,9 +310,10 @@ impl<C: Clock> Running<C> {
         let begun = Instant::now();
         match commit(&self.parts, &self.look_ups, &mut self.recent, &load.work).await {
             Ok(mut done) => {
-                self.pace.committed(load.n_jobs, begun.elapsed());
+                self.pace.committed(begun.elapsed());
                 load.answer(&done);
-                account(&self.parts, &load.work, &mut done, begun.elapsed());
+                account(&self.parts, &load.work, &mut done);
+                count_commit(load.work.messages.len(), begun.elapsed());
                 self.unexplained.append(&mut done.explained);
             }
             Err(error) => tell(&error),
@@ -413,7 +379,8 @@ fn tell(error: &BatchError) {
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
 pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let done = commit_what_can_be(parts, look_ups, recent, work).await?;
-    look_at_ends(parts, done.ends).await;
+    let is_stopped = parts.guard.note(parts.clock.now(), done.ends.n_ended, done.ends.stopped);
+    look_at_ends(parts, (done.ends, is_stopped)).await;
     Ok(done)
 }
 
@@ -473,7 +440,7 @@ const fn is_about_content(error: &BatchError) -> bool {
 }
 
 /// Counts the rooms that ended. Where they were too many, that is in the store before anybody is answered.
-async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, ends: Ends) {
+pub(super) async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, (ends, is_stopped): (Ends, bool)) {
     metrics::counter!("wardroom_held_changes_total").increment(u64::try_from(ends.n_held).unwrap_or(0));
     if ends.n_kept_out > 0 {
         metrics::counter!("wardroom_rooms_kept_out_total").increment(u64::try_from(ends.n_kept_out).unwrap_or(0));
@@ -482,20 +449,26 @@ async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, ends: Ends) {
             "patients are in a unit that a master file says is in use no more: they get no room until it is in use again, or they are moved"
         );
     }
-    let now = parts.clock.now();
-    if !parts.guard.note(now, ends.n_ended, ends.stopped) {
+    if !is_stopped {
         return;
     }
     tracing::error!(
         "more than a tenth of the open rooms would end within ten minutes: leaves and ends wait, joins go on; find out why, then say `wardroom guard release`"
     );
-    if let Err(error) = Word::On(now).write(&parts.store).await {
+    if let Err(error) = Word::On(parts.clock.now()).write(&parts.store).await {
         tracing::error!(%error, "the store could not note that leaves and ends wait; a restart would let them go on");
     }
 }
 
+/// Counts a commit.
+pub(super) fn count_commit(n_messages: usize, elapsed: Duration) {
+    #[expect(clippy::cast_precision_loss, reason = "a commit has at most a few hundred messages")]
+    metrics::histogram!("wardroom_commit_messages").record(n_messages as f64);
+    metrics::histogram!("wardroom_commit_seconds").record(elapsed.as_secs_f64());
+}
+
 /// Counts what a batch did, and tells those who wait for it.
-pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done, elapsed: Duration) {
+pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done) {
     if let Some(said) = done.said.take() {
         parts.directory.hear(said, parts.clock.now());
     }
@@ -533,9 +506,6 @@ pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut 
     for notice in batch::notices(work) {
         metrics::counter!("wardroom_notices_total", "code" => notice.code.as_str()).increment(1);
     }
-    #[expect(clippy::cast_precision_loss, reason = "a batch has at most a few hundred messages")]
-    metrics::histogram!("wardroom_commit_messages").record(work.messages.len() as f64);
-    metrics::histogram!("wardroom_commit_seconds").record(elapsed.as_secs_f64());
 }
 
 /// Takes up the messages in quarantine that wait for what has become known, and those that they explain in turn.
@@ -574,7 +544,7 @@ async fn retake<C: Clock>(
     work.messages.sort_by_key(|message| message.journal);
     let mut done = commit(parts, look_ups, recent, &work).await?;
     let freed = done.verdicts.iter().any(|verdict| verdict.disposition != Disposition::Quarantined);
-    account(parts, &work, &mut done, Duration::ZERO);
+    account(parts, &work, &mut done);
     Ok(if freed { done.explained } else { Vec::new() })
 }
 

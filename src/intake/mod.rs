@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod gate;
 pub mod guard;
 pub mod ledger;
+mod line;
 pub(crate) mod look_ups;
 pub mod orders;
 mod pace;

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -143,7 +142,7 @@ impl<C: Clock> Hands<'_, C> {
         let Some(message) = self.stored(message).await? else { return Ok((Outcome::NoSuchMessage, Vec::new())) };
         let work = Work { undo: vec![Arc::new(message)], audit: vec![audit], ..Work::default() };
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
-        account(self.parts, &work, &mut done, Duration::ZERO);
+        account(self.parts, &work, &mut done);
         Ok((if done.has_undone { Outcome::Done { messages: 1, n_not_waiting: 0 } } else { Outcome::NothingMerged }, done.explained))
     }
 
@@ -161,7 +160,7 @@ impl<C: Clock> Hands<'_, C> {
             return Ok((Outcome::NotWaiting, Vec::new()));
         }
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
-        account(self.parts, &work, &mut done, Duration::ZERO);
+        account(self.parts, &work, &mut done);
         let messages = done.verdicts.iter().filter(|verdict| verdict.disposition != Disposition::Quarantined).count();
         Ok((Outcome::Done { messages, n_not_waiting: ids.len().saturating_sub(work.messages.len()) }, done.explained))
     }
@@ -178,7 +177,7 @@ impl<C: Clock> Hands<'_, C> {
         };
         let work = Work { ended: vec![Arc::new(message)], audit: vec![audit], ..Work::default() };
         let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
-        account(self.parts, &work, &mut done, Duration::ZERO);
+        account(self.parts, &work, &mut done);
         Ok(Outcome::Done { messages: 1, n_not_waiting: 0 })
     }
 

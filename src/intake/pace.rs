@@ -1,14 +1,16 @@
 //! How many messages go into one batch.
 //!
-//! A batch is planned while the one before it is committed. Where each sender waits for its answer before it sends again, a batch of all of them would
-//! leave nobody to be planned for during its commit, and nothing to commit during its planning: two batches of half of them keep both at work. Where
-//! most of a commit costs the same for few messages and for many, one batch of all is better: with a server, which is asked for each table, and behind a
-//! disk so slow that planning does not count. So this looks at what both have cost. It decides nothing about what is in a batch.
+//! Each sender waits for its answer before it sends again: a batch of all of them would leave nobody to be planned for during its commit, and nothing to
+//! commit during its planning. Where commits are work of this process, batches of a third of them keep both at work: one is committed, one planned, and
+//! one on its way; behind a slow disk several are committed together. With a server, which is asked for each table, most of a commit costs the same for
+//! few messages and for many, and one batch of all is better. It decides nothing about what is in a batch.
 
 use std::time::Duration;
 
 /// How many messages one batch has at the most.
 pub(crate) const BATCH: usize = 256;
+/// Among how many batches the senders are divided.
+const TURNS: usize = 3;
 /// How long a batch waits at the most for more messages, where another may be committed meanwhile.
 const PATIENCE: Duration = Duration::from_micros(300);
 /// The same where none is.
@@ -23,10 +25,7 @@ pub(crate) struct Pace {
     is_ours_alone: bool,
     /// How many messages are on their way at once, about: waiting, planned and being committed.
     n_senders: usize,
-    /// What planning one message takes.
-    planning: Duration,
-    /// What a commit takes, of one message and of all that are in it.
-    committing: Duration,
+    /// What a commit takes.
     commit: Duration,
 }
 
@@ -36,14 +35,14 @@ impl Pace {
         Self { is_ours_alone, ..Self::default() }
     }
 
-    /// Whether a batch is to be planned while another is committed.
-    pub(crate) fn is_divided(&self) -> bool {
-        self.is_ours_alone && self.planning.saturating_mul(4) > self.committing
+    /// Whether batches are to be planned while others are committed.
+    pub(crate) const fn is_divided(&self) -> bool {
+        self.is_ours_alone
     }
 
     /// How many messages the next batch should have.
     pub(crate) fn n_wanted(&self) -> usize {
-        let n_wanted = if self.is_divided() { self.n_senders.div_ceil(2) } else { self.n_senders };
+        let n_wanted = if self.is_divided() { self.n_senders.div_ceil(TURNS) } else { self.n_senders };
         n_wanted.clamp(1, BATCH)
     }
 
@@ -57,20 +56,10 @@ impl Pace {
         self.n_senders = n_messages.max(self.n_senders - self.n_senders.div_ceil(PART as usize));
     }
 
-    /// So many messages were planned in this time.
-    pub(crate) fn planned(&mut self, n_messages: usize, took: Duration) {
-        self.planning = mean(self.planning, each(n_messages, took));
-    }
-
-    /// A commit of so many messages took this long.
-    pub(crate) fn committed(&mut self, n_messages: usize, took: Duration) {
-        self.committing = mean(self.committing, each(n_messages, took));
+    /// A commit took this long.
+    pub(crate) fn committed(&mut self, took: Duration) {
         self.commit = mean(self.commit, took);
     }
-}
-
-fn each(n_messages: usize, took: Duration) -> Duration {
-    took / u32::try_from(n_messages).unwrap_or(u32::MAX).max(1)
 }
 
 /// The mean with what was seen now, of which no more than twice the mean counts: a disk that hesitates once has not become slow.
@@ -85,20 +74,14 @@ mod tests {
     use super::BATCH;
     use super::Pace;
 
-    fn pace(n_senders: usize, planning_us: u64, committing_us: u64) -> Pace {
-        let (planning, committing) = (Duration::from_micros(planning_us), Duration::from_micros(committing_us));
-        Pace { n_senders, planning, committing, ..Pace::new(true) }
-    }
-
     #[test]
-    fn senders_are_divided_where_planning_counts() {
-        assert_eq!(pace(64, 60, 70).n_wanted(), 32);
-        assert_eq!(pace(63, 60, 70).n_wanted(), 32);
-        assert_eq!(pace(64, 60, 300).n_wanted(), 64, "behind a slow disk");
-        assert_eq!(Pace { is_ours_alone: false, ..pace(64, 60, 70) }.n_wanted(), 64, "with a server");
-        assert_eq!(pace(1, 60, 300).n_wanted(), 1);
-        assert_eq!(Pace::default().n_wanted(), 1, "the first batch waits for nobody");
-        assert_eq!(pace(100_000, 60, 70).n_wanted(), BATCH);
+    fn senders_are_divided_where_commits_are_work_of_this_process() {
+        let n_wanted = |n_senders, is_ours_alone| Pace { n_senders, ..Pace::new(is_ours_alone) }.n_wanted();
+        assert_eq!(n_wanted(64, true), 22);
+        assert_eq!(n_wanted(64, false), 64, "with a server");
+        assert_eq!(n_wanted(1, true), 1);
+        assert_eq!(n_wanted(0, true), 1, "the first batch waits for nobody");
+        assert_eq!(n_wanted(100_000, true), BATCH);
     }
 
     #[test]
@@ -116,12 +99,11 @@ mod tests {
 
     #[test]
     fn one_slow_commit_changes_little() {
-        let mut pace = pace(64, 60, 80);
-        pace.committed(32, Duration::from_millis(2));
+        let mut pace = Pace::new(true);
+        pace.committed(Duration::from_millis(2));
         assert_eq!(pace.patience(), Duration::from_micros(300));
-        pace.committed(32, Duration::from_millis(100));
-        assert_eq!((pace.commit, pace.is_divided()), (Duration::from_micros(2_250), true));
-        pace.planned(10, Duration::from_millis(1));
-        assert_eq!(pace.planning, Duration::from_micros(65));
+        pace.committed(Duration::from_millis(100));
+        assert_eq!(pace.commit, Duration::from_micros(2_250));
+        assert_eq!(Pace { is_ours_alone: false, ..pace }.patience(), Duration::from_micros(562) + Duration::from_nanos(500));
     }
 }

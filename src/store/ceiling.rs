@@ -106,8 +106,7 @@ pub async fn bare_writes(file: &Path, sizes: &RowSizes, n_messages: u32, span: D
     while begun.elapsed() < span {
         let batch = maker.batch(n_messages);
         let settled = std::mem::replace(&mut unsettled, batch.outbox.iter().map(|row| row.0).collect());
-        let [settle, commit] =
-            [Write::Settle(settled), Write::Commit(Box::new(batch))].map(|write| SealedWrite { write, lane: 0, keys: keys.clone() });
+        let [settle, commit] = [Write::Settle(settled), Write::Commit(vec![batch])].map(|write| SealedWrite { write, lane: 0, keys: keys.clone() });
         on_backend!(backend, backend => tokio::try_join!(backend.write(settle), backend.write(commit)).map_err(StoreError::from)?);
         n_written += n_messages;
     }

@@ -15,6 +15,7 @@ use crate::store::rows::Disposition;
 use crate::store::rows::StoredMessage;
 use crate::store::sealed;
 use crate::store::sealed::JournalColumns;
+use crate::store::sealed::SealedBatch;
 use crate::store::sealing::Table;
 use crate::store::sql::columns;
 use crate::time::Timestamp;
@@ -135,11 +136,12 @@ pub enum Look {
 type LeftColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32, i64);
 
 /// What a batch adds to the tally: the rows to be written.
-pub(super) fn counted(journal: &[JournalColumns], n_events: usize) -> Vec<(String, i64, i64)> {
+pub(super) fn counted(batches: &[SealedBatch]) -> Vec<(String, i64, i64)> {
     let mut messages: BTreeMap<(&str, i64), i64> = BTreeMap::new();
-    for row in journal {
+    for row in batches.iter().flat_map(|batch| &batch.journal) {
         *messages.entry((&row.1, row.0 / IDS_OF_AN_HOUR)).or_default() += 1;
     }
+    let n_events: usize = batches.iter().map(|batch| batch.outbox.len()).sum();
     let messages = messages.into_iter().map(|((feed, hour), n)| (format!("{MESSAGES}{feed}"), hour, n));
     let n_events = i64::try_from(n_events).unwrap_or(i64::MAX);
     messages.chain((n_events > 0).then(|| (EVENTS.to_owned(), 0, n_events))).collect()

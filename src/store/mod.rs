@@ -333,15 +333,15 @@ impl Store {
     /// # Errors
     /// [`CommitError::Conflict`] when something read has changed, or the store cannot be written. Then nothing of the batch is there.
     pub async fn commit(&self, batch: &CommitBatch) -> Result<(), CommitError> {
-        self.begin(batch.clone()).await.map(drop)
+        self.begin(vec![batch.clone()]).await.map(drop)
     }
 
-    /// Begins to seal and commit a batch, at once; what is given back comes true as [`Store::commit`] does, with how long it took, and the commit runs to its
-    /// end without it too.
-    pub fn begin(&self, batch: CommitBatch) -> impl Future<Output = Result<Duration, CommitError>> + Send + Unpin + use<> {
-        let events = if self.tail.is_some() { batch.outbox.iter().map(OutboxRow::from).collect() } else { Vec::new() };
+    /// Begins to seal and commit batches in one transaction, each of which stands on what the ones before it leave; at once. What is given back comes true as
+    /// [`Store::commit`] does, with how long it took, and the commit runs to its end without it too.
+    pub fn begin(&self, batches: Vec<CommitBatch>) -> impl Future<Output = Result<Duration, CommitError>> + Send + Unpin + use<> {
+        let events = if self.tail.is_some() { batches.iter().flat_map(|batch| &batch.outbox).map(OutboxRow::from).collect() } else { Vec::new() };
         let begun = Instant::now();
-        let written = self.begin_write(Write::Batch(Box::new(batch)), events);
+        let written = self.begin_write(Write::Batches(batches), events);
         Box::pin(async move { Ok(written.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))?.duration_since(begun)) })
     }
 
@@ -408,7 +408,7 @@ impl Store {
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
         let (backend, is_durable, store) = (self.backend.clone(), write.is_durable(), self.clone());
         if let Backend::Sqlite(backend) = &backend
-            && matches!(write.write, Write::Batch(_))
+            && matches!(write.write, Write::Batches(_))
             && !is_refused
             && let Some(turn) = backend.turn()
         {

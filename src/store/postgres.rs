@@ -221,17 +221,19 @@ impl Session<'_> {
 
     async fn apply(&mut self, write: SealedWrite) -> Result<(), Trouble> {
         match write.write {
-            Write::Commit(mut batch) => {
-                let audit = std::mem::take(&mut batch.audit);
-                let counted = ledger::counted(&batch.journal, batch.outbox.len());
-                self.commit(*batch).await?;
+            Write::Commit(mut batches) => {
+                let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
+                let counted = ledger::counted(&batches);
+                for batch in batches {
+                    self.commit(batch).await?;
+                }
                 self.count(write.lane, counted).await?;
                 if !audit.is_empty() {
                     self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
             // It was sealed before it came here.
-            Write::Batch(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
+            Write::Batches(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => {
                 let n_settled = self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;

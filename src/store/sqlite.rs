@@ -39,6 +39,7 @@ use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
+use crate::store::sealed::SealedBatch;
 use crate::store::sealing::LookUpHash;
 use crate::store::sql;
 use crate::store::sqlite_sql as text;
@@ -252,10 +253,14 @@ impl SqliteBackend {
 
     fn write_now(&self, writer: &mut Writer, write: SealedWrite) -> Result<(), Trouble> {
         let write = write.sealed()?;
-        if let (Write::Commit(batch), Some(absent)) = (&write.write, &self.absent) {
-            batch.look_ups.iter().for_each(|(hash, _, _)| absent.note(hash));
+        if let (Write::Commit(batches), Some(absent)) = (&write.write, &self.absent) {
+            batches.iter().flat_map(|batch| &batch.look_ups).for_each(|(hash, _, _)| absent.note(hash));
         }
-        let (settles, n_rows) = if let Write::Commit(batch) = &write.write { (self.settling.take(), batch.n_rows()) } else { (Vec::new(), 1) };
+        let (settles, n_rows) = if let Write::Commit(batches) = &write.write {
+            (self.settling.take(), batches.iter().map(SealedBatch::n_rows).sum())
+        } else {
+            (Vec::new(), 1)
+        };
         let outcome = self.transact(writer, write, settles);
         self.write_back(n_rows);
         outcome

@@ -355,6 +355,25 @@ async fn quarantine_is_entered_found_and_left(store: &Store) {
     assert_eq!(store.quarantine_count().await.unwrap(), 1);
 }
 
+async fn batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not_at_all(store: &Store) {
+    let upon = |n: i64, version: i64| {
+        let mut batch = CommitBatch::default();
+        let key = message(store, &mut batch, n);
+        let mut next = CommitBatch { read_patients: vec![(n, version)], ..CommitBatch::default() };
+        let visit = batch.visits.first().unwrap().clone();
+        next.visits.push(VisitRow { version: version + 1, doc: document("next"), key, ..visit });
+        (batch, next)
+    };
+    let (first, second) = upon(1, 1);
+    store.begin(vec![first, second]).await.unwrap();
+    let found = store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await.unwrap();
+    assert_eq!((found.visits[0].version, found.visits[0].doc.clone()), (2, document("next")));
+    let (first, second) = upon(2, 7);
+    assert!(matches!(store.begin(vec![first, second]).await, Err(CommitError::Conflict)));
+    assert!(store.journal_message(JournalId(2)).await.unwrap().is_none(), "not without the one behind it");
+    audit::is_whole(store, 1).await;
+}
+
 async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {
     let cost = async |ids: std::ops::RangeInclusive<i64>| {
         let mut batch = CommitBatch::default();
@@ -470,6 +489,7 @@ contract!(
     facts_come_back_sorted_and_each_once,
     a_merged_patient_leads_to_the_one_that_counts,
     quarantine_is_entered_found_and_left,
+    batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not_at_all,
     a_batch_costs_as_many_statements_as_a_single_message,
     a_commit_that_nobody_waits_for_still_happens,
     concurrent_commits_lose_nothing_and_keep_the_chain,

@@ -20,15 +20,16 @@ use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
+use crate::store::sealing::Sealer;
 use crate::store::sealing::Table;
 use crate::store::sealing::key_id;
 
 /// One write, a transaction of its own.
 #[derive(Debug)]
 pub(super) enum Write {
-    /// A batch as it was planned: sealing it is a part of writing it.
-    Batch(Box<CommitBatch>),
-    Commit(Box<SealedBatch>),
+    /// Batches as they were planned, each on what the one before leaves: sealing them is a part of writing them.
+    Batches(Vec<CommitBatch>),
+    Commit(Vec<SealedBatch>),
     /// Rows at the end of the lane's audit chain, and nothing else.
     Audit(Vec<AuditRow>),
     Settle(Vec<i64>),
@@ -71,10 +72,11 @@ impl AuditKeys {
 impl SealedWrite {
     /// The same write with nothing in it that is not sealed, but for the audit rows, which are sealed when the end of their chain is known.
     pub(super) fn sealed(self) -> Result<Self, StoreError> {
-        let Write::Batch(batch) = self.write else { return Ok(self) };
+        let Write::Batches(batches) = self.write else { return Ok(self) };
         let keys = self.keys.0.as_ref().ok_or(StoreError::Form { table: Table::Journal })?;
-        let sealed = seal_batch(keys, *batch)?;
-        Ok(Self { write: Write::Commit(Box::new(sealed)), ..self })
+        let mut sealer = Sealer::new(&keys.random);
+        let sealed = batches.into_iter().map(|batch| seal_batch(keys, &mut sealer, batch)).collect::<Result<_, _>>()?;
+        Ok(Self { write: Write::Commit(sealed), ..self })
     }
 
     /// Whether somebody is told that it is on disk. A settled event that comes back after a power cut is only sent once more.

@@ -149,18 +149,21 @@ impl<'c> Session<'c> {
 
     fn apply(&self, write: SealedWrite) -> Result<(), Trouble> {
         match write.write {
-            Write::Commit(batch) => {
-                self.commit(&batch)?;
-                self.count(write.lane, ledger::counted(&batch.journal, batch.outbox.len()))?;
-                if !batch.audit.is_empty() {
-                    self.append(write.lane, &write.keys, &batch.audit)?;
+            Write::Commit(mut batches) => {
+                for batch in &batches {
+                    self.commit(batch)?;
+                }
+                self.count(write.lane, ledger::counted(&batches))?;
+                let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
+                if !audit.is_empty() {
+                    self.append(write.lane, &write.keys, &audit)?;
                 }
             }
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows)?,
             // Settled events are in no list of their own here: every transaction takes along those there are.
             Write::Settle(_) => {}
             // It was sealed before it came here.
-            Write::Batch(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
+            Write::Batches(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
             Write::Park { seq, reason } => {
                 self.statement(text::OUTBOX_PARK)?.execute(params![seq, reason])?;
             }
@@ -244,24 +247,20 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    /// Visits, each behind the version that it was planned from.
+    /// Visits, each behind the version that it was planned from; in their order, in which a room leaves its row before another has it.
     fn put_visits(&self, rows: &[VisitColumns]) -> Result<(), Trouble> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let mut add = self.statement(text::VISIT_NEW)?;
-        // The one that writes the fewest indexes comes first.
-        let mut changes = [
-            self.statement(text::VISIT_QUIET)?,
-            self.statement(text::VISIT_WAKE)?,
-            self.statement(text::VISIT_ROOM_STAYS)?,
-            self.statement(text::VISIT)?,
-        ];
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
         for (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc) in rows {
             let row = params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc];
+            let ways = if *version == 1 {
+                self.prepared(&mut new, &[text::VISIT_NEW])?
+            } else {
+                // The one that writes the fewest indexes comes first.
+                self.prepared(&mut changed, &[text::VISIT_QUIET, text::VISIT_WAKE, text::VISIT_ROOM_STAYS, text::VISIT])?
+            };
             let mut n_put = 0;
-            for change in if *version == 1 { std::slice::from_mut(&mut add) } else { &mut changes } {
-                n_put = change.execute(row)?;
+            for way in ways {
+                n_put = way.execute(row)?;
                 if n_put > 0 {
                     break;
                 }
@@ -271,6 +270,16 @@ impl<'c> Session<'c> {
             }
         }
         Ok(())
+    }
+
+    /// The statements, prepared when they are used first.
+    fn prepared<'s>(&self, kept: &'s mut Vec<CachedStatement<'c>>, all: &[&str]) -> Result<&'s mut [CachedStatement<'c>], rusqlite::Error> {
+        if kept.is_empty() {
+            for sql in all {
+                kept.push(self.statement(sql)?);
+            }
+        }
+        Ok(kept)
     }
 
     /// Whether everything else that the batch was planned from still stands as it was read; no row counts as version 0.

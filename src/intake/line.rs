@@ -1,0 +1,372 @@
+//! The line of planned batches: all that stand in it when a commit ends are the next commit, and are answered together.
+//!
+//! A batch is planned while those before it are committed, and stands on what they leave; so when one fails, nothing behind it may be committed either: all
+//! of them go back to whoever planned them, and the line is shut until that has taken them again. It plans nothing, and it takes nothing by itself.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::care::brake::Brake;
+use crate::intake::Verdict;
+use crate::intake::batch::Done;
+use crate::intake::batch::Work;
+use crate::intake::daemon::IntakeParts;
+use crate::intake::daemon::account;
+use crate::intake::daemon::count_commit;
+use crate::intake::daemon::look_at_ends;
+use crate::intake::guard::Guard;
+use crate::intake::world::Ends;
+use crate::store::error::CommitError;
+use crate::store::rows::CommitBatch;
+use crate::store::sealing::LookUpHash;
+use crate::time::Clock;
+use crate::time::Timestamp;
+
+/// A batch, and those who wait for it.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    pub(super) work: Work,
+    pub(super) receipts: Vec<oneshot::Sender<Verdict>>,
+    pub(super) waiting: Vec<oneshot::Sender<()>>,
+    pub(super) n_jobs: usize,
+}
+
+impl Load {
+    pub(super) fn answer(&mut self, done: &Done) {
+        for (receipt, verdict) in self.receipts.drain(..).zip(&done.verdicts) {
+            // A connection that is gone does not need its answer; its message is kept all the same.
+            drop(receipt.send(verdict.clone()));
+        }
+        for done in self.waiting.drain(..) {
+            // Whoever asked may have been stopped meanwhile.
+            done.send(()).ok();
+        }
+    }
+}
+
+/// A batch that was planned.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) load: Load,
+    pub(super) done: Done,
+    pub(super) batch: CommitBatch,
+}
+
+/// What became of the batches that stood first.
+#[derive(Debug)]
+pub(super) enum Landed {
+    /// So many are on disk, with so many jobs, and answered.
+    Committed { n_batches: usize, n_jobs: usize, took: Duration, explained: Vec<LookUpHash> },
+    /// Nothing of those in the commit is on disk; those that stood behind them were not tried.
+    Failed { error: CommitError, loads: Vec<Load>, behind: Vec<Load> },
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<Waiting>,
+    /// Which rooms end in the batches that are not on disk yet, those of the commit that is on its way first.
+    ends: VecDeque<Ends>,
+    is_shut: bool,
+    is_over: bool,
+}
+
+/// The line. One task plans into it, one commits from it.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a batch at the end; gives its load back where the line is shut.
+    pub(super) fn push(&self, waiting: Waiting) -> Result<(), Load> {
+        let mut state = self.state();
+        if state.is_shut {
+            return Err(waiting.load);
+        }
+        state.ends.push_back(waiting.done.ends);
+        state.waiting.push(waiting);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Opens the line again: nothing that was planned into it before counts any more.
+    pub(super) fn open(&self) {
+        self.state().is_shut = false;
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn end(&self) {
+        self.state().is_over = true;
+        self.changed.notify_one();
+    }
+
+    /// What is held back now: what is on its way to the disk has ended rooms already.
+    pub(super) fn brake(&self, guard: &Guard, now: Timestamp) -> Brake {
+        let state = self.state();
+        let mut brake = guard.brake(now);
+        for ends in &state.ends {
+            brake.may_end = brake.may_end.saturating_sub(ends.n_ended);
+            brake.is_on |= ends.stopped;
+        }
+        brake
+    }
+
+    fn take(&self) -> Vec<Waiting> {
+        std::mem::take(&mut self.state().waiting)
+    }
+
+    /// All that stand in it, once there are any; nothing once it is over.
+    async fn next(&self) -> Vec<Waiting> {
+        loop {
+            let changed = self.changed.notified();
+            let waiting = self.take();
+            if !waiting.is_empty() || self.state().is_over {
+                return waiting;
+            }
+            changed.await;
+        }
+    }
+
+    /// Notes what ended in the first batches, at the same moment as they leave the line. Whether leaves and ends wait from now on.
+    fn landed(&self, n_batches: usize, guard: &Guard, now: Timestamp) -> (Ends, bool) {
+        let mut state = self.state();
+        let mut all = Ends::default();
+        let n_batches = n_batches.min(state.ends.len());
+        state.ends.drain(..n_batches).for_each(|ends| all.add(ends));
+        (all, guard.note(now, all.n_ended, all.stopped))
+    }
+
+    /// Shuts the line, and takes out who stands in it.
+    fn shut(&self) -> Vec<Load> {
+        let mut state = self.state();
+        state.is_shut = true;
+        state.ends.clear();
+        state.waiting.drain(..).map(|waiting| waiting.load).collect()
+    }
+}
+
+/// Commits what stands in the line, one commit after another, until it is over; `landed` is told of each.
+pub(super) async fn commit_all<C: Clock>(parts: Arc<IntakeParts<C>>, line: Arc<Line>, landed: mpsc::UnboundedSender<Landed>) {
+    let mut flight = begin(&parts, line.next().await);
+    while let Some(commit) = flight.take() {
+        let (told, next) = land(&parts, &line, commit).await;
+        if landed.send(told).is_err() {
+            // Nobody plans any more: what is on its way ends by itself, and nobody is answered.
+            return;
+        }
+        flight = if next.is_some() { next } else { begin(&parts, line.next().await) };
+    }
+}
+
+/// Waits for a commit, begins the next one where something stands in the line, and answers those of the first.
+async fn land<C: Clock>(parts: &IntakeParts<C>, line: &Line, commit: Flight) -> (Landed, Option<Flight>) {
+    let Flight { mut loads, begun, committed } = commit;
+    let took = match committed.await {
+        Ok(took) => took,
+        Err(error) => return (Landed::Failed { error, loads: loads.into_iter().map(|(load, _)| load).collect(), behind: line.shut() }, None),
+    };
+    let ended = line.landed(loads.len(), &parts.guard, parts.clock.now());
+    // Before those of the last one are answered: it has nothing to wait for any more, and answering takes a while.
+    let next = begin(parts, line.take());
+    look_at_ends(parts, ended).await;
+    loads.iter_mut().for_each(|(load, done)| load.answer(done));
+    let (mut n_jobs, mut n_messages, mut explained) = (0, 0, Vec::new());
+    for (load, done) in &mut loads {
+        account(parts, &load.work, done);
+        n_jobs += load.n_jobs;
+        n_messages += load.work.messages.len();
+        explained.append(&mut done.explained);
+    }
+    count_commit(n_messages, begun.elapsed());
+    (Landed::Committed { n_batches: loads.len(), n_jobs, took, explained }, next)
+}
+
+/// A commit that is on its way.
+struct Flight {
+    loads: Vec<(Load, Done)>,
+    begun: Instant,
+    committed: Pin<Box<dyn Future<Output = Result<Duration, CommitError>> + Send>>,
+}
+
+/// Begins the next commit, where there is anything to commit.
+fn begin<C: Clock>(parts: &IntakeParts<C>, next: Vec<Waiting>) -> Option<Flight> {
+    if next.is_empty() {
+        return None;
+    }
+    let (mut loads, mut batches) = (Vec::with_capacity(next.len()), Vec::with_capacity(next.len()));
+    for Waiting { load, done, batch } in next {
+        loads.push((load, done));
+        batches.push(batch);
+    }
+    Some(Flight { loads, begun: Instant::now(), committed: Box::pin(parts.store.begin(batches)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use tokio::sync::Notify;
+    use tokio::sync::mpsc;
+    use tokio::sync::oneshot;
+
+    use super::Landed;
+    use super::Line;
+    use super::Load;
+    use super::Waiting;
+    use super::begin;
+    use super::commit_all;
+    use super::land;
+    use crate::care::policy::Policy;
+    use crate::directory::Directory;
+    use crate::directory::Sources;
+    use crate::directory::said::Said;
+    use crate::ids::IdSource;
+    use crate::ids::JournalId;
+    use crate::intake::Verdict;
+    use crate::intake::batch::Done;
+    use crate::intake::daemon::IntakeParts;
+    use crate::intake::guard::Guard;
+    use crate::intake::wake_at::WakeAt;
+    use crate::intake::world::Ends;
+    use crate::store::Store;
+    use crate::store::StoreOptions;
+    use crate::store::error::CommitError;
+    use crate::store::master_key::MasterKey;
+    use crate::store::rows::CommitBatch;
+    use crate::store::rows::Disposition;
+    use crate::store::rows::JournalRow;
+    use crate::store::sealing::Document;
+    use crate::store::sealing::LookUpHash;
+    use crate::time::SystemClock;
+    use crate::time::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_795_300_000_000_000);
+
+    async fn house() -> (tempfile::TempDir, Arc<IntakeParts<SystemClock>>) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        let master_key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        let (directory, _) = Directory::open(Sources::default(), Said::default(), NOW).unwrap();
+        let parts = IntakeParts {
+            store: Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap(),
+            ids: Arc::new(IdSource::new(1)),
+            clock: Arc::new(SystemClock),
+            policy: Arc::new(Policy::default()),
+            directory: Arc::new(directory),
+            feeds: HashMap::new(),
+            outbox: Arc::new(Notify::new()),
+            wake: Arc::new(WakeAt::default()),
+            guard: Arc::new(Guard::default()),
+        };
+        (folder, Arc::new(parts))
+    }
+
+    /// A batch that keeps one message, and what its sender waits for. Two of the same number are the same message.
+    fn waiting(id: i64, number: u8) -> (Waiting, oneshot::Receiver<Verdict>) {
+        let row = JournalRow {
+            id: JournalId(id),
+            feed: "main".to_owned(),
+            received_at: NOW,
+            dedupe: Some(LookUpHash([number; 16])),
+            control: None,
+            trigger: None,
+            disposition: Disposition::Applied,
+            reason: None,
+            duplicate_of: None,
+            ack_code: None,
+            patient_id: None,
+            key: None,
+            raw: Document::new(0, b"MSH".to_vec()),
+        };
+        let (answer, answered) = oneshot::channel();
+        let load = Load { receipts: vec![answer], n_jobs: 1, ..Load::default() };
+        let done = Done { verdicts: vec![Verdict::applied()], ..Done::default() };
+        (Waiting { load, done, batch: CommitBatch { journal: vec![row], ..CommitBatch::default() } }, answered)
+    }
+
+    #[tokio::test]
+    async fn all_that_stand_in_the_line_are_committed_and_answered_together() {
+        let (folder, parts) = house().await;
+        let (line, (told, mut landed)) = (Arc::new(Line::default()), mpsc::unbounded_channel());
+        let mut answers = Vec::new();
+        for number in 1..=3 {
+            let (batch, answered) = waiting(i64::from(number), number);
+            line.push(batch).unwrap();
+            answers.push(answered);
+        }
+        line.end();
+        commit_all(Arc::clone(&parts), line, told).await;
+        assert!(matches!(landed.recv().await, Some(Landed::Committed { n_batches: 3, n_jobs: 3, .. })));
+        for answered in answers {
+            assert_eq!(answered.await.unwrap().disposition, Disposition::Applied);
+        }
+        assert!(parts.store.journal_message(JournalId(3)).await.unwrap().is_some());
+        parts.store.close().await;
+        folder.close().unwrap();
+    }
+
+    #[tokio::test]
+    async fn behind_a_commit_that_failed_nothing_is_committed_until_all_was_taken_again() {
+        let (folder, parts) = house().await;
+        let line = Arc::new(Line::default());
+        let [(kept, kept_answer), (repeat, repeat_answer), (behind, behind_answer), (late, _)] =
+            [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(id, number));
+        line.push(kept).unwrap();
+        line.push(repeat).unwrap();
+        let commit = begin(&parts, line.take()).unwrap();
+        line.push(behind).unwrap();
+        let (failed, next) = land(&parts, &line, commit).await;
+        assert!(next.is_none());
+        let Landed::Failed { error: CommitError::Conflict, loads, behind } = failed else { panic!("{failed:?}") };
+        assert_eq!((loads.len(), behind.len()), (2, 1));
+        let late = line.push(late).unwrap_err();
+        assert!(parts.store.journal_message(JournalId(1)).await.unwrap().is_none(), "they are there together, or not at all");
+        drop((loads, behind, late));
+        for answered in [kept_answer, repeat_answer, behind_answer] {
+            assert!(answered.await.is_err(), "nobody is answered for what is not on disk");
+        }
+
+        line.open();
+        let (again, answered) = waiting(5, 1);
+        line.push(again).unwrap();
+        line.end();
+        commit_all(Arc::clone(&parts), line, mpsc::unbounded_channel().0).await;
+        answered.await.unwrap();
+        assert!(parts.store.journal_message(JournalId(5)).await.unwrap().is_some());
+        parts.store.close().await;
+        folder.close().unwrap();
+    }
+
+    #[test]
+    fn rooms_that_end_in_the_line_count_once() {
+        let (line, guard) = (Line::default(), Guard::new(true));
+        let may_end = guard.brake(NOW).may_end;
+        for n_ended in [2, 3] {
+            let (mut batch, _) = waiting(1, 1);
+            batch.done.ends = Ends { n_ended, ..Ends::default() };
+            line.push(batch).unwrap();
+        }
+        assert_eq!(line.brake(&guard, NOW).may_end, may_end - 5);
+        line.landed(1, &guard, NOW);
+        assert_eq!((guard.brake(NOW).may_end, line.brake(&guard, NOW).may_end), (may_end - 2, may_end - 5));
+        drop(line.shut());
+        assert_eq!(line.brake(&guard, NOW).may_end, may_end - 2);
+    }
+}
