@@ -45,7 +45,6 @@ use crate::intake::guard::Word;
 use crate::intake::pulse::Pulse;
 use crate::intake::staff;
 use crate::intake::wake_at::WakeAt;
-use crate::mllp;
 use crate::mllp::listener::ListenerOptions;
 use crate::mllp::stats::ListenerStats;
 use crate::mllp::tls::ServerTls;
@@ -64,6 +63,7 @@ use crate::time::SystemClock;
 use crate::wake;
 
 use certificates::Certificate;
+use connections::Connections;
 use follow::Follow;
 use pressure::Limits;
 
@@ -204,7 +204,7 @@ impl Daemon {
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
-        let connections = connections::start(stop_working.clone()).map_err(NotStarted::unavailable)?;
+        let connections = Connections::start(listeners.clone(), stop_listening.clone(), stop_working.clone()).map_err(NotStarted::unavailable)?;
         for (config, feed) in config.feeds.iter().zip(&feeds) {
             let (listener, address) = bind(config.listen, &format!("feeds.{}.listen", config.name)).await?;
             addresses.push(address);
@@ -218,8 +218,7 @@ impl Daemon {
             let answerer = Arc::new(answerer.behind(Arc::clone(&gate)));
             pulses.push((config.name.clone(), answerer.pulse()));
             guard.listen(config.name.clone(), answerer.pulse());
-            let listener = connections::moved_to(&connections, listener).map_err(NotStarted::unavailable)?;
-            listeners.spawn_on(mllp::listener::serve(listener, options, answerer, stop_listening.clone(), listeners.clone()), &connections);
+            connections.serve(listener, options, answerer).map_err(NotStarted::unavailable)?;
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
         drop(intake);

@@ -5,22 +5,42 @@
 //! said on a connection.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-/// Starts the thread, and says how to reach it. It ends with `stop`, and so does every connection that is still there.
-pub(super) fn start(stop: CancellationToken) -> io::Result<Handle> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let handle = runtime.handle().clone();
-    std::thread::Builder::new().name("connections".to_owned()).spawn(move || runtime.block_on(stop.cancelled_owned()))?;
-    Ok(handle)
+use crate::mllp::listener::ListenerOptions;
+use crate::mllp::listener::serve;
+use crate::mllp::session::Answerer;
+
+/// The way to the thread.
+pub(super) struct Connections {
+    runtime: Handle,
+    tracker: TaskTracker,
+    stop_listening: CancellationToken,
 }
 
-/// The same listener, for another runtime: a socket belongs to the one in which it was made.
-pub(super) fn moved_to(handle: &Handle, listener: TcpListener) -> io::Result<TcpListener> {
-    let listener = listener.into_std()?;
-    let _inside = handle.enter();
-    TcpListener::from_std(listener)
+impl Connections {
+    /// Starts the thread. It ends with `stop`, and so does every connection that is still there; `tracker` knows those.
+    pub(super) fn start(tracker: TaskTracker, stop_listening: CancellationToken, stop: CancellationToken) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        std::thread::Builder::new().name("connections".to_owned()).spawn(move || runtime.block_on(stop.cancelled_owned()))?;
+        Ok(Self { runtime: handle, tracker, stop_listening })
+    }
+
+    /// Serves what comes to a listener until listening is stopped.
+    pub(super) fn serve(&self, listener: TcpListener, options: ListenerOptions, answerer: Arc<impl Answerer>) -> io::Result<()> {
+        // A socket belongs to the runtime in which it was made.
+        let listener = listener.into_std()?;
+        let listener = {
+            let _inside = self.runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        self.tracker.spawn_on(serve(listener, options, answerer, self.stop_listening.clone(), self.tracker.clone()), &self.runtime);
+        Ok(())
+    }
 }

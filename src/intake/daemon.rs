@@ -228,14 +228,11 @@ impl<C: Clock> Running<C> {
         if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
             let n_jobs = load.n_jobs;
             let left = match self.plan(&load.work).await {
-                Some(Planned { done, batch, ahead }) => match self.line.push(Waiting { load, done, batch }) {
-                    Ok(()) => {
-                        self.aheads.push_back(ahead);
-                        self.n_unlanded += n_jobs;
-                        None
-                    }
-                    Err(load) => Some(load),
-                },
+                Some(Planned { done, batch, ahead }) => {
+                    self.aheads.push_back(ahead);
+                    self.n_unlanded += n_jobs;
+                    self.line.push(Waiting { load, done, batch })
+                }
                 None => Some(load),
             };
             if let Some(load) = left {

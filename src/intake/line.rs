@@ -93,16 +93,16 @@ impl Line {
     }
 
     /// Puts a batch at the end; gives its load back where the line is shut.
-    pub(super) fn push(&self, waiting: Waiting) -> Result<(), Load> {
+    pub(super) fn push(&self, waiting: Waiting) -> Option<Load> {
         let mut state = self.state();
         if state.is_shut {
-            return Err(waiting.load);
+            return Some(waiting.load);
         }
         state.ends.push_back(waiting.done.ends);
         state.waiting.push(waiting);
         drop(state);
         self.changed.notify_one();
-        Ok(())
+        None
     }
 
     /// Opens the line again: nothing that was planned into it before counts any more.
@@ -185,7 +185,9 @@ async fn land<C: Clock>(parts: &IntakeParts<C>, line: &Line, commit: Flight) -> 
     // Before those of the last one are answered: it has nothing to wait for any more, and answering takes a while.
     let next = begin(parts, line.take());
     look_at_ends(parts, ended).await;
-    loads.iter_mut().for_each(|(load, done)| load.answer(done));
+    for (load, done) in &mut loads {
+        load.answer(done);
+    }
     let (mut n_jobs, mut n_messages, mut explained) = (0, 0, Vec::new());
     for (load, done) in &mut loads {
         account(parts, &load.work, done);
@@ -308,7 +310,7 @@ mod tests {
         let mut answers = Vec::new();
         for number in 1..=3 {
             let (batch, answered) = waiting(i64::from(number), number);
-            line.push(batch).unwrap();
+            assert!(line.push(batch).is_none());
             answers.push(answered);
         }
         line.end();
@@ -328,15 +330,15 @@ mod tests {
         let line = Arc::new(Line::default());
         let [(kept, kept_answer), (repeat, repeat_answer), (behind, behind_answer), (late, _)] =
             [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(id, number));
-        line.push(kept).unwrap();
-        line.push(repeat).unwrap();
+        assert!(line.push(kept).is_none());
+        assert!(line.push(repeat).is_none());
         let commit = begin(&parts, line.take()).unwrap();
-        line.push(behind).unwrap();
+        assert!(line.push(behind).is_none());
         let (failed, next) = land(&parts, &line, commit).await;
         assert!(next.is_none());
         let Landed::Failed { error: CommitError::Conflict, loads, behind } = failed else { panic!("{failed:?}") };
         assert_eq!((loads.len(), behind.len()), (2, 1));
-        let late = line.push(late).unwrap_err();
+        let late = line.push(late).unwrap();
         assert!(parts.store.journal_message(JournalId(1)).await.unwrap().is_none(), "they are there together, or not at all");
         drop((loads, behind, late));
         for answered in [kept_answer, repeat_answer, behind_answer] {
@@ -345,7 +347,7 @@ mod tests {
 
         line.open();
         let (again, answered) = waiting(5, 1);
-        line.push(again).unwrap();
+        assert!(line.push(again).is_none());
         line.end();
         commit_all(Arc::clone(&parts), line, mpsc::unbounded_channel().0).await;
         answered.await.unwrap();
@@ -361,7 +363,7 @@ mod tests {
         for n_ended in [2, 3] {
             let (mut batch, _) = waiting(1, 1);
             batch.done.ends = Ends { n_ended, ..Ends::default() };
-            line.push(batch).unwrap();
+            assert!(line.push(batch).is_none());
         }
         assert_eq!(line.brake(&guard, NOW).may_end, may_end - 5);
         line.landed(1, &guard, NOW);
