@@ -51,7 +51,6 @@ use crate::store::rows::Disposition;
 use crate::store::rows::FindRequest;
 use crate::store::rows::Found;
 use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::time::Timestamp;
 
 pub(crate) mod rows;
@@ -323,9 +322,7 @@ fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
 pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSet<LookUpHash>) {
     wanted.insert(look_ups.patient(&fact.patient));
     let mut visit = |id| {
-        wanted.insert(look_ups.visit(LookUpKind::Visit, id));
-        wanted.insert(look_ups.visit(LookUpKind::Account, id));
-        wanted.insert(look_ups.visit(LookUpKind::Preadmit, id));
+        wanted.extend(look_ups.visit_kinds(id));
     };
     if let Some(named) = &fact.visit {
         visit(&named.id);
