@@ -50,6 +50,7 @@ pub(super) async fn record(store: &Store, command: &str, seen: Seen) -> anyhow::
         kind: kind.to_owned(),
         room_id: only,
         room_version: None,
+        made_for: None,
         journal_id: message,
         key: None,
         body: Document::new(1, serde_json::to_vec(&viewing).context("cannot write JSON")?),

@@ -109,6 +109,7 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         kind: kind.to_owned(),
         room_id: None,
         room_version: None,
+        made_for: None,
         journal_id,
         key: None,
         body: Document::new(1, serde_json::to_vec(&Record { by, order }).unwrap_or_default()),

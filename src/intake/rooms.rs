@@ -218,7 +218,7 @@ impl World {
         let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
-                rooms.push(RoomSlot { id: self.room_ids.mint(), published: None });
+                rooms.push(RoomSlot { id: self.room_ids.mint(), published: None, made_for: Some(row) });
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
@@ -394,5 +394,5 @@ pub(super) fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publ
     let event = event(&room, &about);
     let audited = audited(event_type, cause, &room);
     slot.published = Some(room);
-    Some(RoomChange { patient, event, message: cause.message, audited })
+    Some(RoomChange { patient, event, message: cause.message, made_for: slot.made_for, audited })
 }

@@ -137,6 +137,8 @@ pub(crate) struct RoomChange {
     pub(crate) event: Event,
     /// The message that caused it.
     pub(crate) message: Option<JournalId>,
+    /// The visit for which the room was made.
+    pub(crate) made_for: Option<i64>,
     /// What is audited of it.
     pub(crate) audited: Document,
 }

@@ -45,6 +45,9 @@ pub struct RoomSlot {
     /// What was published last; absent while nothing was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<CareRoom>,
+    /// The visit for which it was made, by its row; a room keeps it wherever it goes. Absent where that was not noted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<i64>,
 }
 
 /// A visit's document.

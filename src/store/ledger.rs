@@ -64,8 +64,11 @@ const ROOMS_OFF: &str = "SELECT COUNT(*) FROM visits v \
     (SELECT COUNT(*) FROM outbox x WHERE x.room_id = v.room_id AND x.room_version >= w.first)))";
 const JOURNAL_PAGE: &str = concat!("SELECT ", columns!(journal), " FROM journal WHERE id > $1 ORDER BY id LIMIT $2");
 /// Events that wait without a room that has them.
-const STRAY_EVENTS: &str =
-    "SELECT COUNT(*) FROM outbox x LEFT JOIN audit a ON a.room_id = x.room_id AND a.room_version = x.room_version WHERE a.id IS NULL";
+const STRAY_EVENTS: &str = "SELECT COUNT(*) FROM outbox x WHERE NOT EXISTS \
+    (SELECT 1 FROM audit a WHERE a.room_id = x.room_id AND (a.made_for IS NULL OR a.room_version = 1) AND a.room_version = x.room_version) \
+    AND NOT EXISTS (SELECT 1 FROM audit a WHERE a.made_for IN \
+    (SELECT f.made_for FROM audit f WHERE f.room_id = x.room_id AND (f.made_for IS NULL OR f.room_version = 1)) \
+    AND a.room_id = x.room_id AND a.room_version = x.room_version)";
 
 /// Every statement here, for the test that prepares them.
 #[cfg(test)]

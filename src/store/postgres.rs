@@ -268,7 +268,7 @@ impl Session<'_> {
         let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
         let end = if end.is_empty() { None } else { Some(end) };
         let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
-        self.run(bind_columns!(text::AUDIT, rows, 0, 1, 2, 3, 4, 5, 6, 7)).await?;
+        self.run(bind_columns!(text::AUDIT, rows, 0, 1, 2, 3, 4, 5, 6, 7, 8)).await?;
         self.run(sqlx::query(sql::META_PUT).bind(key).bind(end)).await?;
         Ok(())
     }

@@ -108,7 +108,8 @@ pub(super) const OUTBOX: &str = concat!(
 pub(super) const AUDIT: &str = concat!(
     "INSERT INTO audit (",
     columns!(audit),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[])"
+    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[], ",
+    "$9::bigint[])"
 );
 pub(super) const QUARANTINE: &str = concat!(
     "INSERT INTO quarantine (",

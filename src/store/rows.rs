@@ -406,6 +406,8 @@ pub struct AuditRow {
     pub room_id: Option<CareRoomId>,
     /// The room's version after it.
     pub room_version: Option<i64>,
+    /// The visit for which the room was made, by its row: only for finding the rows of one room, and no part of the chain.
+    pub made_for: Option<i64>,
     /// Which message.
     pub journal_id: Option<JournalId>,
     /// The patient's key; the store's own when absent.

@@ -49,8 +49,8 @@ pub(super) type LookUpColumns = (Vec<u8>, i64, i16);
 pub(super) type FactColumns = (i64, i64, i64, i64, Vec<u8>, Vec<u8>);
 /// seq, room, version, event, type, facility, traceparent, time, parked, body.
 pub(super) type OutboxColumns = (i64, Uuid, i64, Uuid, String, String, Option<String>, i64, Option<String>, Vec<u8>);
-/// id, at, kind, room, room version, journal, chain, body.
-pub(super) type AuditColumns = (i64, i64, String, Option<Uuid>, Option<i64>, Option<i64>, Vec<u8>, Vec<u8>);
+/// id, at, kind, room, room version, journal, chain, body, made for.
+pub(super) type AuditColumns = (i64, i64, String, Option<Uuid>, Option<i64>, Option<i64>, Vec<u8>, Vec<u8>, Option<i64>);
 /// journal, reason, since, patient, visit, state.
 pub(super) type QuarantineColumns = (i64, String, i64, Option<Vec<u8>>, Option<Vec<u8>>, String);
 
@@ -201,7 +201,7 @@ pub(super) fn seal_audit(keys: &Keys, lane: u16, mut head: Head, rows: &[AuditRo
         let (room_id, journal_id) = (row.room_id.map(|room| room.0), row.journal_id.map(|id| id.0));
         let at_us = row.at.as_micros();
         head = head.extend(&Link { id, at_us, kind: &row.kind, room_id, room_version: row.room_version, journal_id, body: &body });
-        columns.push((id, at_us, row.kind.clone(), room_id, row.room_version, journal_id, head.hash.to_vec(), body));
+        columns.push((id, at_us, row.kind.clone(), room_id, row.room_version, journal_id, head.hash.to_vec(), body, row.made_for));
     }
     Ok((head, columns))
 }
@@ -282,7 +282,7 @@ pub(super) fn outbox_row(key: &SealingKey, row: OutboxColumns) -> Result<OutboxR
 
 /// The body stays closed when there is no key any more.
 pub(super) fn audit_row(key: Option<&SealingKey>, row: AuditColumns) -> Result<StoredAudit, StoreError> {
-    let (id, at_us, kind, room_id, room_version, journal_id, _chain, body) = row;
+    let (id, at_us, kind, room_id, room_version, journal_id, _chain, body, _made_for) = row;
     Ok(StoredAudit {
         id,
         at: Timestamp::from_micros(at_us),

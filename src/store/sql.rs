@@ -13,6 +13,7 @@ macro_rules! migrations {
             ("initial", include_str!(concat!("migrations/", $database, "/0001_initial.sql"))),
             ("tally", include_str!(concat!("migrations/", $database, "/0002_tally.sql"))),
             ("leases", include_str!(concat!("migrations/", $database, "/0003_leases.sql"))),
+            ("rooms of the audit", include_str!(concat!("migrations/", $database, "/0004_rooms_of_the_audit.sql"))),
         ]
     };
 }
@@ -53,7 +54,7 @@ macro_rules! columns {
         "seq, room_id, room_version, event_id, event_type, facility, traceparent, time_us, parked_reason, body"
     };
     (audit) => {
-        "id, at_us, kind, room_id, room_version, journal_id, chain, body"
+        "id, at_us, kind, room_id, room_version, journal_id, chain, body, made_for"
     };
     (directory) => {
         "id, version, doc"
@@ -96,7 +97,15 @@ pub(super) const OUTBOX_COUNT_PARKED: &str = "SELECT COUNT(*) FROM outbox WHERE 
 pub(super) const OUTBOX_OLDEST: &str = "SELECT time_us FROM outbox WHERE parked_reason IS NULL ORDER BY seq LIMIT 1";
 
 pub(super) const AUDIT_PAGE: &str = concat!("SELECT ", columns!(audit), " FROM audit WHERE id > $1 ORDER BY id LIMIT $2");
-pub(super) const AUDIT_OF_ROOM: &str = concat!("SELECT ", columns!(audit), " FROM audit WHERE room_id = $3 AND id > $1 ORDER BY id LIMIT $2");
+/// The first row of a room, and those from before rows said for whom their room was made, by its id; the others by that.
+pub(super) const AUDIT_OF_ROOM: &str = concat!(
+    "SELECT ",
+    columns!(audit),
+    " FROM audit WHERE room_id = $3 AND (made_for IS NULL OR room_version = 1) AND id > $1 UNION ALL SELECT ",
+    columns!(audit),
+    " FROM audit WHERE made_for IN (SELECT f.made_for FROM audit f WHERE f.room_id = $3 AND (f.made_for IS NULL OR f.room_version = 1)) ",
+    "AND room_id = $3 AND room_version <> 1 AND id > $1 ORDER BY id LIMIT $2"
+);
 
 pub(super) const JOURNAL_COUNTS: &str =
     "SELECT feed, disposition, COUNT(*) FROM journal WHERE id >= $1 GROUP BY feed, disposition ORDER BY feed, disposition";

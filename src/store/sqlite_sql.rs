@@ -77,7 +77,7 @@ pub(super) const LOOK_UP: &str = concat!("INSERT INTO look_ups (", columns!(look
 pub(super) const OUTBOX: &str = concat!("INSERT INTO outbox (", columns!(outbox), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
 pub(super) const OUTBOX_SETTLE: &str = "DELETE FROM outbox WHERE seq = ?1";
 pub(super) const OUTBOX_PARK: &str = "UPDATE outbox SET parked_reason = ?2 WHERE seq = ?1";
-pub(super) const AUDIT: &str = concat!("INSERT INTO audit (", columns!(audit), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+pub(super) const AUDIT: &str = concat!("INSERT INTO audit (", columns!(audit), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
 pub(super) const QUARANTINE: &str = concat!(
     "INSERT INTO quarantine (",
     columns!(quarantine),

@@ -138,6 +138,7 @@ fn message(store: &Store, batch: &mut CommitBatch, n: i64) -> SealingKey {
         kind: "room.opened".to_owned(),
         room_id: Some(room(n)),
         room_version: Some(1),
+        made_for: Some(n),
         journal_id: Some(JournalId(n)),
         key: Some(key.clone()),
         body: document("audit"),
@@ -374,6 +375,27 @@ async fn batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not
     audit::is_whole(store, 1).await;
 }
 
+async fn the_audit_rows_of_a_room_are_found_whether_or_not_they_say_for_whom_it_was_made(store: &Store) {
+    let row = |of: i64, version: i64, made_for: Option<i64>| AuditRow {
+        kind: "room.updated".to_owned(),
+        room_id: Some(room(of)),
+        room_version: Some(version),
+        made_for,
+        ..viewing(version)
+    };
+    // Two rooms of one visit, and between them a daemon that does not know yet what they were made for; and a room from before.
+    let rows = [(1, 1, Some(9)), (1, 2, Some(9)), (2, 1, Some(9)), (1, 3, None), (2, 2, Some(9)), (1, 4, Some(9)), (3, 1, None), (3, 2, None)];
+    store.append_audit(rows.map(|(of, version, made_for)| row(of, version, made_for)).to_vec()).await.unwrap();
+    for (of, n_versions) in [(1, 4), (2, 2), (3, 2), (4, 0)] {
+        let found = store.audit_page(Some(room(of)), i64::MIN, 10).await.unwrap();
+        assert_eq!(found.iter().filter_map(|row| row.room_version).collect::<Vec<_>>(), (1..=n_versions).collect::<Vec<_>>(), "of room {of}");
+        assert!(found.is_sorted_by_key(|row| row.id));
+        let Some(second) = found.get(1) else { continue };
+        let next = store.audit_page(Some(room(of)), second.id, 1).await.unwrap();
+        assert_eq!(next.first().map(|row| row.id), found.get(2).map(|row| row.id));
+    }
+}
+
 async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {
     let cost = async |ids: std::ops::RangeInclusive<i64>| {
         let mut batch = CommitBatch::default();
@@ -490,6 +512,7 @@ contract!(
     a_merged_patient_leads_to_the_one_that_counts,
     quarantine_is_entered_found_and_left,
     batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not_at_all,
+    the_audit_rows_of_a_room_are_found_whether_or_not_they_say_for_whom_it_was_made,
     a_batch_costs_as_many_statements_as_a_single_message,
     a_commit_that_nobody_waits_for_still_happens,
     concurrent_commits_lose_nothing_and_keep_the_chain,
@@ -581,6 +604,7 @@ fn viewing(n: i64) -> AuditRow {
         kind: "rooms.viewed".to_owned(),
         room_id: Some(room(1)),
         room_version: None,
+        made_for: None,
         journal_id: None,
         key: None,
         body: document("viewed"),

@@ -197,13 +197,14 @@ pub(super) fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Ver
 }
 
 fn publish(batch: &mut CommitBatch, change: RoomChange, place: i64, key: Option<SealingKey>, rules: &Rules<'_>) {
-    let RoomChange { event, message, audited, .. } = change;
+    let RoomChange { event, message, made_for, audited, .. } = change;
     let version = i64::try_from(event.room_version).unwrap_or(i64::MAX);
     batch.audit.push(AuditRow {
         at: rules.now,
         kind: event.event_type.as_str().to_owned(),
         room_id: Some(event.room_id),
         room_version: Some(version),
+        made_for,
         journal_id: message,
         key: key.clone(),
         body: audited,

@@ -186,8 +186,8 @@ impl<'c> Session<'c> {
         let end: Option<Vec<u8>> = self.statement(sql::META)?.query_row([&key], |row| row.get(0)).optional()?;
         let (end, rows) = keys.seal_audit(lane, end, audit)?;
         self.each(text::AUDIT, &rows, |add, row| {
-            let (id, at, kind, room, room_version, journal, chain, body) = row;
-            add.execute(params![id, at, kind, room, room_version, journal, chain, body])
+            let (id, at, kind, room, room_version, journal, chain, body, made_for) = row;
+            add.execute(params![id, at, kind, room, room_version, journal, chain, body, made_for])
         })?;
         self.statement(sql::META_PUT)?.execute(params![key, end])?;
         Ok(())

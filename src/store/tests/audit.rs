@@ -48,7 +48,7 @@ async fn connection(house: &House) -> SqliteConnection {
 
 async fn rows(house: &House) -> Vec<AuditColumns> {
     let mut connection = connection(house).await;
-    let statement = "SELECT id, at_us, kind, room_id, room_version, journal_id, chain, body FROM audit WHERE (id & 1023) = 3 ORDER BY id";
+    let statement = "SELECT id, at_us, kind, room_id, room_version, journal_id, chain, body, made_for FROM audit WHERE (id & 1023) = 3 ORDER BY id";
     let rows = sqlx::query_as(statement).fetch_all(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     rows
