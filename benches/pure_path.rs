@@ -79,8 +79,11 @@ fn steps(criterion: &mut Criterion) {
         traceparent: None,
     };
     criterion.bench_function("envelope", |bencher| bencher.iter(|| event(black_box(&room), &about)));
-    let document =
-        VisitDocument { state: moved.clone(), rooms: vec![RoomSlot { id: bench.room, published: Some(room) }], ..VisitDocument::default() };
+    let document = VisitDocument {
+        state: moved.clone(),
+        rooms: vec![RoomSlot { id: bench.room, published: Some(room), made_for: None }],
+        ..VisitDocument::default()
+    };
     let documents: Vec<_> = next.iter().map(Fact::document).chain([document.document(), said.document()]).collect();
     println!(
         "a visit's document has {} bytes, a fact's {}",

@@ -33,6 +33,7 @@ pub(crate) mod tests;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -40,7 +41,6 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -142,6 +142,9 @@ pub fn exists(url: &SecretString) -> Result<bool, StoreError> {
 fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
 }
+
+/// Comes true when something was written, with when.
+type Written = Pin<Box<dyn Future<Output = Result<Instant, Trouble>> + Send>>;
 
 impl Store {
     /// Opens the store for the daemon: brings it up to date, checks the key, and keeps a second daemon out of a SQLite file.
@@ -342,7 +345,7 @@ impl Store {
         let events = if self.tail.is_some() { batches.iter().flat_map(|batch| &batch.outbox).map(OutboxRow::from).collect() } else { Vec::new() };
         let begun = Instant::now();
         let written = self.begin_write(Write::Batches(batches), events);
-        Box::pin(async move { Ok(written.await.unwrap_or(Err(Trouble::Other(StoreError::Closed)))?.duration_since(begun)) })
+        Box::pin(async move { Ok(written.await?.duration_since(begun)) })
     }
 
     /// Appends rows to the audit chain.
@@ -399,27 +402,31 @@ impl Store {
     }
 
     async fn write(&self, write: Write) -> Result<(), Trouble> {
-        self.begin_write(write, Vec::new()).await.unwrap_or(Err(Trouble::Other(StoreError::Closed))).map(drop)
+        self.begin_write(write, Vec::new()).await.map(drop)
     }
 
     /// One write, and the events that wait once it is done; comes true with when it ended. In a task of its own: whoever stops waiting for it does not stop it.
-    fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> JoinHandle<Result<Instant, Trouble>> {
+    fn begin_write(&self, write: Write, events: Vec<OutboxRow>) -> Written {
         let is_refused = self.only_audit && !matches!(write, Write::Audit(_));
         let write = SealedWrite { write, lane: self.lane, keys: AuditKeys(Some(Arc::clone(&self.keys))) };
         let (backend, is_durable, store) = (self.backend.clone(), write.is_durable(), self.clone());
+        let closed = || Err(Trouble::Other(StoreError::Closed));
         if let Backend::Sqlite(backend) = &backend
             && matches!(write.write, Write::Batches(_))
             && !is_refused
+            && let Some(hand) = &backend.hand
             && let Some(turn) = backend.turn()
         {
             // Whoever begins it may go on working for a while without letting others run: it must not wait for that.
-            let backend = backend.clone();
-            return self.tasks.spawn_blocking(move || {
-                let outcome = backend.write_in(turn, write);
-                store.written(outcome, is_durable, events)
+            let (backend, is_under_way) = (backend.clone(), self.tasks.token());
+            let written = hand.run(move || {
+                let outcome = store.written(backend.write_in(turn, write), is_durable, events);
+                drop(is_under_way);
+                outcome
             });
+            return Box::pin(async move { written.await.unwrap_or_else(|_| closed()) });
         }
-        self.tasks.spawn(async move {
+        let written = self.tasks.spawn(async move {
             if is_refused {
                 return Err(StoreError::ReadOnly.into());
             }
@@ -429,7 +436,8 @@ impl Store {
                 Backend::Postgres(backend) => backend.write(write.sealed()?).await,
             };
             store.written(outcome, is_durable, events)
-        })
+        });
+        Box::pin(async move { written.await.unwrap_or_else(|_| closed()) })
     }
 
     /// Notes how a write ended, and which events wait since. Gives back when.

@@ -50,11 +50,13 @@ use crate::store::write::Write;
 
 use absent::Absent;
 use finder::Finder;
+use hand::Hand;
 use writer::Opening;
 use writer::Writer;
 
 mod absent;
 mod finder;
+mod hand;
 mod writer;
 
 /// SQLite waits this long for another process; within this one the writer's turn is what is waited for.
@@ -87,6 +89,8 @@ pub(super) struct SqliteBackend {
     n_statements: Arc<AtomicU64>,
     /// Held as long as the one daemon has the store open.
     lock: Option<Arc<File>>,
+    /// Who commits; only where that is the daemon's work.
+    pub(super) hand: Option<Arc<Hand>>,
 }
 
 /// The writer, until this is dropped.
@@ -154,6 +158,7 @@ impl SqliteBackend {
             log: Arc::new(Log { tasks, ..Log::default() }),
             n_statements,
             lock: Some(Arc::new(lock)),
+            hand: Some(Arc::new(Hand::start()?)),
         })
     }
 
@@ -173,6 +178,7 @@ impl SqliteBackend {
             log: Arc::default(),
             n_statements,
             lock: None,
+            hand: None,
         })
     }
 
@@ -195,6 +201,7 @@ impl SqliteBackend {
             log: Arc::default(),
             n_statements,
             lock: None,
+            hand: None,
         })
     }
 

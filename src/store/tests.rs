@@ -612,6 +612,17 @@ fn viewing(n: i64) -> AuditRow {
 }
 
 #[tokio::test]
+async fn commits_go_on_while_the_log_is_written_back() {
+    let house = House::new();
+    let store = house.open().await;
+    // More rows than the log has before it is written back.
+    with_messages(&store, 1..=3000).await;
+    with_messages(&store, 3001..=3001).await;
+    audit::is_whole(&store, 3001).await;
+    store.close().await;
+}
+
+#[tokio::test]
 async fn who_reads_beside_the_daemon_appends_to_the_audit_trail_and_writes_nothing_else() {
     let house = House::new();
     assert!(matches!(Store::open_beside(house.options(KEY)).await.unwrap_err(), StoreError::NotMigrated));
