@@ -35,6 +35,8 @@ impl World {
             visit.document.merges.extend(now.cloned());
             visit.is_dirty = true;
             changed.push(*row);
+            // The row that a word named may have become one with another since.
+            let is_merged = is_merged.into_iter().map(|into| self.surviving_visit(into)).collect::<Result<Vec<_>, _>>()?;
             for into in before {
                 let into = self.surviving_visit(into)?;
                 changed.push(into);

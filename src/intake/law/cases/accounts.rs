@@ -17,6 +17,7 @@ use crate::intake::law::cases::doctor;
 use crate::intake::law::cases::each;
 use crate::intake::law::cases::fact;
 use crate::intake::law::cases::in_every_order;
+use crate::intake::law::cases::merge;
 use crate::intake::law::cases::named;
 use crate::intake::law::cases::number;
 use crate::intake::law::cases::of;
@@ -266,4 +267,13 @@ fn what_is_said_of_an_account_alone_is_said_of_the_stay_that_is_of_it_then() {
     }
     let rooms = rooms(&shelf);
     assert!(shelf.n_waiting() == 0 && !rooms[0].contains("d1:") && rooms[1].starts_with("W ") && rooms[1].contains("d1:"), "{rooms:?}");
+}
+
+#[test]
+fn a_stay_merged_into_one_that_it_seemed_to_go_on_as_stays_merged_when_that_turns_out_to_have_had_a_number() {
+    let loser = under("ACC", of("LOSER", "P", admit(0, "5S", "d3")));
+    let known = of("KNOWN", "P", admit(5, "4N", "d4"));
+    let renumbered = relate("A50", RelationKind::VisitChange, 30, "P", &[], &[("V", "KNOWN")]);
+    let rooms = in_every_order(&each(vec![loser, merge(10, "LOSER", "V"), known, leaves("V", "P", 20, "ACC", "ACC2"), renumbered]));
+    assert!(rooms.len() == 1 && rooms[0].starts_with("KNOWN ") && rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
 }
