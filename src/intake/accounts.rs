@@ -39,48 +39,51 @@ impl World {
     /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
     pub(super) fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts().all();
-        if accounts.is_empty() {
-            return Ok(Vec::new());
+        let mut changed = Vec::new();
+        // What turned out to be of an account, and whose it is, may say more.
+        while !accounts.is_empty() {
+            let news = self.settle_once(patient, &accounts, cause, rules)?;
+            if news.is_empty() {
+                break;
+            }
+            changed.extend(news);
         }
-        let mut visits = Vec::with_capacity(accounts.len());
-        for numbers in &accounts {
+        Ok(changed)
+    }
+
+    /// Has every visit of these accounts hear what was said of them, and then concludes and joins once what follows from that.
+    fn settle_once(&mut self, patient: i64, accounts: &[Vec<VisitId>], cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let (mut visits, mut changed) = (Vec::with_capacity(accounts.len()), Vec::new());
+        for numbers in accounts {
+            let Some(account) = numbers.first() else { continue };
             let mut rows = Vec::new();
             for row in self.find_by_account(numbers, rules)? {
                 let owner = self.visits.get(&row).ok_or(Need::Visit(row))?.patient;
                 if self.surviving_patient(owner)? == patient {
+                    if self.settle_account(row, patient, account, numbers, rules)? {
+                        changed.push(row);
+                    }
                     rows.push(row);
                 }
             }
-            visits.push(rows);
+            visits.push((numbers, rows));
         }
-        let mut changed = self.conclude(patient, visits.concat(), rules)?;
-        for (numbers, rows) in accounts.iter().zip(&visits) {
-            let Some(account) = numbers.first() else { continue };
-            let mut rows = rows.iter().map(|row| self.surviving_visit(*row)).collect::<Result<Vec<_>, _>>()?;
+        changed.extend(self.conclude(patient, visits.iter().flat_map(|(_, rows)| rows).copied().collect(), rules)?);
+        for (numbers, rows) in visits {
+            let mut rows = rows.into_iter().map(|row| self.surviving_visit(row)).collect::<Result<Vec<_>, _>>()?;
             rows.sort_unstable();
             rows.dedup();
             let state = |row: &i64| self.visits.get(row).map(|visit| &visit.document.state);
             let is_own = |row: &i64| state(row).is_some_and(|state| is_under_no_other(state, numbers));
-            let (mut own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
+            let (own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
             // What is concluded may be concluded otherwise later; what becomes one here is one for good, and goes to the number that was of the account.
             let only = self.first_of_one_stay(&numbered)?.filter(|only| own.iter().all(|row| self.may_be_of(*row, *only)));
             if let Some(into) = only.or_else(|| own.first().copied()).filter(|_| own.len() + usize::from(only.is_some()) > 1) {
-                for row in own.drain(..) {
+                for row in own {
                     self.join_visits(into, row, cause, rules)?;
                 }
-                own.push(into);
                 changed.push(into);
             }
-            for row in numbered.into_iter().chain(own) {
-                if self.settle_account(row, patient, account, numbers, rules)? {
-                    changed.push(row);
-                }
-            }
-        }
-        if !changed.is_empty() {
-            // What turned out to be of an account, and whose it is, may say more.
-            let rows = visits.into_iter().flatten().map(|row| self.surviving_visit(row)).collect::<Result<_, _>>()?;
-            changed.extend(self.conclude(patient, rows, rules)?);
         }
         Ok(changed)
     }

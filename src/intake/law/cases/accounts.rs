@@ -277,3 +277,15 @@ fn a_stay_merged_into_one_that_it_seemed_to_go_on_as_stays_merged_when_that_turn
     let rooms = in_every_order(&each(vec![loser, merge(10, "LOSER", "V"), known, leaves("V", "P", 20, "ACC", "ACC2"), renumbered]));
     assert!(rooms.len() == 1 && rooms[0].starts_with("KNOWN ") && rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
 }
+
+#[test]
+fn what_was_said_of_an_account_alone_under_its_new_number_and_patient_is_said_of_the_stay_that_went_along() {
+    let stay = under("ACC", admit(0, "5S", "d3"));
+    let mut over = goes_over("ACC", 10, "P", "Q");
+    over.relation.as_mut().unwrap().accounts = vec![Pair { from: number("ACC"), into: number("ACC2") }];
+    let mut alone = by_account("ACC2", "Q", fact("A08", Act::Update, 20));
+    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![stay, over, alone]));
+    assert_eq!(whose(&rooms), ["V Q"]);
+    assert!(rooms[0].contains("d4:"), "{rooms:?}");
+}
