@@ -217,6 +217,13 @@ impl World {
         let mut expected_as = Vec::new();
         if found.is_empty() {
             found = self.find_visits(LookUpKind::Preadmit, &named.id, rules)?;
+            // Of several that were expected under the number it goes to one that the patient explains, whichever came last.
+            for at in 1..found.len() {
+                let explains = |row: Option<&i64>| row.map_or(Ok(true), |row| self.is_explained(*row, patient, fact));
+                if !explains(found.first())? && explains(found.get(at))? {
+                    found.swap(0, at);
+                }
+            }
             expected_as.extend(found.iter().skip(1).copied());
         }
         if found.is_empty() && named.is_account {

@@ -266,14 +266,16 @@ impl World {
         Ok(found)
     }
 
-    /// Makes a look-up lead to a row from now on.
-    pub(crate) fn lead(&mut self, hash: LookUpHash, kind: LookUpKind, row: i64) {
+    /// Makes a look-up lead to a row from now on. Gives back whether it did not yet.
+    pub(crate) fn lead(&mut self, hash: LookUpHash, kind: LookUpKind, row: i64) -> bool {
         let targets = self.targets.entry(hash).or_default();
-        if !targets.contains(&(kind, row)) {
+        let is_new = !targets.contains(&(kind, row));
+        if is_new {
             // The newest comes first: an id that has gone over to another record is found there.
             targets.insert(0, (kind, row));
             self.new_look_ups.push((hash, kind, row));
         }
+        is_new
     }
 
     /// The record that knows a patient id, or a new one.
@@ -377,8 +379,11 @@ impl World {
         if let Some(alternate) = named.and_then(|named| named.alternate.as_ref()) {
             self.lead(rules.look_ups.visit(LookUpKind::Visit, alternate), LookUpKind::Visit, row);
         }
-        if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref()) {
-            self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row);
+        if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref())
+            && self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row)
+        {
+            // A message may wait under the number that the stay was expected with.
+            self.explained.push(rules.look_ups.visit(LookUpKind::Visit, preadmit));
         }
         if Says::of(fact) == Some(Says::OfOneStay) {
             // It is found under the account that it left too, whoever names that with it.

@@ -289,3 +289,16 @@ fn what_was_said_of_an_account_alone_under_its_new_number_and_patient_is_said_of
     assert_eq!(whose(&rooms), ["V Q"]);
     assert!(rooms[0].contains("d4:"), "{rooms:?}");
 }
+
+#[test]
+fn a_stay_that_was_expected_under_a_number_of_two_goes_to_the_one_whose_account_explains_it() {
+    let with_it = |mut fact: Fact| {
+        fact.visit = fact.visit.map(|visit| VisitRef { preadmit: Some(number("PRE")), ..visit });
+        fact
+    };
+    let expected = of("PRE", "P", fact("A05", Act::Expect, 0));
+    let stay = with_it(under("ACC", of("V", "Q", admit(20, "5S", "d3"))));
+    let later = with_it(of("W", "Q", fact("A08", Act::Update, 30)));
+    let rooms = in_every_order(&each(vec![expected, goes_over("ACC", 10, "P", "Q"), stay, later]));
+    assert_eq!(whose(&rooms), ["W Q"]);
+}
