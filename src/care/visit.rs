@@ -259,6 +259,12 @@ pub struct VisitState {
     pub(crate) newest: Stamp,
     /// How many facts were folded.
     pub(crate) n_facts: u64,
+    /// The numbers of its own that only moves and changes of numbers named it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) related: Vec<VisitId>,
+    /// The first fact that named it by a number of its own; absent in documents from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) named_since: Option<Stamp>,
 }
 
 /// Where a fact belongs among those already folded.
@@ -307,7 +313,10 @@ impl VisitState {
 
     /// The number that counts now.
     pub fn id(&self) -> Option<&VisitId> {
-        self.ids.first().map(|id| self.renames.resolve(id))
+        let first = self.ids.first()?;
+        // What a move named is a number of its own, and what came before that is its account's.
+        let id = self.related.first().filter(|_| self.n_own_ids == 0).unwrap_or(first);
+        Some(self.renames.resolve(id))
     }
 
     /// Whose visit it is, before merges of patients are resolved.
@@ -337,8 +346,9 @@ impl VisitState {
 
     /// Whether it had a number of its own before an instant, as far as is known.
     pub fn was_known_before(&self, recorded: Timestamp) -> bool {
-        let named = self.left.iter().find(|left| left.is_first).map(|left| left.at.recorded);
-        let known = named.or_else(|| self.bindings.iter().map(|(_, since)| since.recorded).min());
+        let named = || self.left.iter().find(|left| left.is_first).map(|left| left.at.recorded);
+        let bound = || self.bindings.iter().map(|(_, since)| since.recorded).min();
+        let known = self.named_since.map(|since| since.recorded).or_else(named).or_else(bound);
         self.has_own_number() && known.is_some_and(|known| known < recorded)
     }
 
@@ -365,9 +375,14 @@ impl VisitState {
         &self.ids
     }
 
+    /// Every number that it was named by, or that moves and changes of numbers named.
+    pub fn numbers(&self) -> impl Iterator<Item = &VisitId> {
+        self.ids.iter().chain(&self.related)
+    }
+
     /// Whether it was ever named by more than an account.
     pub const fn has_own_number(&self) -> bool {
-        self.n_own_ids > 0
+        self.n_own_ids > 0 || !self.related.is_empty()
     }
 
     /// The feeds that spoke of it.
@@ -468,15 +483,24 @@ impl VisitState {
             for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
                 self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
             }
+            for id in relation.visits.iter().filter(|_| renames).flat_map(|pair| [&pair.into, &pair.from]) {
+                if !self.related.contains(id) {
+                    self.related.push(id.clone());
+                }
+            }
             if relation.kind == RelationKind::AccountChange && Says::of(fact) == Some(Says::OfOneStay) {
                 let is_first = is_new && relation.visits.is_empty();
                 self.left.extend(relation.accounts.iter().map(|pair| LeftAccount { account: pair.from.clone(), at: fact.stamp, is_first }));
             }
         }
+        if is_new && self.has_own_number() {
+            self.named_since = Some(fact.stamp);
+        }
+        let names_it = fact.relation.as_ref().is_some_and(|relation| !relation.visits.is_empty());
         let is_moved = fact.relation.as_ref().is_some_and(|relation| {
             let moves = matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty();
             // One that names no stay moves those that are of the account.
-            moves && (!relation.visits.is_empty() || self.of_accounts.go_along(fact))
+            moves && (names_it || self.of_accounts.go_along(fact))
         });
         if is_moved {
             self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);

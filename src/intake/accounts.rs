@@ -172,10 +172,10 @@ impl World {
 
 /// Whether nothing but numbers of an account ever named a visit.
 fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
-    !state.ids().is_empty() && state.ids().iter().all(|id| record.accounts().are_one(id, account))
+    !state.ids().is_empty() && state.numbers().all(|id| record.accounts().are_one(id, account))
 }
 
 /// Whether a visit was named by these numbers and by no other. One that was only moved so far has a number that is none of them.
 fn is_under_no_other(state: &VisitState, numbers: &[VisitId]) -> bool {
-    !state.ids().is_empty() && state.ids().iter().all(|id| numbers.contains(id))
+    !state.ids().is_empty() && state.numbers().all(|id| numbers.contains(id))
 }

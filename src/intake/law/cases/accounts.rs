@@ -302,3 +302,19 @@ fn a_stay_that_was_expected_under_a_number_of_two_goes_to_the_one_whose_account_
     let rooms = in_every_order(&each(vec![expected, goes_over("ACC", 10, "P", "Q"), stay, later]));
     assert_eq!(whose(&rooms), ["W Q"]);
 }
+
+/// A45 that says of a stay that it is another patient's, and of another account.
+fn moves_over(visit: &str, minute: i64, from: &str, into: &str, accounts: (&str, &str)) -> Fact {
+    let mut fact = relate("A45", RelationKind::VisitMove, minute, into, &[(from, into)], &[(visit, visit)]);
+    fact.relation.as_mut().unwrap().accounts.push(Pair { from: number(accounts.0), into: number(accounts.1) });
+    fact
+}
+
+#[test]
+fn a_stay_of_which_only_a_move_was_heard_is_the_one_that_its_account_means() {
+    let alone = by_account("ACC2", "Q", admit(20, "5S", "d3"));
+    let said = vec![moves_over("V", 10, "P", "Q", ("ACC", "ACC2")), alone, leaves("NEW", "Q", 30, "ACC2", "ACC3")];
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
