@@ -352,12 +352,12 @@ impl VisitState {
         self.has_own_number() && known.is_some_and(|known| known < recorded)
     }
 
-    /// Whose visit it was at an instant; where nothing was said of it before, from whom it was moved first, or to whom it was bound first.
+    /// Whose visit it was at an instant; where nothing was said of it before, from whom it was moved next, or to whom it was bound next.
     pub fn patient_at(&self, recorded: Timestamp) -> Option<&PatientId> {
         let until = self.bindings.iter().filter(|(_, since)| since.recorded <= recorded).max_by_key(|(_, since)| *since);
         // From whom it was moved it was before, and what says so comes first.
-        let before = || self.moved_from.iter().chain(&self.bindings).min_by_key(|(_, since)| *since);
-        until.or_else(before).map(|(patient, _)| patient)
+        let next = || self.moved_from.iter().chain(&self.bindings).filter(|(_, since)| since.recorded > recorded).min_by_key(|(_, since)| *since);
+        until.or_else(next).map(|(patient, _)| patient)
     }
 
     /// From whom the visit was moved next after an instant: whose it was then, as the move says.
@@ -503,8 +503,11 @@ impl VisitState {
             moves && (names_it || self.of_accounts.go_along(fact))
         });
         if is_moved {
-            self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
-            self.bindings.push((fact.patient.clone(), fact.stamp));
+            // Where its account went before anything was said of the visit, the first word of it says whose it is since.
+            if names_it || !self.bindings.is_empty() {
+                self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
+                self.bindings.push((fact.patient.clone(), fact.stamp));
+            }
             let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
             self.moved_from.extend(pairs.map(|pair| (pair.from.clone(), fact.stamp)));
         } else if self.bindings.is_empty() && fact.act != Act::Relate {

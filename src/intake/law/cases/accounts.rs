@@ -318,3 +318,14 @@ fn a_stay_of_which_only_a_move_was_heard_is_the_one_that_its_account_means() {
     assert_eq!(whose(&rooms), ["NEW Q"]);
     assert!(rooms[0].contains("d3:"), "{rooms:?}");
 }
+
+#[test]
+fn a_new_number_of_a_stay_has_not_gone_where_its_account_was_taken_before_anybody_used_it() {
+    let stay = under("ACC", admit(0, "5S", "d3"));
+    let back = relate("A45", RelationKind::VisitMove, 20, "P", &[("Q", "P")], &[("V", "V")]);
+    let mut late = of("NEW", "P", fact("A08", Act::Update, 40));
+    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![stay, goes_over("ACC", 10, "P", "Q"), back, leaves("NEW", "P", 30, "ACC", "ACC2"), late]));
+    assert_eq!(whose(&rooms), ["NEW P"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
