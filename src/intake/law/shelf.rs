@@ -191,8 +191,15 @@ impl Shelf {
     pub(super) fn is_ambiguous(&self, fact: &Fact) -> bool {
         let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
         let under_account = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Account, &named.id)).into_iter().flatten();
-        let documents = under_account.filter_map(|(row, _)| self.visits.get(row)).map(|visit| VisitDocument::read(&visit.doc).unwrap());
-        documents.filter(|document| document.absorbed_by.is_none() && !document.merges.iter().any(|merge| merge.concluded)).count() > 1
+        let stays: BTreeSet<i64> = under_account.map(|(row, _)| self.stay_of(*row)).collect();
+        stays.len() > 1
+    }
+
+    /// The row of the last number of a stay.
+    fn stay_of(&self, row: i64) -> i64 {
+        let document = VisitDocument::read(&self.visits[&row].doc).unwrap();
+        let next = document.absorbed_by.or_else(|| document.merges.iter().find(|merge| merge.concluded).map(|merge| merge.into));
+        next.map_or(row, |next| self.stay_of(next))
     }
 
     fn run(&mut self, work: &Work) -> Vec<LookUpHash> {
