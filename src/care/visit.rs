@@ -380,6 +380,16 @@ impl VisitState {
         self.ids.iter().chain(&self.related)
     }
 
+    /// Whether a number is one of its own.
+    pub fn is_own_number(&self, id: &VisitId) -> bool {
+        self.ids.iter().take(self.n_own_ids).chain(&self.related).any(|own| own == id)
+    }
+
+    /// The first word that named it by a number of its own, as far as is known.
+    pub fn named_since(&self) -> Stamp {
+        self.named_since.unwrap_or_default()
+    }
+
     /// Whether it was ever named by more than an account.
     pub const fn has_own_number(&self) -> bool {
         self.n_own_ids > 0 || !self.related.is_empty()

@@ -329,3 +329,30 @@ fn a_new_number_of_a_stay_has_not_gone_where_its_account_was_taken_before_anybod
     assert_eq!(whose(&rooms), ["NEW P"]);
     assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
 }
+
+#[test]
+fn what_is_said_of_an_account_alone_is_said_of_no_stay_that_has_left_it_though_such_words_were_its_own_before() {
+    let [stay, other] = two_stays();
+    let [mut before, mut after] = [8, 20].map(|minute| by_account("ACC", "P", fact("A08", Act::Update, minute)));
+    before.stay.consulting = FieldUpdate::Set(vec![doctor("d0")]);
+    after.stay.consulting = FieldUpdate::Set(vec![doctor("d1")]);
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    for message in [stay, before, leaves("V", "P", 10, "ACC", "ACC2"), other, after] {
+        shelf.take(&[vec![message]]);
+    }
+    let rooms = rooms(&shelf);
+    assert!(shelf.n_waiting() == 0 && rooms[0].contains("d0:") && !rooms[0].contains("d1:"), "{rooms:?}");
+    assert!(rooms[1].starts_with("W ") && rooms[1].contains("d1:"), "{rooms:?}");
+}
+
+#[test]
+fn what_is_said_of_an_account_alone_is_said_of_the_number_that_its_stay_had_then() {
+    let first = under("ACC", of("A", "P", fact("A08", Act::Update, 0)));
+    let alone = by_account("ACC", "P", admit(5, "5S", "d3"));
+    let moved = |visit: &str, minute: i64| relate("A45", RelationKind::VisitMove, minute, "Q", &[("P", "Q")], &[(visit, visit)]);
+    let said = vec![first, leaves("B", "P", 10, "ACC", "ACC2"), moved("B", 20), leaves("C", "Q", 30, "ACC2", "ACC3"), moved("C", 40), alone];
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["C Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
