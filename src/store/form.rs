@@ -82,12 +82,15 @@ impl VisitDocument {
 }
 
 /// A stay that had another number before, folded from the facts of the rows of all its numbers.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Whole {
     /// What stands after them.
     pub state: VisitState,
     /// The rows, and how many others and how many facts each had.
     pub of: Vec<(i64, usize, u64)>,
+    /// Whether something said of these numbers is no part of it: it names the patient from whom the stay had gone by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// A visit was said to be merged into another, or goes on as it.

@@ -356,3 +356,18 @@ fn what_is_said_of_an_account_alone_is_said_of_the_number_that_its_stay_had_then
     assert_eq!(whose(&rooms), ["C Q"]);
     assert!(rooms[0].contains("d3:"), "{rooms:?}");
 }
+
+#[test]
+fn a_word_under_the_number_that_a_stay_had_is_not_shown_to_the_patient_to_whom_it_went_under_another_until_both_are_one() {
+    let stay = under("ACC", of("OLD", "P", admit(0, "5S", "d3")));
+    let mut late = of("OLD", "P", fact("A08", Act::Update, 30));
+    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let mut said = vec![stay, leaves("NEW", "P", 10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q"), late];
+    let rooms = in_every_order(&each(said.clone()));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:") && !rooms[0].contains("d4:") && rooms[0].contains("IdentityConflict"), "{rooms:?}");
+    said.push(relate("A40", RelationKind::Patient, 40, "Q", &[("P", "Q")], &[]));
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:") && !rooms[0].contains("IdentityConflict"), "{rooms:?}");
+}
