@@ -191,15 +191,27 @@ impl Shelf {
     pub(super) fn is_ambiguous(&self, fact: &Fact) -> bool {
         let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
         let under_account = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Account, &named.id)).into_iter().flatten();
-        let stays: BTreeSet<i64> = under_account.map(|(row, _)| self.stay_of(*row)).collect();
+        let mut stays = BTreeSet::new();
+        for (row, _) in under_account {
+            let (row, document) = self.surviving(*row);
+            let was_of_it = || document.state.accounts().was_of(&named.id, fact.stamp).unwrap_or(true);
+            if !document.merges.iter().any(|merge| merge.concluded) || was_of_it() {
+                stays.insert(self.goes_on_as(row));
+            }
+        }
         stays.len() > 1
     }
 
-    /// The row of the last number of a stay.
-    fn stay_of(&self, row: i64) -> i64 {
+    /// The row that counts for this one.
+    fn surviving(&self, row: i64) -> (i64, VisitDocument) {
         let document = VisitDocument::read(&self.visits[&row].doc).unwrap();
-        let next = document.absorbed_by.or_else(|| document.merges.iter().find(|merge| merge.concluded).map(|merge| merge.into));
-        next.map_or(row, |next| self.stay_of(next))
+        document.absorbed_by.map_or((row, document), |next| self.surviving(next))
+    }
+
+    /// The row of the last number of a stay.
+    fn goes_on_as(&self, row: i64) -> i64 {
+        let (row, document) = self.surviving(row);
+        document.merges.iter().find(|merge| merge.concluded).map_or(row, |merge| self.goes_on_as(merge.into))
     }
 
     fn run(&mut self, work: &Work) -> Vec<LookUpHash> {
