@@ -104,7 +104,9 @@ impl World {
         let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
         let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
         let is_own = is_under_no_other(state, numbers);
-        let is_new = |word: &&Fact| !state.accounts().was_told(word.stamp.recorded);
+        // Two that are known by accounts alone are merged, and neither is of the other's account.
+        let concerns = |word: &&Fact| state.has_own_number() || Says::of(word) != Some(Says::OfMergedAccounts);
+        let is_new = |word: &&Fact| !state.accounts().was_told(word.stamp.recorded) && concerns(word);
         let words: Vec<Fact> = record.accounts().words_of(account).filter(is_new).cloned().collect();
         for number in numbers {
             self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);

@@ -142,7 +142,7 @@ impl World {
             stays.sort_unstable();
             stays.dedup();
             if let [only] = stays[..] {
-                concluded.push((only, VisitMerge { into: row, number: number.clone(), stamp: at, undone: false, concluded: true }));
+                concluded.push((only, VisitMerge { into: row, number: number.clone(), stamp: at, undone: false, concluded: true, account: None }));
             }
         }
         Ok(concluded)
@@ -188,7 +188,8 @@ impl World {
         } else {
             let mut facts = Vec::new();
             for (part, ..) in &of {
-                facts.extend(self.visits.get(part).and_then(|visit| visit.facts.as_ref()).ok_or(Need::Facts(*part))?);
+                let visit = self.visits.get(part).ok_or(Need::Visit(*part))?;
+                facts.extend(visit.facts.as_ref().ok_or(Need::Facts(*part))?.iter().filter(|fact| visit.document.counts(fact)));
             }
             let state = VisitState::fold(facts.iter().copied());
             let n_facts = facts.len();

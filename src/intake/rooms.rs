@@ -78,7 +78,8 @@ impl World {
         let mut edges = Edges::default();
         let mut numbers: Vec<(i64, &VisitMerge)> = Vec::new();
         for from in &group {
-            for merge in self.visits.get(from).ok_or(Need::Visit(*from))?.document.merges.iter().filter(|merge| !merge.undone) {
+            let document = &self.visits.get(from).ok_or(Need::Visit(*from))?.document;
+            for merge in document.merges.iter().filter(|merge| document.is_merged_by(merge)) {
                 let into = self.surviving_visit(merge.into)?;
                 edges.add(*from, into, merge.stamp);
                 numbers.push((into, merge));

@@ -361,7 +361,7 @@ impl World {
                     return Ok(false);
                 }
                 facts.push(fact.clone());
-                visit.document.state = VisitState::fold(facts.iter());
+                visit.document.state = VisitState::fold(facts.iter().filter(|fact| visit.document.counts(fact)));
             }
         }
         visit.new_facts.push(fact.clone());
@@ -422,6 +422,7 @@ impl World {
         let conflicts = std::mem::take(&mut loser.document.conflicts);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
+        let taken_back = std::mem::take(&mut loser.document.taken_back);
         let patient = loser.patient;
         let winner = self.visits.get_mut(&into).ok_or(Need::Visit(into))?;
         winner.document.absorbed.push(from);
@@ -431,7 +432,8 @@ impl World {
         winner.document.merges.retain(|merge| !merge.concluded);
         winner.document.merged_from.extend(merged_from);
         winner.document.conflicts.extend(conflicts);
-        winner.document.state = VisitState::fold(facts.iter());
+        winner.document.taken_back.extend(taken_back);
+        winner.document.state = VisitState::fold(facts.iter().filter(|fact| winner.document.counts(fact)));
         winner.facts = Some(facts);
         winner.is_dirty = true;
         let ids: Vec<VisitId> = winner.document.state.ids().to_vec();

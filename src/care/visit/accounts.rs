@@ -24,7 +24,7 @@ pub struct AccountsOfVisit {
     /// Which account it was of, from when on.
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     named: Runs<VisitId>,
-    /// Which account became which.
+    /// Which account became which, or a part of which.
     #[serde(default, skip_serializing_if = "Edges::is_empty")]
     renumbered: Edges<VisitId>,
     /// When something was said of a whole account of it.
@@ -84,7 +84,7 @@ impl AccountsOfVisit {
                     self.named.say(&FieldUpdate::Set(pair.into.clone()), fact.stamp, None);
                 }
             }
-            Some(Says::OfWholeAccounts) => {
+            Some(Says::OfWholeAccounts | Says::OfMergedAccounts) => {
                 self.told.push(fact.stamp.recorded);
                 for pair in pairs() {
                     self.renumbered.add(pair.from.clone(), pair.into.clone(), fact.stamp);

@@ -95,31 +95,38 @@ impl Shelf {
         }
     }
 
+    /// A message that says these facts, as it arrives now.
+    fn incoming(&self, facts: &[Fact]) -> Arc<Incoming> {
+        let journal = JournalId(self.ids.next(self.now));
+        let mut facts = facts.to_vec();
+        for fact in &mut facts {
+            fact.stamp.arrival = journal;
+        }
+        Arc::new(Incoming {
+            journal,
+            feed: FeedName::from("main"),
+            received_at: self.now,
+            trigger: facts.first().map(|fact| fact.trigger),
+            facts,
+            dedupe: None,
+            known_for: Duration::MAX,
+            directory: None,
+            decided: None,
+            notices: Vec::new(),
+            raw: RawMessage(bytes::Bytes::new()),
+            traceparent: None,
+            is_retry: false,
+        })
+    }
+
+    /// Takes back what a message merged.
+    pub(super) fn undo(&mut self, facts: &[Fact]) {
+        self.run(&Work { undo: vec![self.incoming(facts)], ..Work::default() });
+    }
+
     /// Takes messages as one batch, and then whatever in quarantine they explain.
     pub(super) fn take(&mut self, messages: &[Vec<Fact>]) {
-        let messages = messages.iter().map(|facts| {
-            let journal = JournalId(self.ids.next(self.now));
-            let mut facts = facts.clone();
-            for fact in &mut facts {
-                fact.stamp.arrival = journal;
-            }
-            Arc::new(Incoming {
-                journal,
-                feed: FeedName::from("main"),
-                received_at: self.now,
-                trigger: facts.first().map(|fact| fact.trigger),
-                facts,
-                dedupe: None,
-                known_for: Duration::MAX,
-                directory: None,
-                decided: None,
-                notices: Vec::new(),
-                raw: RawMessage(bytes::Bytes::new()),
-                traceparent: None,
-                is_retry: false,
-            })
-        });
-        let mut work = Work { messages: messages.collect(), ..Work::default() };
+        let mut work = Work { messages: messages.iter().map(|facts| self.incoming(facts)).collect(), ..Work::default() };
         while !work.messages.is_empty() {
             let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
             let waiting = std::mem::take(&mut self.waiting);
@@ -219,7 +226,7 @@ impl Shelf {
         let mut with_facts = BTreeSet::new();
         let look_ups = LookUps::InMemory;
         let mut wanted = HashSet::default();
-        for fact in work.messages.iter().flat_map(|message| &message.facts) {
+        for fact in work.messages.iter().chain(&work.undo).flat_map(|message| &message.facts) {
             name_look_ups(fact, &look_ups, &mut wanted);
         }
         visits.extend(work.visits.iter().map(|(row, _)| *row));

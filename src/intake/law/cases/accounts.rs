@@ -371,3 +371,47 @@ fn a_word_under_the_number_that_a_stay_had_is_not_shown_to_the_patient_to_whom_i
     assert_eq!(whose(&rooms), ["NEW Q"]);
     assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:") && !rooms[0].contains("IdentityConflict"), "{rooms:?}");
 }
+
+/// A41 that says of two accounts that they are one.
+fn merges(minute: i64, from: &str, into: &str) -> Fact {
+    let mut fact = relate("A41", RelationKind::Account, minute, "P", &[], &[]);
+    fact.relation.as_mut().unwrap().accounts.push(Pair { from: number(from), into: number(into) });
+    fact
+}
+
+#[test]
+fn an_account_that_goes_over_takes_along_the_stays_of_one_that_was_merged_into_it_before() {
+    let said = vec![under("ACC", admit(0, "5S", "d3")), merges(10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q")];
+    assert_eq!(whose(&in_every_order(&each(said))), ["V Q"]);
+    let mut word = under("ACC2", of("V", "Q", fact("A02", Act::Move, 40)));
+    word.stay.location = FieldUpdate::Set(bed("ICU", "1"));
+    let chain = [merges(10, "ACC", "MID"), merges(20, "MID", "ACC2"), goes_over("ACC2", 30, "P", "Q"), word];
+    let rooms = in_every_order(&each([vec![under("ACC", admit(0, "5S", "d3"))], chain.to_vec()].concat()));
+    assert!(whose(&rooms) == ["V Q"] && rooms[0].contains("ICU/1/1"), "{rooms:?}");
+}
+
+#[test]
+fn a_stay_of_a_merged_account_keeps_its_number_and_hears_what_is_said_of_that_account_alone() {
+    let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 20));
+    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![under("ACC", admit(0, "5S", "d3")), merges(10, "ACC", "ACC2"), alone]));
+    assert_eq!(whose(&rooms), ["V P"]);
+    assert!(rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn a_merge_of_accounts_that_is_taken_back_takes_no_stay_along_also_when_it_is_said_again() {
+    let said = [under("ACC", admit(0, "5S", "d3")), merges(10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q")];
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    for fact in &said {
+        shelf.take(&[vec![fact.clone()]]);
+    }
+    assert_eq!(whose(&rooms(&shelf)), ["V Q"]);
+    shelf.undo(&said[1..2]);
+    assert_eq!(whose(&rooms(&shelf)), ["V P"]);
+    for fact in &said {
+        shelf.take(&[vec![fact.clone()]]);
+    }
+    assert_eq!(whose(&rooms(&shelf)), ["V P"]);
+}
