@@ -165,7 +165,8 @@ impl World {
                 // Sent again: the first sending counts, whichever came first.
                 merge.stamp = merge.stamp.min(fact.stamp);
             } else {
-                let merge = VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false, concluded: false, account: account.cloned() };
+                let merge =
+                    VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false, concluded: false, account: account.cloned() };
                 visit.document.merges.push(merge);
             }
             visit.is_dirty = true;

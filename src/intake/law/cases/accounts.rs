@@ -269,6 +269,13 @@ fn what_is_said_of_an_account_alone_is_said_of_the_stay_that_is_of_it_then() {
     assert!(shelf.n_waiting() == 0 && !rooms[0].contains("d1:") && rooms[1].starts_with("W ") && rooms[1].contains("d1:"), "{rooms:?}");
 }
 
+/// A45 that says of a stay that it is another patient's, and of another account.
+fn moves_over(visit: &str, minute: i64, from: &str, into: &str, accounts: (&str, &str)) -> Fact {
+    let mut fact = relate("A45", RelationKind::VisitMove, minute, into, &[(from, into)], &[(visit, visit)]);
+    fact.relation.as_mut().unwrap().accounts.push(Pair { from: number(accounts.0), into: number(accounts.1) });
+    fact
+}
+
 #[test]
 fn a_stay_merged_into_one_that_it_seemed_to_go_on_as_stays_merged_when_that_turns_out_to_have_had_a_number() {
     let loser = under("ACC", of("LOSER", "P", admit(0, "5S", "d3")));
@@ -303,13 +310,6 @@ fn a_stay_that_was_expected_under_a_number_of_two_goes_to_the_one_whose_account_
     assert_eq!(whose(&rooms), ["W Q"]);
 }
 
-/// A45 that says of a stay that it is another patient's, and of another account.
-fn moves_over(visit: &str, minute: i64, from: &str, into: &str, accounts: (&str, &str)) -> Fact {
-    let mut fact = relate("A45", RelationKind::VisitMove, minute, into, &[(from, into)], &[(visit, visit)]);
-    fact.relation.as_mut().unwrap().accounts.push(Pair { from: number(accounts.0), into: number(accounts.1) });
-    fact
-}
-
 #[test]
 fn a_stay_of_which_only_a_move_was_heard_is_the_one_that_its_account_means() {
     let alone = by_account("ACC2", "Q", admit(20, "5S", "d3"));
@@ -328,6 +328,21 @@ fn a_new_number_of_a_stay_has_not_gone_where_its_account_was_taken_before_anybod
     let rooms = in_every_order(&each(vec![stay, goes_over("ACC", 10, "P", "Q"), back, leaves("NEW", "P", 30, "ACC", "ACC2"), late]));
     assert_eq!(whose(&rooms), ["NEW P"]);
     assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn a_word_under_the_number_that_a_stay_had_is_not_shown_to_the_patient_to_whom_it_went_under_another_until_both_are_one() {
+    let stay = under("ACC", of("OLD", "P", admit(0, "5S", "d3")));
+    let mut late = of("OLD", "P", fact("A08", Act::Update, 30));
+    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let mut said = vec![stay, leaves("NEW", "P", 10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q"), late];
+    let rooms = in_every_order(&each(said.clone()));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:") && !rooms[0].contains("d4:") && rooms[0].contains("IdentityConflict"), "{rooms:?}");
+    said.push(relate("A40", RelationKind::Patient, 40, "Q", &[("P", "Q")], &[]));
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:") && !rooms[0].contains("IdentityConflict"), "{rooms:?}");
 }
 
 #[test]
@@ -355,21 +370,6 @@ fn what_is_said_of_an_account_alone_is_said_of_the_number_that_its_stay_had_then
     let rooms = in_every_order(&each(said));
     assert_eq!(whose(&rooms), ["C Q"]);
     assert!(rooms[0].contains("d3:"), "{rooms:?}");
-}
-
-#[test]
-fn a_word_under_the_number_that_a_stay_had_is_not_shown_to_the_patient_to_whom_it_went_under_another_until_both_are_one() {
-    let stay = under("ACC", of("OLD", "P", admit(0, "5S", "d3")));
-    let mut late = of("OLD", "P", fact("A08", Act::Update, 30));
-    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
-    let mut said = vec![stay, leaves("NEW", "P", 10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q"), late];
-    let rooms = in_every_order(&each(said.clone()));
-    assert_eq!(whose(&rooms), ["NEW Q"]);
-    assert!(rooms[0].contains("d3:") && !rooms[0].contains("d4:") && rooms[0].contains("IdentityConflict"), "{rooms:?}");
-    said.push(relate("A40", RelationKind::Patient, 40, "Q", &[("P", "Q")], &[]));
-    let rooms = in_every_order(&each(said));
-    assert_eq!(whose(&rooms), ["NEW Q"]);
-    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:") && !rooms[0].contains("IdentityConflict"), "{rooms:?}");
 }
 
 /// A41 that says of two accounts that they are one.
