@@ -265,6 +265,9 @@ pub struct VisitState {
     /// The first fact that named it by a number of its own; absent in documents from before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) named_since: Option<Stamp>,
+    /// Whether a fact named it by a number of its own, wherever that stands among the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_numbered: bool,
 }
 
 /// Where a fact belongs among those already folded.
@@ -289,6 +292,7 @@ impl VisitState {
         for fact in &sorted {
             state.hear_owner(fact);
         }
+        state.is_numbered = sorted.iter().any(|fact| names_a_number(fact));
         state.of_accounts = AccountsOfVisit::heard(sorted.iter().copied());
         for fact in sorted {
             state.apply_heard(fact);
@@ -302,6 +306,8 @@ impl VisitState {
         let is_news = fact.owns.iter().any(|facet| !self.owned.contains(facet));
         // The first account that it was named with was its account before that too, and may have been moved then.
         let is_news = is_news || (!self.moved_from.is_empty() && self.of_accounts.is_first_named_by(fact));
+        // What names the account alone says whose the visit is only as long as nothing names the visit.
+        let is_news = is_news || (!self.is_numbered && self.n_own_ids == 0 && !self.ids.is_empty() && names_a_number(fact));
         if self.n_facts == 0 || (fact.stamp > self.newest && !is_news) {
             Placement::Last
         } else if matches!(fact.act, Act::Update | Act::Track | Act::CancelTrack) && fact.stamp.recorded < self.newest.recorded.minus(late_window) {
@@ -429,8 +435,14 @@ impl VisitState {
             return;
         }
         self.hear_owner(fact);
+        self.is_numbered |= names_a_number(fact);
         self.of_accounts.hear(fact);
         self.apply_heard(fact);
+    }
+
+    /// Whether a fact names the account alone of a visit that has a number of its own: that it is said of this one is a guess.
+    fn is_guessed(&self, fact: &Fact) -> bool {
+        self.is_numbered && fact.visit.as_ref().is_some_and(|visit| visit.is_account)
     }
 
     /// Folds a fact of which is known already who owns what it says, and what it says of accounts.
@@ -520,7 +532,7 @@ impl VisitState {
             }
             let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
             self.moved_from.extend(pairs.map(|pair| (pair.from.clone(), fact.stamp)));
-        } else if self.bindings.is_empty() && fact.act != Act::Relate {
+        } else if self.bindings.is_empty() && fact.act != Act::Relate && !self.is_guessed(fact) {
             self.bindings.push((fact.patient.clone(), fact.stamp));
         }
     }
@@ -729,6 +741,11 @@ impl Stay {
         let next = standing;
         self.assignments = next;
     }
+}
+
+/// Whether a fact names a visit by a number that is not its account's.
+fn names_a_number(fact: &Fact) -> bool {
+    fact.visit.as_ref().is_some_and(|visit| !visit.is_account)
 }
 
 /// Whether two segments speak of the same person in the same role.

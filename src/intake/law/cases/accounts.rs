@@ -415,3 +415,14 @@ fn a_merge_of_accounts_that_is_taken_back_takes_no_stay_along_also_when_it_is_sa
     }
     assert_eq!(whose(&rooms(&shelf)), ["V P"]);
 }
+
+#[test]
+fn a_word_said_of_an_account_alone_makes_its_patient_not_that_of_a_number_which_the_stay_got_later() {
+    let moved = relate("A45", RelationKind::VisitMove, 10, "Q", &[("P", "Q")], &[("V", "V")]);
+    let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 5));
+    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let said = vec![under("ACC", admit(0, "5S", "d3")), alone, moved, leaves("NEW", "Q", 20, "ACC", "ACC2"), goes_over("ACC2", 30, "Q", "P")];
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW P"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
