@@ -79,7 +79,8 @@ impl AccountsOfVisit {
             Some(Says::OfOneStay) => {
                 for pair in pairs() {
                     if self.named.is_empty() {
-                        self.named.say(&FieldUpdate::Set(pair.from.clone()), Stamp::default(), None);
+                        // It counts for the time before it as well, and has had the numbers until now that it had by now.
+                        self.named.say(&FieldUpdate::Set(pair.from.clone()), fact.stamp, None);
                     }
                     self.named.say(&FieldUpdate::Set(pair.into.clone()), fact.stamp, None);
                 }

@@ -426,3 +426,13 @@ fn a_word_said_of_an_account_alone_makes_its_patient_not_that_of_a_number_which_
     assert_eq!(whose(&rooms), ["NEW P"]);
     assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
 }
+
+#[test]
+fn an_account_that_a_stay_left_had_its_earlier_numbers_also_where_the_stay_was_heard_of_only_then() {
+    let (alone, stay) = (by_account("ACC", "P", admit(0, "5S", "d3")), under("ACC2", of("V", "Q", fact("A08", Act::Update, 20))));
+    let mut over = goes_over("ACC", 10, "P", "Q");
+    over.relation.as_mut().unwrap().accounts = vec![Pair { from: number("ACC"), into: number("ACC2") }];
+    let rooms = in_every_order(&each(vec![alone, over, stay, leaves("NEW", "Q", 30, "ACC2", "ACC3")]));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
