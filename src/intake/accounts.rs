@@ -6,6 +6,7 @@
 use crate::care::account::Says;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
+use crate::care::fact::Stamp;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::AccountsOfVisit;
 use crate::care::visit::VisitState;
@@ -16,6 +17,7 @@ use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
 use crate::store::sealing::LookUpKind;
+use crate::time::Timestamp;
 
 impl World {
     /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
@@ -149,19 +151,21 @@ impl World {
         let moves: Vec<&Fact> = said.into_iter().filter(|word| moves_a_visit(word) && accounts.go_along(word)).collect();
         let from =
             |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
-        if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
+        let bindings = visit.document.state.bindings();
+        let goes_on = |(start, since): &'_ (PatientId, Stamp), until: Stamp| {
+            let later = moves.iter().filter(|word| word.stamp > *since && word.stamp <= until);
+            later.fold(start.clone(), |at, word| if from(word, &at) { word.patient.clone() } else { at })
+        };
+        let is_theirs = match bindings.iter().filter(|(_, since)| *since <= fact.stamp).max_by_key(|(_, since)| *since) {
+            // Whose it was then is known.
+            Some(before) => record.are_one(&goes_on(before, fact.stamp), &fact.patient),
+            None => moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)),
+        };
+        if is_theirs {
             return Ok(true);
         }
-        let bindings = visit.document.state.bindings();
-        let Some((mut at, since)) = bindings.iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
-            return Ok(false);
-        };
-        for word in moves.into_iter().filter(|word| word.stamp > since) {
-            if from(word, at) {
-                at = &word.patient;
-            }
-        }
-        Ok(record.are_one(at, &fact.patient))
+        let last = bindings.iter().max_by_key(|(_, since)| *since);
+        Ok(last.is_some_and(|last| record.are_one(&goes_on(last, Stamp { recorded: Timestamp::MAX, ..fact.stamp }), &fact.patient)))
     }
 
     /// Whether nothing but numbers of an account ever named a visit.

@@ -436,3 +436,14 @@ fn an_account_that_a_stay_left_had_its_earlier_numbers_also_where_the_stay_was_h
     assert_eq!(whose(&rooms), ["NEW Q"]);
     assert!(rooms[0].contains("d3:"), "{rooms:?}");
 }
+
+#[test]
+fn that_an_account_left_somebody_later_explains_no_word_of_theirs_about_a_stay_that_was_anothers() {
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    let other = relate("A45", RelationKind::VisitMove, 5, "Q", &[("P", "Q")], &[("W", "W")]);
+    for message in [admit(0, "5S", "d3"), other, leaves("V", "Q", 20, "ACC2", "ACC3"), goes_over("ACC3", 30, "Q", "R")] {
+        shelf.take(&[vec![message]]);
+    }
+    assert_eq!((whose(&rooms(&shelf)), shelf.n_waiting()), (vec!["V P".to_owned()], 1));
+}
