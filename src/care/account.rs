@@ -1,14 +1,16 @@
 //! Accounts: the numbers above visits, and what became of them.
 //!
-//! An account that is renumbered, or goes over to another patient, takes its visits along. That is often said before anybody has heard of a visit, or of
-//! the account as that visit's; so what was said is kept, and folded into each visit that turns out to be of the account. A stay that leaves an account
-//! for another, alone, renumbers neither: that is kept with the stay, and here only which accounts they were. It knows no visit itself.
+//! An account that is renumbered, merged into another, or goes over to another patient takes its visits along. That is often said before anybody has heard
+//! of a visit, or of the account as that visit's; so what was said is kept, and folded into each visit that turns out to be of the account. A stay that
+//! leaves an account for another, alone, renumbers neither: that is kept with the stay, and here only which accounts they were. It knows no visit itself.
 
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::care::fact::Act;
 use crate::care::fact::Fact;
+use crate::care::fact::FactHash;
+use crate::care::fact::Pair;
 use crate::care::fact::PersonSaid;
 use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
@@ -26,6 +28,9 @@ pub struct Accounts {
     /// The accounts that single stays left, and those that they went to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     of_stays: Vec<VisitId>,
+    /// Which account was merged into which: stays of the one are of the other from then on, and both keep what was said of them alone.
+    #[serde(default, skip_serializing_if = "Edges::is_empty")]
+    merged: Edges<VisitId>,
 }
 
 /// Of what a fact says that accounts became others, or another patient's.
@@ -35,18 +40,23 @@ pub enum Says {
     OfWholeAccounts,
     /// Of one stay, which it names by a number of its own: no other stay of either account has part in it.
     OfOneStay,
+    /// Of two accounts that are one from then on. Of what is known by an account alone it says that two visits are one, and that is kept elsewhere.
+    OfMergedAccounts,
 }
 
 impl Says {
-    /// Nothing, where a fact says no such thing. Accounts that are merged are visits to be merged, and none of this.
+    /// Nothing, where a fact says no such thing.
     pub fn of(fact: &Fact) -> Option<Self> {
         let relation = fact.relation.as_ref().filter(|relation| !relation.accounts.is_empty())?;
         // A06 and A07 are about a stay; A49 is about an account, whatever stay it names beside it.
         let leaves = relation.kind == RelationKind::AccountChange && fact.act != Act::Relate;
         let is_of_one_stay = (leaves && fact.visit.as_ref().is_some_and(|visit| !visit.is_account))
             || (relation.kind == RelationKind::VisitMove && !relation.visits.is_empty());
-        let says = if is_of_one_stay { Self::OfOneStay } else { Self::OfWholeAccounts };
-        (relation.kind != RelationKind::Account).then_some(says)
+        Some(match relation.kind {
+            RelationKind::Account => Self::OfMergedAccounts,
+            _ if is_of_one_stay => Self::OfOneStay,
+            _ => Self::OfWholeAccounts,
+        })
     }
 }
 
@@ -59,7 +69,7 @@ impl Accounts {
     /// Takes what a fact says of accounts.
     pub fn hear(&mut self, fact: &Fact) {
         match Says::of(fact) {
-            Some(Says::OfWholeAccounts) => self.keep(word(fact)),
+            Some(Says::OfWholeAccounts | Says::OfMergedAccounts) => self.keep(word(fact)),
             Some(Says::OfOneStay) => fact.relation.iter().flat_map(|relation| &relation.accounts).for_each(|pair| {
                 self.note(&pair.from);
                 self.note(&pair.into);
@@ -76,6 +86,7 @@ impl Accounts {
         for account in &other.of_stays {
             self.note(account);
         }
+        self.merged.join(&other.merged);
     }
 
     fn note(&mut self, account: &VisitId) {
@@ -85,8 +96,9 @@ impl Accounts {
     }
 
     fn keep(&mut self, word: Fact) {
+        let edges = if is_merge(&word) { &mut self.merged } else { &mut self.renumbered };
         for pair in word.relation.iter().flat_map(|relation| &relation.accounts) {
-            self.renumbered.add(pair.from.clone(), pair.into.clone(), word.stamp);
+            edges.add(pair.from.clone(), pair.into.clone(), word.stamp);
         }
         match self.words.iter_mut().find(|known| known.hash == word.hash) {
             // Sent again: the first sending counts, whichever came first.
@@ -114,20 +126,50 @@ impl Accounts {
         numbers
     }
 
-    /// What was said of an account.
+    /// What was said of an account, and of those that it was merged with.
     pub fn words_of<'a>(&'a self, account: &'a VisitId) -> impl Iterator<Item = &'a Fact> {
+        let mut tied = vec![account];
+        let mut next = 0;
+        while let Some(account) = tied.get(next).copied() {
+            next += 1;
+            for edge in self.merged.iter().filter(|edge| !edge.undone) {
+                let ends = [&edge.from, &edge.into];
+                if ends.into_iter().any(|end| self.are_one(end, account)) {
+                    tied.extend(ends.into_iter().filter(|end| !tied.contains(end)).collect::<Vec<_>>());
+                }
+            }
+        }
         let names = move |fact: &Fact| {
             let mut pairs = fact.relation.iter().flat_map(|relation| &relation.accounts);
-            pairs.any(|pair| self.are_one(&pair.from, account) || self.are_one(&pair.into, account))
+            pairs.any(|pair| tied.iter().any(|account| self.are_one(&pair.from, account) || self.are_one(&pair.into, account)))
         };
-        self.words.iter().filter(move |fact| names(fact))
+        self.words.iter().filter(move |fact| !self.is_undone(fact) && names(fact))
+    }
+
+    /// Whether an operator took back what a word merged.
+    fn is_undone(&self, word: &Fact) -> bool {
+        let mut pairs = word.relation.iter().flat_map(|relation| &relation.accounts).filter(|_| is_merge(word));
+        let is_undone = |pair: &Pair<VisitId>| {
+            let mut edges = self.merged.iter().filter(|edge| edge.from == pair.from && edge.into == pair.into);
+            edges.any(|edge| edge.undone && edge.stamp.recorded == word.stamp.recorded)
+        };
+        pairs.any(is_undone)
+    }
+
+    /// Takes back what a fact merged. Gives back whether any of it stood.
+    pub fn undo(&mut self, fact: &Fact) -> bool {
+        let mut stood = false;
+        for pair in fact.relation.iter().flat_map(|relation| &relation.accounts).filter(|_| is_merge(fact)) {
+            stood |= self.merged.undo(&pair.from, &pair.into, fact.stamp.recorded);
+        }
+        stood
     }
 
     /// The accounts of which anything was said, each with all its numbers.
     pub fn all(&self) -> Vec<Vec<VisitId>> {
         let mut accounts: Vec<Vec<VisitId>> = Vec::new();
         let pairs = self.words.iter().flat_map(|word| &word.relation).flat_map(|relation| &relation.accounts);
-        for account in pairs.map(|pair| &pair.into).chain(&self.of_stays) {
+        for account in pairs.flat_map(|pair| [&pair.into, &pair.from]).chain(&self.of_stays) {
             if !accounts.iter().any(|numbers| numbers.contains(account)) {
                 accounts.push(self.numbers_of(account));
             }
@@ -136,15 +178,24 @@ impl Accounts {
     }
 }
 
-/// What a fact says of an account, and nothing else: it can be folded into any visit of the account, also into one that has the fact itself.
-fn word(fact: &Fact) -> Fact {
+fn is_merge(fact: &Fact) -> bool {
+    fact.relation.as_ref().is_some_and(|relation| relation.kind == RelationKind::Account)
+}
+
+/// The hash under which a visit of an account has what a fact says of that.
+pub fn hash_in_visits(fact: &Fact) -> FactHash {
     let mut hash = fact.hash;
     for byte in &mut hash.0 {
         *byte = !*byte;
     }
+    hash
+}
+
+/// What a fact says of an account, and nothing else: it can be folded into any visit of the account, also into one that has the fact itself.
+fn word(fact: &Fact) -> Fact {
     let relation = fact.relation.clone().map(|relation| Relation { visits: Vec::new(), ..relation });
     Fact {
-        hash,
+        hash: hash_in_visits(fact),
         act: Act::Relate,
         visit: None,
         movement: None,

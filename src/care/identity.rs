@@ -399,6 +399,7 @@ impl PatientRecord {
         for pair in fact.relation.iter().flat_map(|relation| &relation.patients) {
             stood |= self.aliases.undo(&pair.from, &pair.into, fact.stamp.recorded);
         }
+        stood |= self.accounts.undo(fact);
         stood
     }
 

@@ -259,6 +259,15 @@ pub struct VisitState {
     pub(crate) newest: Stamp,
     /// How many facts were folded.
     pub(crate) n_facts: u64,
+    /// The numbers of its own that only moves and changes of numbers named it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) related: Vec<VisitId>,
+    /// The first fact that named it by a number of its own; absent in documents from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) named_since: Option<Stamp>,
+    /// Whether a fact named it by a number of its own, wherever that stands among the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_numbered: bool,
 }
 
 /// Where a fact belongs among those already folded.
@@ -283,6 +292,7 @@ impl VisitState {
         for fact in &sorted {
             state.hear_owner(fact);
         }
+        state.is_numbered = sorted.iter().any(|fact| names_a_number(fact));
         state.of_accounts = AccountsOfVisit::heard(sorted.iter().copied());
         for fact in sorted {
             state.apply_heard(fact);
@@ -296,6 +306,8 @@ impl VisitState {
         let is_news = fact.owns.iter().any(|facet| !self.owned.contains(facet));
         // The first account that it was named with was its account before that too, and may have been moved then.
         let is_news = is_news || (!self.moved_from.is_empty() && self.of_accounts.is_first_named_by(fact));
+        // What names the account alone says whose the visit is only as long as nothing names the visit.
+        let is_news = is_news || (!self.is_numbered && self.n_own_ids == 0 && !self.ids.is_empty() && names_a_number(fact));
         if self.n_facts == 0 || (fact.stamp > self.newest && !is_news) {
             Placement::Last
         } else if matches!(fact.act, Act::Update | Act::Track | Act::CancelTrack) && fact.stamp.recorded < self.newest.recorded.minus(late_window) {
@@ -307,7 +319,10 @@ impl VisitState {
 
     /// The number that counts now.
     pub fn id(&self) -> Option<&VisitId> {
-        self.ids.first().map(|id| self.renames.resolve(id))
+        let first = self.ids.first()?;
+        // What a move named is a number of its own, and what came before that is its account's.
+        let id = self.related.first().filter(|_| self.n_own_ids == 0).unwrap_or(first);
+        Some(self.renames.resolve(id))
     }
 
     /// Whose visit it is, before merges of patients are resolved.
@@ -337,17 +352,18 @@ impl VisitState {
 
     /// Whether it had a number of its own before an instant, as far as is known.
     pub fn was_known_before(&self, recorded: Timestamp) -> bool {
-        let named = self.left.iter().find(|left| left.is_first).map(|left| left.at.recorded);
-        let known = named.or_else(|| self.bindings.iter().map(|(_, since)| since.recorded).min());
+        let named = || self.left.iter().find(|left| left.is_first).map(|left| left.at.recorded);
+        let bound = || self.bindings.iter().map(|(_, since)| since.recorded).min();
+        let known = self.named_since.map(|since| since.recorded).or_else(named).or_else(bound);
         self.has_own_number() && known.is_some_and(|known| known < recorded)
     }
 
-    /// Whose visit it was at an instant; where nothing was said of it before, from whom it was moved first, or to whom it was bound first.
+    /// Whose visit it was at an instant; where nothing was said of it before, from whom it was moved next, or to whom it was bound next.
     pub fn patient_at(&self, recorded: Timestamp) -> Option<&PatientId> {
         let until = self.bindings.iter().filter(|(_, since)| since.recorded <= recorded).max_by_key(|(_, since)| *since);
         // From whom it was moved it was before, and what says so comes first.
-        let before = || self.moved_from.iter().chain(&self.bindings).min_by_key(|(_, since)| *since);
-        until.or_else(before).map(|(patient, _)| patient)
+        let next = || self.moved_from.iter().chain(&self.bindings).filter(|(_, since)| since.recorded > recorded).min_by_key(|(_, since)| *since);
+        until.or_else(next).map(|(patient, _)| patient)
     }
 
     /// From whom the visit was moved next after an instant: whose it was then, as the move says.
@@ -365,9 +381,24 @@ impl VisitState {
         &self.ids
     }
 
+    /// Every number that it was named by, or that moves and changes of numbers named.
+    pub fn numbers(&self) -> impl Iterator<Item = &VisitId> {
+        self.ids.iter().chain(&self.related)
+    }
+
+    /// Whether a number is one of its own.
+    pub fn is_own_number(&self, id: &VisitId) -> bool {
+        self.ids.iter().take(self.n_own_ids).chain(&self.related).any(|own| own == id)
+    }
+
+    /// The first word that named it by a number of its own, as far as is known.
+    pub fn named_since(&self) -> Stamp {
+        self.named_since.unwrap_or_default()
+    }
+
     /// Whether it was ever named by more than an account.
     pub const fn has_own_number(&self) -> bool {
-        self.n_own_ids > 0
+        self.n_own_ids > 0 || !self.related.is_empty()
     }
 
     /// The feeds that spoke of it.
@@ -404,8 +435,14 @@ impl VisitState {
             return;
         }
         self.hear_owner(fact);
+        self.is_numbered |= names_a_number(fact);
         self.of_accounts.hear(fact);
         self.apply_heard(fact);
+    }
+
+    /// Whether a fact names the account alone of a visit that has a number of its own: that it is said of this one is a guess.
+    fn is_guessed(&self, fact: &Fact) -> bool {
+        self.is_numbered && fact.visit.as_ref().is_some_and(|visit| visit.is_account)
     }
 
     /// Folds a fact of which is known already who owns what it says, and what it says of accounts.
@@ -468,22 +505,34 @@ impl VisitState {
             for pair in relation.visits.iter().chain(&relation.accounts).filter(|_| renames) {
                 self.renames.add(pair.from.clone(), pair.into.clone(), fact.stamp);
             }
+            for id in relation.visits.iter().filter(|_| renames).flat_map(|pair| [&pair.into, &pair.from]) {
+                if !self.related.contains(id) {
+                    self.related.push(id.clone());
+                }
+            }
             if relation.kind == RelationKind::AccountChange && Says::of(fact) == Some(Says::OfOneStay) {
                 let is_first = is_new && relation.visits.is_empty();
                 self.left.extend(relation.accounts.iter().map(|pair| LeftAccount { account: pair.from.clone(), at: fact.stamp, is_first }));
             }
         }
+        if is_new && self.has_own_number() {
+            self.named_since = Some(fact.stamp);
+        }
+        let names_it = fact.relation.as_ref().is_some_and(|relation| !relation.visits.is_empty());
         let is_moved = fact.relation.as_ref().is_some_and(|relation| {
             let moves = matches!(relation.kind, RelationKind::AccountMove | RelationKind::VisitMove) && !relation.patients.is_empty();
             // One that names no stay moves those that are of the account.
-            moves && (!relation.visits.is_empty() || self.of_accounts.go_along(fact))
+            moves && (names_it || self.of_accounts.go_along(fact))
         });
         if is_moved {
-            self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
-            self.bindings.push((fact.patient.clone(), fact.stamp));
+            // Where its account went before anything was said of the visit, the first word of it says whose it is since.
+            if names_it || !self.bindings.is_empty() {
+                self.bindings.retain(|(patient, stamp)| *stamp <= fact.stamp || *patient != fact.patient);
+                self.bindings.push((fact.patient.clone(), fact.stamp));
+            }
             let pairs = fact.relation.iter().flat_map(|relation| &relation.patients);
             self.moved_from.extend(pairs.map(|pair| (pair.from.clone(), fact.stamp)));
-        } else if self.bindings.is_empty() && fact.act != Act::Relate {
+        } else if self.bindings.is_empty() && fact.act != Act::Relate && !self.is_guessed(fact) {
             self.bindings.push((fact.patient.clone(), fact.stamp));
         }
     }
@@ -692,6 +741,11 @@ impl Stay {
         let next = standing;
         self.assignments = next;
     }
+}
+
+/// Whether a fact names a visit by a number that is not its account's.
+fn names_a_number(fact: &Fact) -> bool {
+    fact.visit.as_ref().is_some_and(|visit| !visit.is_account)
 }
 
 /// Whether two segments speak of the same person in the same role.

@@ -6,6 +6,7 @@
 use crate::care::account::Says;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
+use crate::care::fact::Stamp;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::AccountsOfVisit;
 use crate::care::visit::VisitState;
@@ -16,6 +17,7 @@ use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
 use crate::store::sealing::LookUpKind;
+use crate::time::Timestamp;
 
 impl World {
     /// The visits known under any number of an account, or under the account itself, those that count, each once; also where no message at hand named it.
@@ -39,48 +41,51 @@ impl World {
     /// a number of an account alone is one, and is the account's only visit. Gives back those that changed.
     pub(super) fn settle_accounts(&mut self, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let accounts = self.patients.get(&patient).ok_or(Need::Patient(patient))?.record.accounts().all();
-        if accounts.is_empty() {
-            return Ok(Vec::new());
+        let mut changed = Vec::new();
+        // What turned out to be of an account, and whose it is, may say more.
+        while !accounts.is_empty() {
+            let news = self.settle_once(patient, &accounts, cause, rules)?;
+            if news.is_empty() {
+                break;
+            }
+            changed.extend(news);
         }
-        let mut visits = Vec::with_capacity(accounts.len());
-        for numbers in &accounts {
+        Ok(changed)
+    }
+
+    /// Has every visit of these accounts hear what was said of them, and then concludes and joins once what follows from that.
+    fn settle_once(&mut self, patient: i64, accounts: &[Vec<VisitId>], cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+        let (mut visits, mut changed) = (Vec::with_capacity(accounts.len()), Vec::new());
+        for numbers in accounts {
+            let Some(account) = numbers.first() else { continue };
             let mut rows = Vec::new();
             for row in self.find_by_account(numbers, rules)? {
                 let owner = self.visits.get(&row).ok_or(Need::Visit(row))?.patient;
                 if self.surviving_patient(owner)? == patient {
+                    if self.settle_account(row, patient, account, numbers, rules)? {
+                        changed.push(row);
+                    }
                     rows.push(row);
                 }
             }
-            visits.push(rows);
+            visits.push((numbers, rows));
         }
-        let mut changed = self.conclude(patient, visits.concat(), rules)?;
-        for (numbers, rows) in accounts.iter().zip(&visits) {
-            let Some(account) = numbers.first() else { continue };
-            let mut rows = rows.iter().map(|row| self.surviving_visit(*row)).collect::<Result<Vec<_>, _>>()?;
+        changed.extend(self.conclude(patient, visits.iter().flat_map(|(_, rows)| rows).copied().collect(), rules)?);
+        for (numbers, rows) in visits {
+            let mut rows = rows.into_iter().map(|row| self.surviving_visit(row)).collect::<Result<Vec<_>, _>>()?;
             rows.sort_unstable();
             rows.dedup();
             let state = |row: &i64| self.visits.get(row).map(|visit| &visit.document.state);
             let is_own = |row: &i64| state(row).is_some_and(|state| is_under_no_other(state, numbers));
-            let (mut own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
+            let (own, numbered): (Vec<i64>, Vec<i64>) = rows.iter().partition(|row| is_own(row));
             // What is concluded may be concluded otherwise later; what becomes one here is one for good, and goes to the number that was of the account.
             let only = self.first_of_one_stay(&numbered)?.filter(|only| own.iter().all(|row| self.may_be_of(*row, *only)));
             if let Some(into) = only.or_else(|| own.first().copied()).filter(|_| own.len() + usize::from(only.is_some()) > 1) {
-                for row in own.drain(..) {
+                for row in own {
                     self.join_visits(into, row, cause, rules)?;
                 }
-                own.push(into);
                 changed.push(into);
             }
-            for row in numbered.into_iter().chain(own) {
-                if self.settle_account(row, patient, account, numbers, rules)? {
-                    changed.push(row);
-                }
-            }
-        }
-        if !changed.is_empty() {
-            // What turned out to be of an account, and whose it is, may say more.
-            let rows = visits.into_iter().flatten().map(|row| self.surviving_visit(row)).collect::<Result<_, _>>()?;
-            changed.extend(self.conclude(patient, rows, rules)?);
         }
         Ok(changed)
     }
@@ -101,7 +106,9 @@ impl World {
         let record = &self.patients.get(&patient).ok_or(Need::Patient(patient))?.record;
         let state = &self.visits.get(&row).ok_or(Need::Visit(row))?.document.state;
         let is_own = is_under_no_other(state, numbers);
-        let is_new = |word: &&Fact| !state.accounts().was_told(word.stamp.recorded);
+        // Two that are known by accounts alone are merged, and neither is of the other's account.
+        let concerns = |word: &&Fact| state.has_own_number() || Says::of(word) != Some(Says::OfMergedAccounts);
+        let is_new = |word: &&Fact| !state.accounts().was_told(word.stamp.recorded) && concerns(word);
         let words: Vec<Fact> = record.accounts().words_of(account).filter(is_new).cloned().collect();
         for number in numbers {
             self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
@@ -144,19 +151,21 @@ impl World {
         let moves: Vec<&Fact> = said.into_iter().filter(|word| moves_a_visit(word) && accounts.go_along(word)).collect();
         let from =
             |word: &Fact, id: &PatientId| word.relation.iter().flat_map(|relation| &relation.patients).any(|pair| record.are_one(&pair.from, id));
-        if moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)) {
+        let bindings = visit.document.state.bindings();
+        let goes_on = |(start, since): &'_ (PatientId, Stamp), until: Stamp| {
+            let later = moves.iter().filter(|word| word.stamp > *since && word.stamp <= until);
+            later.fold(start.clone(), |at, word| if from(word, &at) { word.patient.clone() } else { at })
+        };
+        let is_theirs = match bindings.iter().filter(|(_, since)| *since <= fact.stamp).max_by_key(|(_, since)| *since) {
+            // Whose it was then is known.
+            Some(before) => record.are_one(&goes_on(before, fact.stamp), &fact.patient),
+            None => moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)),
+        };
+        if is_theirs {
             return Ok(true);
         }
-        let bindings = visit.document.state.bindings();
-        let Some((mut at, since)) = bindings.iter().max_by_key(|(_, since)| *since).map(|(patient, since)| (patient, *since)) else {
-            return Ok(false);
-        };
-        for word in moves.into_iter().filter(|word| word.stamp > since) {
-            if from(word, at) {
-                at = &word.patient;
-            }
-        }
-        Ok(record.are_one(at, &fact.patient))
+        let last = bindings.iter().max_by_key(|(_, since)| *since);
+        Ok(last.is_some_and(|last| record.are_one(&goes_on(last, Stamp { recorded: Timestamp::MAX, ..fact.stamp }), &fact.patient)))
     }
 
     /// Whether nothing but numbers of an account ever named a visit.
@@ -169,10 +178,10 @@ impl World {
 
 /// Whether nothing but numbers of an account ever named a visit.
 fn is_of_account_alone(state: &VisitState, account: &VisitId, record: &PatientRecord) -> bool {
-    !state.ids().is_empty() && state.ids().iter().all(|id| record.accounts().are_one(id, account))
+    !state.ids().is_empty() && state.numbers().all(|id| record.accounts().are_one(id, account))
 }
 
 /// Whether a visit was named by these numbers and by no other. One that was only moved so far has a number that is none of them.
 fn is_under_no_other(state: &VisitState, numbers: &[VisitId]) -> bool {
-    !state.ids().is_empty() && state.ids().iter().all(|id| numbers.contains(id))
+    !state.ids().is_empty() && state.numbers().all(|id| numbers.contains(id))
 }

@@ -3,12 +3,14 @@
 //! Records of patients become one for good, and keep what was said by the id it was said of; visits that are merged keep their facts, so that both can
 //! be split again. Numbers that turn out to be of one visit make it one. It decides nothing about rooms.
 
+use crate::care::account::hash_in_visits;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::fact::Act;
 use crate::care::fact::Fact;
 use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
+use crate::care::visit::VisitState;
 use crate::ids::VisitId;
 use crate::intake::route::cause_of;
 use crate::intake::world::Need;
@@ -48,8 +50,11 @@ impl World {
                 touched.extend(self.move_visits(fact, relation, patient, cause, rules)?);
             }
             RelationKind::Visit | RelationKind::Account => {
-                for pair in relation.visits.iter().chain(&relation.accounts) {
-                    touched.extend(self.merge_visits(&pair.from, &pair.into, fact, patient, rules)?);
+                for pair in &relation.visits {
+                    touched.extend(self.merge_visits(&pair.from, &pair.into, None, fact, patient, rules)?);
+                }
+                for pair in &relation.accounts {
+                    touched.extend(self.merge_visits(&pair.from, &pair.into, Some(&pair.from), fact, patient, rules)?);
                 }
             }
             RelationKind::VisitChange | RelationKind::AccountChange | RelationKind::Patient | RelationKind::PatientIdChange => {
@@ -138,7 +143,15 @@ impl World {
     }
 
     /// Two visits become one: the survivor keeps its room, the other's leads to it.
-    fn merge_visits(&mut self, from: &VisitId, into: &VisitId, fact: &Fact, patient: i64, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+    fn merge_visits(
+        &mut self,
+        from: &VisitId,
+        into: &VisitId,
+        account: Option<&VisitId>,
+        fact: &Fact,
+        patient: i64,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<i64>, Need> {
         let loser = self.find_visits(LookUpKind::Visit, from, rules)?.first().copied();
         let winner = self.find_visits(LookUpKind::Visit, into, rules)?.first().copied();
         let loser = self.visit_or_new(loser, from, patient, rules);
@@ -152,7 +165,8 @@ impl World {
                 // Sent again: the first sending counts, whichever came first.
                 merge.stamp = merge.stamp.min(fact.stamp);
             } else {
-                let merge = VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false, concluded: false };
+                let merge =
+                    VisitMerge { into: winner, number: into.clone(), stamp: fact.stamp, undone: false, concluded: false, account: account.cloned() };
                 visit.document.merges.push(merge);
             }
             visit.is_dirty = true;
@@ -191,6 +205,11 @@ impl World {
                 touched.extend(before);
             }
         }
+        for account in relation.accounts.iter().flat_map(|pair| [&pair.from, &pair.into]) {
+            for row in self.find_by_account(std::slice::from_ref(account), rules)? {
+                touched.extend(self.take_back(row, fact)?);
+            }
+        }
         let cause = Cause { kind: CauseKind::Operator, ..cause_of(fact) };
         touched.extend(self.settle_accounts(patient, &cause, rules)?);
         touched.sort_unstable();
@@ -198,6 +217,20 @@ impl World {
         self.has_moved = false;
         self.replan_all(touched, &cause, true, true, rules)?;
         Ok(stood)
+    }
+
+    /// Takes what a fact said of an account out of a visit that heard it. Gives back the visit, where it had.
+    fn take_back(&mut self, row: i64, fact: &Fact) -> Result<Option<i64>, Need> {
+        let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        let hash = hash_in_visits(fact);
+        if !visit.document.state.accounts().was_told(fact.stamp.recorded) || visit.document.taken_back.contains(&hash) {
+            return Ok(None);
+        }
+        let facts = visit.facts.as_ref().ok_or(Need::Facts(row))?;
+        visit.document.taken_back.push(hash);
+        visit.document.state = VisitState::fold(facts.iter().filter(|fact| visit.document.counts(fact)));
+        visit.is_dirty = true;
+        Ok(Some(row))
     }
 }
 

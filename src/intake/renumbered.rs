@@ -7,9 +7,12 @@
 
 use std::time::Duration;
 
+use crate::care::fact::Act;
+use crate::care::fact::Fact;
 use crate::care::identity::PatientRecord;
 use crate::care::visit::Placement;
 use crate::care::visit::VisitState;
+use crate::ids::PatientId;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
@@ -35,6 +38,8 @@ impl World {
             visit.document.merges.extend(now.cloned());
             visit.is_dirty = true;
             changed.push(*row);
+            // The row that a word named may have become one with another since.
+            let is_merged = is_merged.into_iter().map(|into| self.surviving_visit(into)).collect::<Result<Vec<_>, _>>()?;
             for into in before {
                 let into = self.surviving_visit(into)?;
                 changed.push(into);
@@ -137,7 +142,7 @@ impl World {
             stays.sort_unstable();
             stays.dedup();
             if let [only] = stays[..] {
-                concluded.push((only, VisitMerge { into: row, number: number.clone(), stamp: at, undone: false, concluded: true }));
+                concluded.push((only, VisitMerge { into: row, number: number.clone(), stamp: at, undone: false, concluded: true, account: None }));
             }
         }
         Ok(concluded)
@@ -174,20 +179,31 @@ impl World {
             of.push((*part, document.absorbed.len(), document.state.n_facts()));
         }
         let known = self.visits.get(&row).and_then(|visit| visit.document.whole.as_deref());
-        if known.is_some_and(|known| known.of == of) {
+        // Of one that went over to another patient who is one with whom decides what is a part of it.
+        if known.is_some_and(|known| known.of == of && known.state.moves().is_empty()) {
             return Ok(());
         }
-        let state = if let Some(state) = known.and_then(|known| self.fold_onto(known, &of)) {
-            state
+        let whole = if let Some(state) = known.and_then(|known| self.fold_onto(known, &of)) {
+            Whole { state, of, left_out: false }
         } else {
             let mut facts = Vec::new();
             for (part, ..) in &of {
-                facts.extend(self.visits.get(part).and_then(|visit| visit.facts.as_ref()).ok_or(Need::Facts(*part))?);
+                let visit = self.visits.get(part).ok_or(Need::Visit(*part))?;
+                facts.extend(visit.facts.as_ref().ok_or(Need::Facts(*part))?.iter().filter(|fact| visit.document.counts(fact)));
             }
-            VisitState::fold(facts)
+            let state = VisitState::fold(facts.iter().copied());
+            let n_facts = facts.len();
+            if !state.moves().is_empty() {
+                let owner = self.visits.get(&row).ok_or(Need::Visit(row))?.patient;
+                let owner = self.surviving_patient(owner)?;
+                let record = &self.patients.get(&owner).ok_or(Need::Patient(owner))?.record;
+                facts.retain(|fact| !is_of_another_since(fact, &state, record));
+            }
+            let left_out = facts.len() < n_facts;
+            Whole { state: if left_out { VisitState::fold(facts) } else { state }, of, left_out }
         };
-        if let Some(visit) = self.visits.get_mut(&row) {
-            visit.document.whole = Some(Box::new(Whole { state, of }));
+        if let Some(visit) = self.visits.get_mut(&row).filter(|visit| visit.document.whole.as_deref() != Some(&whole)) {
+            visit.document.whole = Some(Box::new(whole));
             visit.is_dirty = true;
         }
         Ok(())
@@ -216,6 +232,15 @@ impl World {
             }
             state.apply(fact);
         }
-        Some(state)
+        Some(state).filter(|state| state.moves().is_empty())
     }
+}
+
+/// Whether a fact speaks, under a number that a stay had, of the patient from whom the stay had gone by then under another: whichever stay that is, what
+/// it says is not said of the patient whose the stay is.
+fn is_of_another_since(fact: &Fact, stay: &VisitState, record: &PatientRecord) -> bool {
+    let is_theirs = |patient: &PatientId| record.are_one(patient, &fact.patient);
+    fact.act != Act::Relate
+        && stay.moves().iter().any(|(patient, moved)| *moved <= fact.stamp && is_theirs(patient))
+        && stay.patient_at(fact.stamp.recorded).is_some_and(|patient| !is_theirs(patient))
 }

@@ -78,7 +78,8 @@ impl World {
         let mut edges = Edges::default();
         let mut numbers: Vec<(i64, &VisitMerge)> = Vec::new();
         for from in &group {
-            for merge in self.visits.get(from).ok_or(Need::Visit(*from))?.document.merges.iter().filter(|merge| !merge.undone) {
+            let document = &self.visits.get(from).ok_or(Need::Visit(*from))?.document;
+            for merge in document.merges.iter().filter(|merge| document.is_merged_by(merge)) {
                 let into = self.surviving_visit(merge.into)?;
                 edges.add(*from, into, merge.stamp);
                 numbers.push((into, merge));
@@ -206,7 +207,7 @@ impl World {
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
         let VisitDocument { state: own, whole, rooms, conflicts, .. } = &mut visit.document;
         let state = whole.as_ref().map_or(&*own, |whole| &whole.state);
-        let has_conflict = !conflicts.is_empty();
+        let has_conflict = !conflicts.is_empty() || whole.as_ref().is_some_and(|whole| whole.left_out);
         let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| own.id()), state.patient()) else { return Ok(()) };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);

@@ -214,9 +214,20 @@ impl World {
             return Ok(Route::Waits(Waits::PossibleUnmerge));
         }
         let mut found = self.find_visits(LookUpKind::Visit, &named.id, rules)?;
+        if named.is_account && !self.has_number(&found, &named.id)? {
+            // What was said of the account alone before names a stay no more than it names the account.
+            found.clear();
+        }
         let mut expected_as = Vec::new();
         if found.is_empty() {
             found = self.find_visits(LookUpKind::Preadmit, &named.id, rules)?;
+            // Of several that were expected under the number it goes to one that the patient explains, whichever came last.
+            for at in 1..found.len() {
+                let explains = |row: Option<&i64>| row.map_or(Ok(true), |row| self.is_explained(*row, patient, fact));
+                if !explains(found.first())? && explains(found.get(at))? {
+                    found.swap(0, at);
+                }
+            }
             expected_as.extend(found.iter().skip(1).copied());
         }
         if found.is_empty() && named.is_account {
@@ -250,7 +261,15 @@ impl World {
         Ok(Route::Known(row))
     }
 
-    /// The only stay among several visits, or the only one that was of the account then, or of those the only one that is open.
+    /// Whether the first of these visits has a number of its own, or has nothing but this one.
+    fn has_number(&self, found: &[i64], number: &VisitId) -> Result<bool, Need> {
+        let Some(row) = found.first() else { return Ok(false) };
+        let state = &self.visits.get(row).ok_or(Need::Visit(*row))?.document.state;
+        Ok(!state.has_own_number() || state.is_own_number(number))
+    }
+
+    /// The only stay among several visits, or the only one that was of the account then, or of those the only one that is open; under the number that
+    /// it had then.
     fn only_stay(&self, found: &[i64], account: &VisitId, at: Stamp) -> Result<Option<i64>, Need> {
         let mut stays = Vec::with_capacity(found.len());
         for row in found {
@@ -265,7 +284,17 @@ impl World {
         if stays.len() > 1 {
             stays.retain(|row| self.visits.get(row).is_some_and(|visit| visit.is_open));
         }
-        Ok(if let [only] = stays[..] { Some(only) } else { None })
+        let [only] = stays[..] else { return Ok(None) };
+        let mut numbers = Vec::with_capacity(found.len());
+        for row in found {
+            if self.goes_on_as(*row)? == only {
+                let state = &self.visits.get(row).ok_or(Need::Visit(*row))?.document.state;
+                numbers.push((state.named_since(), *row));
+            }
+        }
+        numbers.sort_unstable();
+        let later = numbers.partition_point(|(since, _)| *since <= at);
+        Ok(numbers.get(later.saturating_sub(1)).map(|(_, row)| *row))
     }
 
     /// Whether two visits that a fact names as one are of one patient. The second is not, where it is known to have been of another than the fact names.

@@ -268,14 +268,16 @@ impl World {
         Ok(found)
     }
 
-    /// Makes a look-up lead to a row from now on.
-    pub(crate) fn lead(&mut self, hash: LookUpHash, kind: LookUpKind, row: i64) {
+    /// Makes a look-up lead to a row from now on. Gives back whether it did not yet.
+    pub(crate) fn lead(&mut self, hash: LookUpHash, kind: LookUpKind, row: i64) -> bool {
         let targets = self.targets.entry(hash).or_default();
-        if !targets.contains(&(kind, row)) {
+        let is_new = !targets.contains(&(kind, row));
+        if is_new {
             // The newest comes first: an id that has gone over to another record is found there.
             targets.insert(0, (kind, row));
             self.new_look_ups.push((hash, kind, row));
         }
+        is_new
     }
 
     /// The record that knows a patient id, or a new one.
@@ -361,7 +363,7 @@ impl World {
                     return Ok(false);
                 }
                 facts.push(fact.clone());
-                visit.document.state = VisitState::fold(facts.iter());
+                visit.document.state = VisitState::fold(facts.iter().filter(|fact| visit.document.counts(fact)));
             }
         }
         visit.new_facts.push(fact.clone());
@@ -379,8 +381,11 @@ impl World {
         if let Some(alternate) = named.and_then(|named| named.alternate.as_ref()) {
             self.lead(rules.look_ups.visit(LookUpKind::Visit, alternate), LookUpKind::Visit, row);
         }
-        if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref()) {
-            self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row);
+        if let Some(preadmit) = named.and_then(|named| named.preadmit.as_ref())
+            && self.lead(rules.look_ups.visit(LookUpKind::Preadmit, preadmit), LookUpKind::Preadmit, row)
+        {
+            // A message may wait under the number that the stay was expected with.
+            self.explained.push(rules.look_ups.visit(LookUpKind::Visit, preadmit));
         }
         if Says::of(fact) == Some(Says::OfOneStay) {
             // It is found under the account that it left too, whoever names that with it.
@@ -419,6 +424,7 @@ impl World {
         let conflicts = std::mem::take(&mut loser.document.conflicts);
         let mut rooms = std::mem::take(&mut loser.document.rooms);
         let absorbed = std::mem::take(&mut loser.document.absorbed);
+        let taken_back = std::mem::take(&mut loser.document.taken_back);
         let patient = loser.patient;
         let winner = self.visits.get_mut(&into).ok_or(Need::Visit(into))?;
         winner.document.absorbed.push(from);
@@ -428,7 +434,8 @@ impl World {
         winner.document.merges.retain(|merge| !merge.concluded);
         winner.document.merged_from.extend(merged_from);
         winner.document.conflicts.extend(conflicts);
-        winner.document.state = VisitState::fold(facts.iter());
+        winner.document.taken_back.extend(taken_back);
+        winner.document.state = VisitState::fold(facts.iter().filter(|fact| winner.document.counts(fact)));
         winner.facts = Some(facts);
         winner.is_dirty = true;
         let ids: Vec<VisitId> = winner.document.state.ids().to_vec();

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::care::fact::Fact;
+use crate::care::fact::FactHash;
 use crate::care::fact::Stamp;
 use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
@@ -75,9 +76,23 @@ pub struct VisitDocument {
     /// Messages that name this visit under a patient whom nothing explains, and wait.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conflicts: Vec<JournalId>,
+    /// The facts that an operator took back: they are none of what stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_back: Vec<FactHash>,
 }
 
 impl VisitDocument {
+    /// Whether a fact is one that nobody took back.
+    pub fn counts(&self, fact: &Fact) -> bool {
+        !self.taken_back.contains(&fact.hash)
+    }
+
+    /// Whether a merge is of this visit. That of an account is of what was known by the account alone; a stay with a number of its own goes on under it.
+    pub fn is_merged_by(&self, merge: &VisitMerge) -> bool {
+        let is_numbered = |account: &VisitId| self.state.has_own_number() && !self.state.is_own_number(account);
+        !merge.undone && !merge.account.as_ref().is_some_and(is_numbered)
+    }
+
     /// What stands after all that was said of the stay, under whichever of its numbers.
     pub fn whole(&self) -> &VisitState {
         self.whole.as_ref().map_or(&self.state, |whole| &whole.state)
@@ -85,12 +100,15 @@ impl VisitDocument {
 }
 
 /// A stay that had another number before, folded from the facts of the rows of all its numbers.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Whole {
     /// What stands after them.
     pub state: VisitState,
     /// The rows, and how many others and how many facts each had.
     pub of: Vec<(i64, usize, u64)>,
+    /// Whether something said of these numbers is no part of it: it names the patient from whom the stay had gone by then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_out: bool,
 }
 
 /// A visit was said to be merged into another, or goes on as it.
@@ -108,6 +126,9 @@ pub struct VisitMerge {
     /// Whether nobody said so, but the one is concluded to go on as the other: both are one stay as long as nothing said contradicts it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub concluded: bool,
+    /// The account that was merged, where it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<VisitId>,
 }
 
 /// Something that is stored as a document.

@@ -24,7 +24,7 @@ pub struct AccountsOfVisit {
     /// Which account it was of, from when on.
     #[serde(default, skip_serializing_if = "Runs::is_empty")]
     named: Runs<VisitId>,
-    /// Which account became which.
+    /// Which account became which, or a part of which.
     #[serde(default, skip_serializing_if = "Edges::is_empty")]
     renumbered: Edges<VisitId>,
     /// When something was said of a whole account of it.
@@ -79,12 +79,13 @@ impl AccountsOfVisit {
             Some(Says::OfOneStay) => {
                 for pair in pairs() {
                     if self.named.is_empty() {
-                        self.named.say(&FieldUpdate::Set(pair.from.clone()), Stamp::default(), None);
+                        // It counts for the time before it as well, and has had the numbers until now that it had by now.
+                        self.named.say(&FieldUpdate::Set(pair.from.clone()), fact.stamp, None);
                     }
                     self.named.say(&FieldUpdate::Set(pair.into.clone()), fact.stamp, None);
                 }
             }
-            Some(Says::OfWholeAccounts) => {
+            Some(Says::OfWholeAccounts | Says::OfMergedAccounts) => {
                 self.told.push(fact.stamp.recorded);
                 for pair in pairs() {
                     self.renumbered.add(pair.from.clone(), pair.into.clone(), fact.stamp);

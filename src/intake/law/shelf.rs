@@ -95,31 +95,38 @@ impl Shelf {
         }
     }
 
+    /// A message that says these facts, as it arrives now.
+    fn incoming(&self, facts: &[Fact]) -> Arc<Incoming> {
+        let journal = JournalId(self.ids.next(self.now));
+        let mut facts = facts.to_vec();
+        for fact in &mut facts {
+            fact.stamp.arrival = journal;
+        }
+        Arc::new(Incoming {
+            journal,
+            feed: FeedName::from("main"),
+            received_at: self.now,
+            trigger: facts.first().map(|fact| fact.trigger),
+            facts,
+            dedupe: None,
+            known_for: Duration::MAX,
+            directory: None,
+            decided: None,
+            notices: Vec::new(),
+            raw: RawMessage(bytes::Bytes::new()),
+            traceparent: None,
+            is_retry: false,
+        })
+    }
+
+    /// Takes back what a message merged.
+    pub(super) fn undo(&mut self, facts: &[Fact]) {
+        self.run(&Work { undo: vec![self.incoming(facts)], ..Work::default() });
+    }
+
     /// Takes messages as one batch, and then whatever in quarantine they explain.
     pub(super) fn take(&mut self, messages: &[Vec<Fact>]) {
-        let messages = messages.iter().map(|facts| {
-            let journal = JournalId(self.ids.next(self.now));
-            let mut facts = facts.clone();
-            for fact in &mut facts {
-                fact.stamp.arrival = journal;
-            }
-            Arc::new(Incoming {
-                journal,
-                feed: FeedName::from("main"),
-                received_at: self.now,
-                trigger: facts.first().map(|fact| fact.trigger),
-                facts,
-                dedupe: None,
-                known_for: Duration::MAX,
-                directory: None,
-                decided: None,
-                notices: Vec::new(),
-                raw: RawMessage(bytes::Bytes::new()),
-                traceparent: None,
-                is_retry: false,
-            })
-        });
-        let mut work = Work { messages: messages.collect(), ..Work::default() };
+        let mut work = Work { messages: messages.iter().map(|facts| self.incoming(facts)).collect(), ..Work::default() };
         while !work.messages.is_empty() {
             let explained: HashSet<LookUpHash> = self.run(&work).into_iter().collect();
             let waiting = std::mem::take(&mut self.waiting);
@@ -191,8 +198,27 @@ impl Shelf {
     pub(super) fn is_ambiguous(&self, fact: &Fact) -> bool {
         let Some(named) = fact.visit.as_ref().filter(|named| named.is_account) else { return false };
         let under_account = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Account, &named.id)).into_iter().flatten();
-        let documents = under_account.filter_map(|(row, _)| self.visits.get(row)).map(|visit| VisitDocument::read(&visit.doc).unwrap());
-        documents.filter(|document| document.absorbed_by.is_none() && !document.merges.iter().any(|merge| merge.concluded)).count() > 1
+        let mut stays = BTreeSet::new();
+        for (row, _) in under_account {
+            let (row, document) = self.surviving(*row);
+            let was_of_it = || document.state.accounts().was_of(&named.id, fact.stamp).unwrap_or(true);
+            if !document.merges.iter().any(|merge| merge.concluded) || was_of_it() {
+                stays.insert(self.goes_on_as(row));
+            }
+        }
+        stays.len() > 1
+    }
+
+    /// The row that counts for this one.
+    fn surviving(&self, row: i64) -> (i64, VisitDocument) {
+        let document = VisitDocument::read(&self.visits[&row].doc).unwrap();
+        document.absorbed_by.map_or((row, document), |next| self.surviving(next))
+    }
+
+    /// The row of the last number of a stay.
+    fn goes_on_as(&self, row: i64) -> i64 {
+        let (row, document) = self.surviving(row);
+        document.merges.iter().find(|merge| merge.concluded).map_or(row, |merge| self.goes_on_as(merge.into))
     }
 
     fn run(&mut self, work: &Work) -> Vec<LookUpHash> {
@@ -200,7 +226,7 @@ impl Shelf {
         let mut with_facts = BTreeSet::new();
         let look_ups = LookUps::InMemory;
         let mut wanted = HashSet::default();
-        for fact in work.messages.iter().flat_map(|message| &message.facts) {
+        for fact in work.messages.iter().chain(&work.undo).flat_map(|message| &message.facts) {
             name_look_ups(fact, &look_ups, &mut wanted);
         }
         visits.extend(work.visits.iter().map(|(row, _)| *row));

@@ -17,6 +17,7 @@ use crate::intake::law::cases::doctor;
 use crate::intake::law::cases::each;
 use crate::intake::law::cases::fact;
 use crate::intake::law::cases::in_every_order;
+use crate::intake::law::cases::merge;
 use crate::intake::law::cases::named;
 use crate::intake::law::cases::number;
 use crate::intake::law::cases::of;
@@ -266,4 +267,183 @@ fn what_is_said_of_an_account_alone_is_said_of_the_stay_that_is_of_it_then() {
     }
     let rooms = rooms(&shelf);
     assert!(shelf.n_waiting() == 0 && !rooms[0].contains("d1:") && rooms[1].starts_with("W ") && rooms[1].contains("d1:"), "{rooms:?}");
+}
+
+/// A45 that says of a stay that it is another patient's, and of another account.
+fn moves_over(visit: &str, minute: i64, from: &str, into: &str, accounts: (&str, &str)) -> Fact {
+    let mut fact = relate("A45", RelationKind::VisitMove, minute, into, &[(from, into)], &[(visit, visit)]);
+    fact.relation.as_mut().unwrap().accounts.push(Pair { from: number(accounts.0), into: number(accounts.1) });
+    fact
+}
+
+#[test]
+fn a_stay_merged_into_one_that_it_seemed_to_go_on_as_stays_merged_when_that_turns_out_to_have_had_a_number() {
+    let loser = under("ACC", of("LOSER", "P", admit(0, "5S", "d3")));
+    let known = of("KNOWN", "P", admit(5, "4N", "d4"));
+    let renumbered = relate("A50", RelationKind::VisitChange, 30, "P", &[], &[("V", "KNOWN")]);
+    let rooms = in_every_order(&each(vec![loser, merge(10, "LOSER", "V"), known, leaves("V", "P", 20, "ACC", "ACC2"), renumbered]));
+    assert!(rooms.len() == 1 && rooms[0].starts_with("KNOWN ") && rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn what_was_said_of_an_account_alone_under_its_new_number_and_patient_is_said_of_the_stay_that_went_along() {
+    let stay = under("ACC", admit(0, "5S", "d3"));
+    let mut over = goes_over("ACC", 10, "P", "Q");
+    over.relation.as_mut().unwrap().accounts = vec![Pair { from: number("ACC"), into: number("ACC2") }];
+    let mut alone = by_account("ACC2", "Q", fact("A08", Act::Update, 20));
+    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![stay, over, alone]));
+    assert_eq!(whose(&rooms), ["V Q"]);
+    assert!(rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn a_stay_that_was_expected_under_a_number_of_two_goes_to_the_one_whose_account_explains_it() {
+    let with_it = |mut fact: Fact| {
+        fact.visit = fact.visit.map(|visit| VisitRef { preadmit: Some(number("PRE")), ..visit });
+        fact
+    };
+    let expected = of("PRE", "P", fact("A05", Act::Expect, 0));
+    let stay = with_it(under("ACC", of("V", "Q", admit(20, "5S", "d3"))));
+    let later = with_it(of("W", "Q", fact("A08", Act::Update, 30)));
+    let rooms = in_every_order(&each(vec![expected, goes_over("ACC", 10, "P", "Q"), stay, later]));
+    assert_eq!(whose(&rooms), ["W Q"]);
+}
+
+#[test]
+fn a_stay_of_which_only_a_move_was_heard_is_the_one_that_its_account_means() {
+    let alone = by_account("ACC2", "Q", admit(20, "5S", "d3"));
+    let said = vec![moves_over("V", 10, "P", "Q", ("ACC", "ACC2")), alone, leaves("NEW", "Q", 30, "ACC2", "ACC3")];
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
+
+#[test]
+fn a_new_number_of_a_stay_has_not_gone_where_its_account_was_taken_before_anybody_used_it() {
+    let stay = under("ACC", admit(0, "5S", "d3"));
+    let back = relate("A45", RelationKind::VisitMove, 20, "P", &[("Q", "P")], &[("V", "V")]);
+    let mut late = of("NEW", "P", fact("A08", Act::Update, 40));
+    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![stay, goes_over("ACC", 10, "P", "Q"), back, leaves("NEW", "P", 30, "ACC", "ACC2"), late]));
+    assert_eq!(whose(&rooms), ["NEW P"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn a_word_under_the_number_that_a_stay_had_is_not_shown_to_the_patient_to_whom_it_went_under_another_until_both_are_one() {
+    let stay = under("ACC", of("OLD", "P", admit(0, "5S", "d3")));
+    let mut late = of("OLD", "P", fact("A08", Act::Update, 30));
+    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let mut said = vec![stay, leaves("NEW", "P", 10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q"), late];
+    let rooms = in_every_order(&each(said.clone()));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:") && !rooms[0].contains("d4:") && rooms[0].contains("IdentityConflict"), "{rooms:?}");
+    said.push(relate("A40", RelationKind::Patient, 40, "Q", &[("P", "Q")], &[]));
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:") && !rooms[0].contains("IdentityConflict"), "{rooms:?}");
+}
+
+#[test]
+fn what_is_said_of_an_account_alone_is_said_of_no_stay_that_has_left_it_though_such_words_were_its_own_before() {
+    let [stay, other] = two_stays();
+    let [mut before, mut after] = [8, 20].map(|minute| by_account("ACC", "P", fact("A08", Act::Update, minute)));
+    before.stay.consulting = FieldUpdate::Set(vec![doctor("d0")]);
+    after.stay.consulting = FieldUpdate::Set(vec![doctor("d1")]);
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    for message in [stay, before, leaves("V", "P", 10, "ACC", "ACC2"), other, after] {
+        shelf.take(&[vec![message]]);
+    }
+    let rooms = rooms(&shelf);
+    assert!(shelf.n_waiting() == 0 && rooms[0].contains("d0:") && !rooms[0].contains("d1:"), "{rooms:?}");
+    assert!(rooms[1].starts_with("W ") && rooms[1].contains("d1:"), "{rooms:?}");
+}
+
+#[test]
+fn what_is_said_of_an_account_alone_is_said_of_the_number_that_its_stay_had_then() {
+    let first = under("ACC", of("A", "P", fact("A08", Act::Update, 0)));
+    let alone = by_account("ACC", "P", admit(5, "5S", "d3"));
+    let moved = |visit: &str, minute: i64| relate("A45", RelationKind::VisitMove, minute, "Q", &[("P", "Q")], &[(visit, visit)]);
+    let said = vec![first, leaves("B", "P", 10, "ACC", "ACC2"), moved("B", 20), leaves("C", "Q", 30, "ACC2", "ACC3"), moved("C", 40), alone];
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["C Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
+
+/// A41 that says of two accounts that they are one.
+fn merges(minute: i64, from: &str, into: &str) -> Fact {
+    let mut fact = relate("A41", RelationKind::Account, minute, "P", &[], &[]);
+    fact.relation.as_mut().unwrap().accounts.push(Pair { from: number(from), into: number(into) });
+    fact
+}
+
+#[test]
+fn an_account_that_goes_over_takes_along_the_stays_of_one_that_was_merged_into_it_before() {
+    let said = vec![under("ACC", admit(0, "5S", "d3")), merges(10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q")];
+    assert_eq!(whose(&in_every_order(&each(said))), ["V Q"]);
+    let mut word = under("ACC2", of("V", "Q", fact("A02", Act::Move, 40)));
+    word.stay.location = FieldUpdate::Set(bed("ICU", "1"));
+    let chain = [merges(10, "ACC", "MID"), merges(20, "MID", "ACC2"), goes_over("ACC2", 30, "P", "Q"), word];
+    let rooms = in_every_order(&each([vec![under("ACC", admit(0, "5S", "d3"))], chain.to_vec()].concat()));
+    assert!(whose(&rooms) == ["V Q"] && rooms[0].contains("ICU/1/1"), "{rooms:?}");
+}
+
+#[test]
+fn a_stay_of_a_merged_account_keeps_its_number_and_hears_what_is_said_of_that_account_alone() {
+    let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 20));
+    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![under("ACC", admit(0, "5S", "d3")), merges(10, "ACC", "ACC2"), alone]));
+    assert_eq!(whose(&rooms), ["V P"]);
+    assert!(rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn a_merge_of_accounts_that_is_taken_back_takes_no_stay_along_also_when_it_is_said_again() {
+    let said = [under("ACC", admit(0, "5S", "d3")), merges(10, "ACC", "ACC2"), goes_over("ACC2", 20, "P", "Q")];
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    for fact in &said {
+        shelf.take(&[vec![fact.clone()]]);
+    }
+    assert_eq!(whose(&rooms(&shelf)), ["V Q"]);
+    shelf.undo(&said[1..2]);
+    assert_eq!(whose(&rooms(&shelf)), ["V P"]);
+    for fact in &said {
+        shelf.take(&[vec![fact.clone()]]);
+    }
+    assert_eq!(whose(&rooms(&shelf)), ["V P"]);
+}
+
+#[test]
+fn a_word_said_of_an_account_alone_makes_its_patient_not_that_of_a_number_which_the_stay_got_later() {
+    let moved = relate("A45", RelationKind::VisitMove, 10, "Q", &[("P", "Q")], &[("V", "V")]);
+    let mut alone = by_account("ACC", "P", fact("A08", Act::Update, 5));
+    alone.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let said = vec![under("ACC", admit(0, "5S", "d3")), alone, moved, leaves("NEW", "Q", 20, "ACC", "ACC2"), goes_over("ACC2", 30, "Q", "P")];
+    let rooms = in_every_order(&each(said));
+    assert_eq!(whose(&rooms), ["NEW P"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
+
+#[test]
+fn an_account_that_a_stay_left_had_its_earlier_numbers_also_where_the_stay_was_heard_of_only_then() {
+    let (alone, stay) = (by_account("ACC", "P", admit(0, "5S", "d3")), under("ACC2", of("V", "Q", fact("A08", Act::Update, 20))));
+    let mut over = goes_over("ACC", 10, "P", "Q");
+    over.relation.as_mut().unwrap().accounts = vec![Pair { from: number("ACC"), into: number("ACC2") }];
+    let rooms = in_every_order(&each(vec![alone, over, stay, leaves("NEW", "Q", 30, "ACC2", "ACC3")]));
+    assert_eq!(whose(&rooms), ["NEW Q"]);
+    assert!(rooms[0].contains("d3:"), "{rooms:?}");
+}
+
+#[test]
+fn that_an_account_left_somebody_later_explains_no_word_of_theirs_about_a_stay_that_was_anothers() {
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, ..Policy::default() });
+    let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &Arc::new(roster()));
+    let other = relate("A45", RelationKind::VisitMove, 5, "Q", &[("P", "Q")], &[("W", "W")]);
+    for message in [admit(0, "5S", "d3"), other, leaves("V", "Q", 20, "ACC2", "ACC3"), goes_over("ACC3", 30, "Q", "R")] {
+        shelf.take(&[vec![message]]);
+    }
+    assert_eq!((whose(&rooms(&shelf)), shelf.n_waiting()), (vec!["V P".to_owned()], 1));
 }
