@@ -52,10 +52,12 @@ impl Says {
         let leaves = relation.kind == RelationKind::AccountChange && fact.act != Act::Relate;
         let is_of_one_stay = (leaves && fact.visit.as_ref().is_some_and(|visit| !visit.is_account))
             || (relation.kind == RelationKind::VisitMove && !relation.visits.is_empty());
-        Some(match relation.kind {
-            RelationKind::Account => Self::OfMergedAccounts,
-            _ if is_of_one_stay => Self::OfOneStay,
-            _ => Self::OfWholeAccounts,
+        Some(if relation.kind == RelationKind::Account {
+            Self::OfMergedAccounts
+        } else if is_of_one_stay {
+            Self::OfOneStay
+        } else {
+            Self::OfWholeAccounts
         })
     }
 }
