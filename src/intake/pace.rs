@@ -1,16 +1,16 @@
 //! How many messages go into one batch.
 //!
 //! Each sender waits for its answer before it sends again: a batch of all of them would leave nobody to be planned for during its commit, and nothing to
-//! commit during its planning. Where commits are work of this process, batches of a third of them keep both at work: one is committed, one planned, and
-//! one on its way; behind a slow disk several are committed together. With a server, which is asked for each table, most of a commit costs the same for
-//! few messages and for many, and one batch of all is better. It decides nothing about what is in a batch.
+//! commit during its planning. Where commits are work of this process, batches of half of them keep both at work; behind a slow disk several are committed
+//! together. With a server, which is asked for each table, most of a commit costs the same for few messages and for many, and one batch of all is better.
+//! It decides nothing about what is in a batch.
 
 use std::time::Duration;
 
 /// How many messages one batch has at the most.
 pub(crate) const BATCH: usize = 256;
 /// Among how many batches the senders are divided.
-const TURNS: usize = 3;
+const TURNS: usize = 2;
 /// How long a batch waits at the most for more messages, where another may be committed meanwhile.
 const PATIENCE: Duration = Duration::from_micros(300);
 /// The same where none is.
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn senders_are_divided_where_commits_are_work_of_this_process() {
         let n_wanted = |n_senders, is_ours_alone| Pace { n_senders, ..Pace::new(is_ours_alone) }.n_wanted();
-        assert_eq!(n_wanted(64, true), 22);
+        assert_eq!(n_wanted(64, true), 32);
         assert_eq!(n_wanted(64, false), 64, "with a server");
         assert_eq!(n_wanted(1, true), 1);
         assert_eq!(n_wanted(0, true), 1, "the first batch waits for nobody");
