@@ -226,7 +226,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                 let done = Done { said: hearing.changed(), ..done };
                 let batch = write_out(context, &rules, &mut world, &work, &done)?;
                 let led: Vec<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
-                match context.store.begin(vec![batch]).await {
+                match context.store.begin(vec![context.store.seal(batch)?]).await {
                     Ok(_) => {
                         recent.keep(world, &wanted, led);
                         return Ok(done);

@@ -57,6 +57,7 @@ use crate::intake::recent::Recent;
 use crate::intake::staff;
 use crate::intake::wake_at::WakeAt;
 use crate::intake::world::Ends;
+use crate::store::Sealed;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -228,7 +229,7 @@ impl<C: Clock> Running<C> {
         if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
             let n_jobs = load.n_jobs;
             let left = match self.plan(&load.work).await {
-                Some(Planned { done, batch, ahead }) => {
+                Some((done, batch, ahead)) => {
                     self.aheads.push_back(ahead);
                     self.n_unlanded += n_jobs;
                     self.line.push(Waiting { load, done, batch })
@@ -248,8 +249,8 @@ impl<C: Clock> Running<C> {
         }
     }
 
-    /// Plans a batch ahead. What fails here is found again by whoever takes it afterwards.
-    async fn plan(&mut self, work: &Work) -> Option<Planned> {
+    /// Plans a batch ahead, and seals it: the commit before it may be waiting for the disk. What fails here is found again by whoever takes it afterwards.
+    async fn plan(&mut self, work: &Work) -> Option<(Done, Sealed, Ahead)> {
         let before: Vec<&Ahead> = self.aheads.iter().collect();
         let directory = self.parts.directory.current();
         let (now, parts) = (self.parts.clock.now(), &self.parts);
@@ -258,7 +259,12 @@ impl<C: Clock> Running<C> {
         let context = BatchContext { store, ids, look_ups: &self.look_ups, policy, directory: &directory, now, brake: &brake };
         let asks = self.n_asks > 0;
         self.n_asks = self.n_asks.saturating_sub(1);
-        batch::plan_ahead(&context, &mut self.recent, work, &before, asks).await.ok().flatten()
+        let Planned { done, batch, ahead } = batch::plan_ahead(&context, &mut self.recent, work, &before, asks).await.ok().flatten()?;
+        let sealed = store.seal(batch);
+        if sealed.is_err() {
+            self.recent.was_wrong();
+        }
+        Some((done, sealed.ok()?, ahead))
     }
 
     /// Waits until all that was planned is on disk, or was taken again.

@@ -26,8 +26,8 @@ use crate::intake::daemon::count_commit;
 use crate::intake::daemon::look_at_ends;
 use crate::intake::guard::Guard;
 use crate::intake::world::Ends;
+use crate::store::Sealed;
 use crate::store::error::CommitError;
-use crate::store::rows::CommitBatch;
 use crate::store::sealing::LookUpHash;
 use crate::time::Clock;
 use crate::time::Timestamp;
@@ -59,7 +59,7 @@ impl Load {
 pub(super) struct Waiting {
     pub(super) load: Load,
     pub(super) done: Done,
-    pub(super) batch: CommitBatch,
+    pub(super) batch: Sealed,
 }
 
 /// What became of the batches that stood first.
@@ -281,7 +281,7 @@ mod tests {
     }
 
     /// A batch that keeps one message, and what its sender waits for. Two of the same number are the same message.
-    fn waiting(id: i64, number: u8) -> (Waiting, oneshot::Receiver<Verdict>) {
+    fn waiting(store: &Store, id: i64, number: u8) -> (Waiting, oneshot::Receiver<Verdict>) {
         let row = JournalRow {
             id: JournalId(id),
             feed: "main".to_owned(),
@@ -300,7 +300,8 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let load = Load { receipts: vec![answer], n_jobs: 1, ..Load::default() };
         let done = Done { verdicts: vec![Verdict::applied()], ..Done::default() };
-        (Waiting { load, done, batch: CommitBatch { journal: vec![row], ..CommitBatch::default() } }, answered)
+        let batch = store.seal(CommitBatch { journal: vec![row], ..CommitBatch::default() }).unwrap();
+        (Waiting { load, done, batch }, answered)
     }
 
     #[tokio::test]
@@ -309,7 +310,7 @@ mod tests {
         let (line, (told, mut landed)) = (Arc::new(Line::default()), mpsc::unbounded_channel());
         let mut answers = Vec::new();
         for number in 1..=3 {
-            let (batch, answered) = waiting(i64::from(number), number);
+            let (batch, answered) = waiting(&parts.store, i64::from(number), number);
             assert!(line.push(batch).is_none());
             answers.push(answered);
         }
@@ -329,7 +330,7 @@ mod tests {
         let (folder, parts) = house().await;
         let line = Arc::new(Line::default());
         let [(kept, kept_answer), (repeat, repeat_answer), (behind, behind_answer), (late, _)] =
-            [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(id, number));
+            [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(&parts.store, id, number));
         assert!(line.push(kept).is_none());
         assert!(line.push(repeat).is_none());
         let commit = begin(&parts, line.take()).unwrap();
@@ -346,7 +347,7 @@ mod tests {
         }
 
         line.open();
-        let (again, answered) = waiting(5, 1);
+        let (again, answered) = waiting(&parts.store, 5, 1);
         assert!(line.push(again).is_none());
         line.end();
         commit_all(Arc::clone(&parts), line, mpsc::unbounded_channel().0).await;
@@ -356,12 +357,13 @@ mod tests {
         folder.close().unwrap();
     }
 
-    #[test]
-    fn rooms_that_end_in_the_line_count_once() {
+    #[tokio::test]
+    async fn rooms_that_end_in_the_line_count_once() {
+        let (folder, parts) = house().await;
         let (line, guard) = (Line::default(), Guard::new(true));
         let may_end = guard.brake(NOW).may_end;
         for n_ended in [2, 3] {
-            let (mut batch, _) = waiting(1, 1);
+            let (mut batch, _) = waiting(&parts.store, 1, 1);
             batch.done.ends = Ends { n_ended, ..Ends::default() };
             assert!(line.push(batch).is_none());
         }
@@ -370,5 +372,7 @@ mod tests {
         assert_eq!((guard.brake(NOW).may_end, line.brake(&guard, NOW).may_end), (may_end - 2, may_end - 5));
         drop(line.shut());
         assert_eq!(line.brake(&guard, NOW).may_end, may_end - 2);
+        parts.store.close().await;
+        folder.close().unwrap();
     }
 }

@@ -57,6 +57,8 @@ use crate::store::rows::Found;
 use crate::store::rows::OutboxRow;
 use crate::store::rows::QuarantineRow;
 use crate::store::rows::StoredFact;
+use crate::store::sealed::SealedBatch;
+use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
@@ -141,6 +143,14 @@ pub fn exists(url: &SecretString) -> Result<bool, StoreError> {
 
 fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres:") || url.starts_with("postgresql:")
+}
+
+/// A batch whose contents are sealed.
+#[derive(Debug)]
+pub struct Sealed {
+    batch: SealedBatch,
+    /// Its events, for the relay to be taken from memory.
+    events: Vec<OutboxRow>,
 }
 
 /// Comes true when something was written, with when.
@@ -336,15 +346,26 @@ impl Store {
     /// # Errors
     /// [`CommitError::Conflict`] when something read has changed, or the store cannot be written. Then nothing of the batch is there.
     pub async fn commit(&self, batch: &CommitBatch) -> Result<(), CommitError> {
-        self.begin(vec![batch.clone()]).await.map(drop)
+        let sealed = self.seal(batch.clone()).map_err(CommitError::from)?;
+        self.begin(vec![sealed]).await.map(drop)
     }
 
-    /// Begins to seal and commit batches in one transaction, each of which stands on what the ones before it leave; at once. What is given back comes true as
+    /// Seals all that a batch writes, but for its audit rows, which are sealed when the end of their chain is known.
+    ///
+    /// # Errors
+    /// When the system gives no random numbers.
+    pub fn seal(&self, batch: CommitBatch) -> Result<Sealed, StoreError> {
+        let events = if self.tail.is_some() { batch.outbox.iter().map(OutboxRow::from).collect() } else { Vec::new() };
+        Ok(Sealed { batch: seal_batch(&self.keys, batch)?, events })
+    }
+
+    /// Begins to commit batches in one transaction, each of which stands on what the ones before it leave; at once. What is given back comes true as
     /// [`Store::commit`] does, with how long it took, and the commit runs to its end without it too.
-    pub fn begin(&self, batches: Vec<CommitBatch>) -> impl Future<Output = Result<Duration, CommitError>> + Send + Unpin + use<> {
-        let events = if self.tail.is_some() { batches.iter().flat_map(|batch| &batch.outbox).map(OutboxRow::from).collect() } else { Vec::new() };
+    pub fn begin(&self, batches: Vec<Sealed>) -> impl Future<Output = Result<Duration, CommitError>> + Send + Unpin + use<> {
+        let (batches, events): (Vec<_>, Vec<_>) = batches.into_iter().map(|sealed| (sealed.batch, sealed.events)).unzip();
+        let events = events.into_iter().flatten().collect();
         let begun = Instant::now();
-        let written = self.begin_write(Write::Batches(batches), events);
+        let written = self.begin_write(Write::Commit(batches), events);
         Box::pin(async move { Ok(written.await?.duration_since(begun)) })
     }
 
@@ -412,7 +433,7 @@ impl Store {
         let (backend, is_durable, store) = (self.backend.clone(), write.is_durable(), self.clone());
         let closed = || Err(Trouble::Other(StoreError::Closed));
         if let Backend::Sqlite(backend) = &backend
-            && matches!(write.write, Write::Batches(_))
+            && matches!(write.write, Write::Commit(_))
             && !is_refused
             && let Some(hand) = &backend.hand
             && let Some(turn) = backend.turn()
@@ -431,9 +452,8 @@ impl Store {
                 return Err(StoreError::ReadOnly.into());
             }
             let outcome = match backend {
-                // It seals where it writes: beside whatever else there is to do.
                 Backend::Sqlite(backend) => backend.write(write).await,
-                Backend::Postgres(backend) => backend.write(write.sealed()?).await,
+                Backend::Postgres(backend) => backend.write(write).await,
             };
             store.written(outcome, is_durable, events)
         });

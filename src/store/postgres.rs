@@ -31,7 +31,6 @@ use crate::store::sealed::QuarantineColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
 use crate::store::sealing::LookUpHash;
-use crate::store::sealing::Table;
 use crate::store::sql;
 use crate::store::write::AuditKeys;
 use crate::store::write::RawFind;
@@ -232,8 +231,6 @@ impl Session<'_> {
                     self.append(write.lane, &write.keys, &audit).await?;
                 }
             }
-            // It was sealed before it came here.
-            Write::Batches(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => {
                 let n_settled = self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs)).await?;

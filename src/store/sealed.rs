@@ -92,7 +92,8 @@ fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
     hash.map(|hash| hash.0.to_vec())
 }
 
-pub(super) fn seal_batch(keys: &Keys, sealer: &mut Sealer<'_>, mut batch: CommitBatch) -> Result<SealedBatch, StoreError> {
+pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBatch, StoreError> {
+    let mut sealer = Sealer::new(&keys.random);
     let mut seal = |key: Option<&SealingKey>, place: Place, document: &Document| sealer.seal(key.unwrap_or(&keys.own), place, document);
     let mut columns = SealedBatch {
         patients_read: batch.read_patients,

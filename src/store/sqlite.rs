@@ -259,7 +259,6 @@ impl SqliteBackend {
     }
 
     fn write_now(&self, writer: &mut Writer, write: SealedWrite) -> Result<(), Trouble> {
-        let write = write.sealed()?;
         if let (Write::Commit(batches), Some(absent)) = (&write.write, &self.absent) {
             batches.iter().flat_map(|batch| &batch.look_ups).for_each(|(hash, _, _)| absent.note(hash));
         }

@@ -366,11 +366,11 @@ async fn batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not
         (batch, next)
     };
     let (first, second) = upon(1, 1);
-    store.begin(vec![first, second]).await.unwrap();
+    store.begin(vec![store.seal(first).unwrap(), store.seal(second).unwrap()]).await.unwrap();
     let found = store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await.unwrap();
     assert_eq!((found.visits[0].version, found.visits[0].doc.clone()), (2, document("next")));
     let (first, second) = upon(2, 7);
-    assert!(matches!(store.begin(vec![first, second]).await, Err(CommitError::Conflict)));
+    assert!(matches!(store.begin(vec![store.seal(first).unwrap(), store.seal(second).unwrap()]).await, Err(CommitError::Conflict)));
     assert!(store.journal_message(JournalId(2)).await.unwrap().is_none(), "not without the one behind it");
     audit::is_whole(store, 1).await;
 }

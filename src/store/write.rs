@@ -8,7 +8,6 @@ use crate::store::chain::Head;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::rows::AuditRow;
-use crate::store::rows::CommitBatch;
 use crate::store::sealed::AuditColumns;
 use crate::store::sealed::KnownColumns;
 use crate::store::sealed::LookUpColumns;
@@ -16,19 +15,16 @@ use crate::store::sealed::PatientColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
 use crate::store::sealed::seal_audit;
-use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::LookUpHash;
 use crate::store::sealing::LookUpKind;
-use crate::store::sealing::Sealer;
 use crate::store::sealing::Table;
 use crate::store::sealing::key_id;
 
 /// One write, a transaction of its own.
 #[derive(Debug)]
 pub(super) enum Write {
-    /// Batches as they were planned, each on what the one before leaves: sealing them is a part of writing them.
-    Batches(Vec<CommitBatch>),
+    /// Batches, each planned on what the one before leaves.
     Commit(Vec<SealedBatch>),
     /// Rows at the end of the lane's audit chain, and nothing else.
     Audit(Vec<AuditRow>),
@@ -70,15 +66,6 @@ impl AuditKeys {
 }
 
 impl SealedWrite {
-    /// The same write with nothing in it that is not sealed, but for the audit rows, which are sealed when the end of their chain is known.
-    pub(super) fn sealed(self) -> Result<Self, StoreError> {
-        let Write::Batches(batches) = self.write else { return Ok(self) };
-        let keys = self.keys.0.as_ref().ok_or(StoreError::Form { table: Table::Journal })?;
-        let mut sealer = Sealer::new(&keys.random);
-        let sealed = batches.into_iter().map(|batch| seal_batch(keys, &mut sealer, batch)).collect::<Result<_, _>>()?;
-        Ok(Self { write: Write::Commit(sealed), ..self })
-    }
-
     /// Whether somebody is told that it is on disk. A settled event that comes back after a power cut is only sent once more.
     pub(super) const fn is_durable(&self) -> bool {
         !matches!(self.write, Write::Settle(_))

@@ -86,7 +86,7 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
         let before: Vec<&Ahead> = flight.iter().map(|(ahead, ..)| ahead).collect();
         let mut planned = if way == Way::Ahead { batch::plan_ahead(&context, &mut recent, &work, &before, size > 1).await.unwrap() } else { None };
         if let Some((_, batch, before)) = flight.take()
-            && store.begin(vec![batch]).await.is_err()
+            && store.begin(vec![store.seal(batch).unwrap()]).await.is_err()
         {
             // As the daemon does it: one of its messages was not new.
             recent.forget();
@@ -102,7 +102,7 @@ async fn walk(way: Way, size: usize) -> (Vec<Ended>, u64, usize) {
         }
     }
     if let Some((_, batch, _)) = flight.take() {
-        store.begin(vec![batch]).await.unwrap();
+        store.begin(vec![store.seal(batch).unwrap()]).await.unwrap();
     }
     let (n_statements, all) = (store.n_statements(), ended(&store).await);
     store.close().await;
@@ -169,11 +169,14 @@ async fn what_was_planned_on_a_batch_that_was_not_committed_cannot_be_committed_
     let repeat = batch::plan_ahead(&context, &mut recent, &work("A01", 1), &[&first.ahead], false).await.unwrap().unwrap();
     assert_eq!(repeat.done.verdicts[0].disposition, Disposition::Duplicate);
     let second = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &[&first.ahead], false).await.unwrap().unwrap();
-    assert!(matches!(store.begin(vec![second.batch]).await, Err(CommitError::Conflict)), "the visit it moves is not there");
+    assert!(matches!(store.begin(vec![store.seal(second.batch).unwrap()]).await, Err(CommitError::Conflict)), "the visit it moves is not there");
     recent.forget();
     let again = batch::plan_ahead(&context, &mut recent, &work("A02", 2), &[], false).await.unwrap().unwrap();
-    store.begin(vec![again.batch]).await.unwrap();
-    assert!(matches!(store.begin(vec![first.batch]).await, Err(CommitError::Conflict)), "its visit was made by another meanwhile");
+    store.begin(vec![store.seal(again.batch).unwrap()]).await.unwrap();
+    assert!(
+        matches!(store.begin(vec![store.seal(first.batch).unwrap()]).await, Err(CommitError::Conflict)),
+        "its visit was made by another meanwhile"
+    );
 }
 
 /// Tells a history to these stores in turn, by chance; each remembers what it used last, where it may.
@@ -192,7 +195,7 @@ async fn tell(seed: u64, stores: &[Store], remember: bool) -> (Vec<Ended>, usize
         let work = Work { messages: vec![Arc::new(read(message, &profile, arrived, look_ups).incoming)], ..Work::default() };
         let planned = if remember { batch::plan_ahead(&context, recent, &work, &[], false).await.unwrap() } else { None };
         let is_done = match planned {
-            Some(planned) => match store.begin(vec![planned.batch]).await {
+            Some(planned) => match store.begin(vec![store.seal(planned.batch).unwrap()]).await {
                 Ok(_) => true,
                 Err(CommitError::Conflict) => {
                     // As the daemon does it, but that it goes on remembering.
@@ -262,6 +265,6 @@ async fn a_visit_or_a_number_that_another_daemon_has_added_refuses_what_was_plan
         batch::run(&there, &mut Recent::new(false), &work(&there, "A01", "0900", added.0, added.1, added.2)).await.unwrap();
         let late = work(&here, "A08", "1005", spoken_of.0, spoken_of.1, spoken_of.2);
         let planned = batch::plan_ahead(&here, &mut recent, &late, &[], false).await.unwrap().unwrap();
-        assert!(matches!(one.begin(vec![planned.batch]).await, Err(CommitError::Conflict)), "of patient {patient}");
+        assert!(matches!(one.begin(vec![one.seal(planned.batch).unwrap()]).await, Err(CommitError::Conflict)), "of patient {patient}");
     }
 }

@@ -20,7 +20,6 @@ use crate::store::rows::AuditRow;
 use crate::store::sealed::PatientColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
-use crate::store::sealing::Table;
 use crate::store::sql;
 use crate::store::sqlite::BUSY_TIMEOUT;
 use crate::store::sqlite::STATEMENTS_KEPT;
@@ -162,8 +161,6 @@ impl<'c> Session<'c> {
             Write::Audit(rows) => self.append(write.lane, &write.keys, &rows)?,
             // Settled events are in no list of their own here: every transaction takes along those there are.
             Write::Settle(_) => {}
-            // It was sealed before it came here.
-            Write::Batches(_) => return Err(StoreError::Form { table: Table::Journal }.into()),
             Write::Park { seq, reason } => {
                 self.statement(text::OUTBOX_PARK)?.execute(params![seq, reason])?;
             }
