@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use foldhash::fast::RandomState;
@@ -20,71 +21,71 @@ use crate::store::sealing::LookUpKind;
 /// How many identifiers one generation remembers; there are two.
 const REMEMBERED: usize = 4096;
 /// As what a number of a visit may have been heard.
-pub(crate) const VISIT_KINDS: [LookUpKind; 3] = [LookUpKind::Visit, LookUpKind::Account, LookUpKind::Preadmit];
+const VISIT_KINDS: [LookUpKind; 3] = [LookUpKind::Visit, LookUpKind::Account, LookUpKind::Preadmit];
 
 /// Hashes identifiers: under the store's key, or, where nothing outlives the process, without one.
 #[derive(Clone, Debug)]
 pub(crate) enum LookUps {
     /// Under the store's look-up key. A message's identifiers are hashed many times on its way, so the last ones are remembered.
-    Stored(Store, Arc<Mutex<Remembered>>),
+    Stored(Store, Arc<Memory>),
     /// For `explain` and journeys, which keep nothing.
     InMemory,
 }
 
+/// What is remembered of patients' identifiers, and of the numbers of visits as each of [`VISIT_KINDS`].
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    patients: Mutex<Remembered<LookUpHash>>,
+    visits: Mutex<Remembered<[LookUpHash; 3]>>,
+}
+
+type Generation<H> = HashMap<u64, (Identifier, H), RandomState>;
+
 /// The identifiers hashed last, by the number that the map's own hasher makes of them.
-#[derive(Default)]
-pub(crate) struct Remembered {
+struct Remembered<H> {
     hasher: RandomState,
-    young: Generation,
-    old: Generation,
+    young: Generation<H>,
+    old: Generation<H>,
 }
 
-type Generation = HashMap<u64, Hashed, RandomState>;
-
-/// An identifier and its hashes: as a patient's, or one of each of [`VISIT_KINDS`].
-struct Hashed {
-    id: Identifier,
-    is_of_visit: bool,
-    hashes: [LookUpHash; 3],
+impl<H> Default for Remembered<H> {
+    fn default() -> Self {
+        Self { hasher: RandomState::default(), young: HashMap::default(), old: HashMap::default() }
+    }
 }
 
-impl fmt::Debug for Remembered {
+impl<H> fmt::Debug for Remembered<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Remembered({} identifiers)", self.young.len() + self.old.len())
     }
 }
 
-impl Remembered {
-    fn hashes(&mut self, id: &Identifier, is_of_visit: bool, hash: impl FnOnce() -> [LookUpHash; 3]) -> [LookUpHash; 3] {
-        let number = self.hasher.hash_one((id, is_of_visit));
-        let is_it = |hashed: &&Hashed| hashed.is_of_visit == is_of_visit && hashed.id == *id;
-        if let Some(hashed) = self.young.get(&number).filter(is_it) {
-            return hashed.hashes;
+impl<H: Copy> Remembered<H> {
+    fn hashed(&mut self, id: &Identifier, hash: impl FnOnce() -> H) -> H {
+        let number = self.hasher.hash_one(id);
+        if let Some((known, hashed)) = self.young.get(&number)
+            && known == id
+        {
+            return *hashed;
         }
-        let hashed = match self.old.remove(&number).filter(|hashed| is_it(&hashed)) {
-            Some(hashed) => hashed,
-            None => Hashed { id: id.clone(), is_of_visit, hashes: hash() },
-        };
-        let hashes = hashed.hashes;
+        let entry = self.old.remove(&number).filter(|(known, _)| known == id).unwrap_or_else(|| (id.clone(), hash()));
+        let hashed = entry.1;
         if self.young.len() >= REMEMBERED {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(number, hashed);
-        hashes
+        self.young.insert(number, entry);
+        hashed
     }
+}
+
+fn locked<H>(remembered: &Mutex<Remembered<H>>) -> MutexGuard<'_, Remembered<H>> {
+    remembered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LookUps {
     /// Under the key of a store.
     pub(crate) fn of(store: Store) -> Self {
         Self::Stored(store, Arc::default())
-    }
-
-    fn remembered(&self, id: &Identifier, is_of_visit: bool, hash: impl FnOnce() -> [LookUpHash; 3]) -> [LookUpHash; 3] {
-        match self {
-            Self::Stored(_, remembered) => remembered.lock().unwrap_or_else(PoisonError::into_inner).hashes(id, is_of_visit, hash),
-            Self::InMemory => hash(),
-        }
     }
 
     pub(crate) fn hash(&self, kind: LookUpKind, parts: &[&[u8]]) -> LookUpHash {
@@ -104,14 +105,20 @@ impl LookUps {
 
     /// A patient id: authority, type and value.
     pub(crate) fn patient(&self, PatientId(id): &PatientId) -> LookUpHash {
-        let parts = || [id.authority.as_str().as_bytes(), id.id_type.as_bytes(), id.value.as_str().as_bytes()];
-        let [hash, ..] = self.remembered(id, false, || [self.hash(LookUpKind::Patient, &parts()); 3]);
-        hash
+        let hash = || self.hash(LookUpKind::Patient, &[id.authority.as_str().as_bytes(), id.id_type.as_bytes(), id.value.as_str().as_bytes()]);
+        match self {
+            Self::Stored(_, memory) => locked(&memory.patients).hashed(id, hash),
+            Self::InMemory => hash(),
+        }
     }
 
     /// A visit or account number as each of [`VISIT_KINDS`]: authority and value, whatever its type.
     pub(crate) fn visit_kinds(&self, VisitId(id): &VisitId) -> [LookUpHash; 3] {
-        self.remembered(id, true, || VISIT_KINDS.map(|kind| self.hash(kind, &visit_parts(id))))
+        let hash = || VISIT_KINDS.map(|kind| self.hash(kind, &visit_parts(id)));
+        match self {
+            Self::Stored(_, memory) => locked(&memory.visits).hashed(id, hash),
+            Self::InMemory => hash(),
+        }
     }
 
     /// A visit or account number as one of them.
@@ -127,13 +134,14 @@ fn visit_parts(id: &Identifier) -> [&[u8]; 2] {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::LookUps;
     use super::REMEMBERED;
     use super::Remembered;
     use super::VISIT_KINDS;
     use crate::ids::Identifier;
     use crate::ids::VisitId;
-    use crate::store::sealing::LookUpHash;
 
     fn id(n: usize) -> Identifier {
         Identifier { authority: "GHH".into(), id_type: "".into(), value: n.to_string().as_str().into() }
@@ -148,21 +156,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_used_again_and_again_is_remembered_and_is_not_taken_for_something_else() {
+    fn what_is_used_again_and_again_is_hashed_once() {
         let mut remembered = Remembered::default();
-        let mut n_hashed = 0;
-        let mut hash = |n: usize, is_of_visit: bool| {
-            let byte = u8::try_from(n % 200).unwrap() + u8::from(is_of_visit);
-            remembered.hashes(&id(n), is_of_visit, || {
-                n_hashed += 1;
-                [LookUpHash([byte; 16]); 3]
+        let n_hashed = Cell::new(0);
+        let mut hash = |n: usize| {
+            remembered.hashed(&id(n), || {
+                n_hashed.set(n_hashed.get() + 1);
+                n
             })
         };
         for n in 0..REMEMBERED * 3 {
-            assert_eq!(hash(n, true), [LookUpHash([u8::try_from(n % 200).unwrap() + 1; 16]); 3]);
-            assert_eq!(hash(0, true), [LookUpHash([1; 16]); 3]);
+            assert_eq!((hash(n), hash(0)), (n, 0));
         }
-        assert_eq!(hash(0, false), [LookUpHash([0; 16]); 3]);
-        assert_eq!(n_hashed, REMEMBERED * 3 + 1, "nothing that is used all the time is hashed twice");
+        assert_eq!(n_hashed.get(), REMEMBERED * 3);
+        assert_eq!(hash(1), 1, "what was forgotten is hashed again");
+        assert_eq!(n_hashed.get(), REMEMBERED * 3 + 1);
     }
 }

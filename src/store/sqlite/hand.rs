@@ -1,5 +1,5 @@
-//! The thread that commits, one and the same for all batches: what the writer and sealing keep in memory stays with it, where a pool of threads would have
-//! each keep its own.
+//! The thread that commits, one and the same for all batches: what the writer keeps in memory stays with it, where of a pool of threads each would keep its
+//! own.
 //!
 //! It decides nothing about what is done, and ends with the last handle.
 
