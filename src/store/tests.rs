@@ -356,6 +356,59 @@ async fn quarantine_is_entered_found_and_left(store: &Store) {
     assert_eq!(store.quarantine_count().await.unwrap(), 1);
 }
 
+async fn a_visit_comes_back_as_it_was_written_whatever_of_it_has_changed(store: &Store) {
+    with_messages(store, 1..=2).await;
+    let now = async || store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await.unwrap().visits.remove(0);
+    let key = store.find(&FindRequest { patients: vec![1], ..FindRequest::default() }).await.unwrap().patients.remove(0).key;
+    let was = now().await;
+    let first = VisitRow {
+        id: 1,
+        patient_id: 1,
+        version: 1,
+        status: was.status,
+        is_open: was.is_open,
+        wake_at: was.wake_at,
+        room_id: was.room_id,
+        room_version: was.room_version,
+        updated_at: was.updated_at,
+        key,
+        doc: was.doc,
+    };
+    // Statements differ by what of the indexed columns changes: each of them alone, and with the ones before it.
+    let changes: [fn(&mut VisitRow); 6] = [
+        |row| (row.status, row.room_version, row.updated_at) = ("grace".to_owned(), 9, at(50)),
+        |row| row.wake_at = Some(at(77)),
+        |row| row.wake_at = None,
+        |row| row.is_open = !row.is_open,
+        |row| row.patient_id = 2,
+        |row| row.room_id = Some(room(77)),
+    ];
+    let mut row = first;
+    for (n, change) in changes.into_iter().enumerate() {
+        change(&mut row);
+        (row.version, row.doc) = (row.version + 1, document(&n.to_string()));
+        store.commit(&CommitBatch { visits: vec![row.clone()], ..CommitBatch::default() }).await.unwrap();
+        let stored = now().await;
+        assert_eq!(
+            (
+                stored.patient_id,
+                stored.version,
+                stored.status,
+                stored.is_open,
+                stored.wake_at,
+                stored.room_id,
+                stored.room_version,
+                stored.updated_at
+            ),
+            (row.patient_id, row.version, row.status.clone(), row.is_open, row.wake_at, row.room_id, row.room_version, row.updated_at),
+            "change {n}"
+        );
+        assert_eq!(stored.doc, row.doc, "change {n}");
+        assert_eq!(store.room_by_id(row.room_id.unwrap()).await.unwrap().map(|(row, _)| row), Some(1), "change {n}");
+    }
+    assert!(store.room_by_id(room(1)).await.unwrap().is_none(), "it has another room now");
+}
+
 async fn batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not_at_all(store: &Store) {
     let upon = |n: i64, version: i64| {
         let mut batch = CommitBatch::default();
@@ -511,6 +564,7 @@ contract!(
     facts_come_back_sorted_and_each_once,
     a_merged_patient_leads_to_the_one_that_counts,
     quarantine_is_entered_found_and_left,
+    a_visit_comes_back_as_it_was_written_whatever_of_it_has_changed,
     batches_of_one_commit_stand_on_each_other_and_are_there_together_or_not_at_all,
     the_audit_rows_of_a_room_are_found_whether_or_not_they_say_for_whom_it_was_made,
     a_batch_costs_as_many_statements_as_a_single_message,
