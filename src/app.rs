@@ -35,6 +35,7 @@ use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::intake::answer::Feed;
 use crate::intake::answer::FeedAnswerer;
+use crate::intake::background;
 use crate::intake::daemon;
 use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
@@ -191,7 +192,7 @@ impl Daemon {
             drop(died);
         });
         let (retry_store, retry_intake, stop_retrying) = (store.clone(), intake.clone(), stop_working.clone());
-        workers.spawn(async move { daemon::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });
+        workers.spawn(async move { background::retry_quarantined(&retry_store, &retry_intake, &stop_retrying).await });
         let (follow_store, follow_intake, follow_guard, stop_following) = (store.clone(), intake.clone(), Arc::clone(&guard), stop_working.clone());
         workers.spawn(async move { guard::follow(&follow_store, &follow_intake, &follow_guard, &stop_following).await });
         let share = watch::Sender::new(None);

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::care::change::CauseKind;
 use crate::directory::Directory;
-use crate::intake::daemon;
+use crate::intake::background;
 use crate::intake::daemon::Intake;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -80,7 +80,7 @@ impl Follow {
         }
         let kind = if snapshot.revision > 1 { CauseKind::Directory } else { CauseKind::Policy };
         tracing::info!("policy or directory have changed: open rooms are planned again");
-        daemon::replan_all(&self.store, &self.intake, kind, stop).await;
+        background::replan_all(&self.store, &self.intake, kind, stop).await;
         if stop.is_cancelled() { Ok(()) } else { self.store.put_setting(PLANNED_WITH, planned_with).await }
     }
 }

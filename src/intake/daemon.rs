@@ -8,26 +8,26 @@
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::care::change::Cause;
-use crate::care::change::CauseKind;
 use crate::care::policy::Policy;
 use crate::directory::Directory;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
-use crate::ids::TriggerEvent;
 use crate::intake::Incoming;
 use crate::intake::Verdict;
+use crate::intake::aftermath::account;
+use crate::intake::aftermath::count_commit;
+use crate::intake::aftermath::look_at_ends;
+use crate::intake::aftermath::tell;
 use crate::intake::answer::Feed;
 use crate::intake::batch;
 use crate::intake::batch::Ahead;
@@ -37,7 +37,6 @@ use crate::intake::batch::Done;
 use crate::intake::batch::Planned;
 use crate::intake::batch::Work;
 use crate::intake::guard::Guard;
-use crate::intake::guard::Word;
 use crate::intake::line::Landed;
 use crate::intake::line::Line;
 use crate::intake::line::Load;
@@ -54,9 +53,7 @@ use crate::intake::pace::Pace;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
-use crate::intake::staff;
 use crate::intake::wake_at::WakeAt;
-use crate::intake::world::Ends;
 use crate::store::Sealed;
 use crate::store::Store;
 use crate::store::error::CommitError;
@@ -67,13 +64,8 @@ use crate::time::Clock;
 
 /// How many messages may wait for the next batch before connections do.
 const QUEUE: usize = 1024;
-/// How many visits are planned again in one batch of the background.
-const PAGE: i64 = 64;
 /// For how many batches the store is asked whether messages are new after one was not.
 const ASKS: usize = 64;
-/// How long the background waits after the store failed it.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// What waits for a batch.
 #[derive(Debug)]
 enum Job {
@@ -113,7 +105,7 @@ impl Intake {
     }
 
     /// Has messages in quarantine tried again, and waits for it.
-    async fn retry(&self, messages: Vec<JournalId>) -> bool {
+    pub(super) async fn retry(&self, messages: Vec<JournalId>) -> bool {
         let (done, receipt) = oneshot::channel();
         self.jobs.send(Job::Quarantined(messages, done)).await.is_ok() && receipt.await.is_ok()
     }
@@ -374,16 +366,11 @@ async fn gather(queue: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>, pace: &Pac
     }
 }
 
-fn tell(error: &BatchError) {
-    metrics::counter!("wardroom_commit_failures_total").increment(1);
-    tracing::error!(%error, "nothing of this batch was kept; its connections are closed without an answer, so that their senders send again");
-}
-
 /// Commits a batch; where one of several messages is what fails it, each goes by itself.
 pub(super) async fn commit<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
     let done = commit_what_can_be(parts, look_ups, recent, work).await?;
     let is_stopped = parts.guard.note(parts.clock.now(), done.ends.n_ended, done.ends.stopped);
-    look_at_ends(parts, (done.ends, is_stopped)).await;
+    look_at_ends(parts, done.ends, is_stopped).await;
     Ok(done)
 }
 
@@ -442,75 +429,6 @@ const fn is_about_content(error: &BatchError) -> bool {
     }
 }
 
-/// Counts the rooms that ended. Where they were too many, that is in the store before anybody is answered.
-pub(super) async fn look_at_ends<C: Clock>(parts: &IntakeParts<C>, (ends, is_stopped): (Ends, bool)) {
-    metrics::counter!("wardroom_held_changes_total").increment(u64::try_from(ends.n_held).unwrap_or(0));
-    if ends.n_kept_out > 0 {
-        metrics::counter!("wardroom_rooms_kept_out_total").increment(u64::try_from(ends.n_kept_out).unwrap_or(0));
-        tracing::warn!(
-            n_visits = ends.n_kept_out,
-            "patients are in a unit that a master file says is in use no more: they get no room until it is in use again, or they are moved"
-        );
-    }
-    if !is_stopped {
-        return;
-    }
-    tracing::error!(
-        "more than a tenth of the open rooms would end within ten minutes: leaves and ends wait, joins go on; find out why, then say `wardroom guard release`"
-    );
-    if let Err(error) = Word::On(parts.clock.now()).write(&parts.store).await {
-        tracing::error!(%error, "the store could not note that leaves and ends wait; a restart would let them go on");
-    }
-}
-
-/// Counts a commit.
-pub(super) fn count_commit(n_messages: usize, elapsed: Duration) {
-    #[expect(clippy::cast_precision_loss, reason = "a commit has at most a few hundred messages")]
-    metrics::histogram!("wardroom_commit_messages").record(n_messages as f64);
-    metrics::histogram!("wardroom_commit_seconds").record(elapsed.as_secs_f64());
-}
-
-/// Counts what a batch did, and tells those who wait for it.
-pub(super) fn account<C: Clock>(parts: &IntakeParts<C>, work: &Work, done: &mut Done) {
-    if let Some(said) = done.said.take() {
-        parts.directory.hear(said, parts.clock.now());
-    }
-    if done.n_events > 0 {
-        parts.outbox.notify_one();
-    }
-    if let Some(at) = done.wake_at {
-        parts.wake.note(at);
-    }
-    // A batch holds few kinds of messages, and each costs a search for its counter.
-    let mut kinds: Vec<((&FeedName, Option<Option<TriggerEvent>>, Disposition), u64)> = Vec::new();
-    for (message, verdict) in work.messages.iter().zip(&done.verdicts).filter(|(message, _)| !message.is_retry) {
-        let known = message.decided.as_ref().is_none_or(|verdict| verdict.reason != Some("unknown_event"));
-        let kind = (&message.feed, known.then_some(message.trigger), verdict.disposition);
-        match kinds.iter_mut().find(|(counted, _)| *counted == kind) {
-            Some((_, n)) => *n += 1,
-            None => kinds.push((kind, 1)),
-        }
-        if verdict.reason == Some(staff::TOO_FEW) {
-            tracing::error!(
-                journal = %message.journal, feed = %message.feed,
-                "a replacement of all staff leaves out more than a fifth of them; it waits in quarantine, and nobody was removed"
-            );
-        }
-        tracing::debug!(
-            journal = %message.journal, feed = %message.feed, disposition = verdict.disposition.as_str(), reason = verdict.reason,
-            "message committed"
-        );
-    }
-    for ((feed, trigger, disposition), n) in kinds {
-        let trigger = trigger.map_or_else(|| "other".to_owned(), |trigger| trigger.map_or_else(|| "none".to_owned(), |trigger| trigger.to_string()));
-        let labels = [("feed", feed.as_str().to_owned()), ("trigger", trigger), ("disposition", disposition.as_str().to_owned())];
-        metrics::counter!("wardroom_messages_total", &labels).increment(n);
-    }
-    for notice in batch::notices(work) {
-        metrics::counter!("wardroom_notices_total", "code" => notice.code.as_str()).increment(1);
-    }
-}
-
 /// Takes up the messages in quarantine that wait for what has become known, and those that they explain in turn.
 async fn take_up<C: Clock>(
     parts: &IntakeParts<C>,
@@ -549,50 +467,4 @@ async fn retake<C: Clock>(
     let freed = done.verdicts.iter().any(|verdict| verdict.disposition != Disposition::Quarantined);
     account(parts, &work, &mut done);
     Ok(if freed { done.explained } else { Vec::new() })
-}
-
-/// Tries every message in quarantine once: a daemon that was killed between a merge and what it explains left some behind.
-pub async fn retry_quarantined(store: &Store, intake: &Intake, stop: &CancellationToken) {
-    let mut after = JournalId(i64::MIN);
-    while !stop.is_cancelled() {
-        match store.quarantine_page(after, PAGE).await {
-            Ok(page) => {
-                let Some(last) = page.last() else { return };
-                after = last.journal_id;
-                if !intake.retry(page.iter().map(|row| row.journal_id).collect()).await {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the quarantine cannot be read yet");
-                tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
-                    () = stop.cancelled() => return,
-                }
-            }
-        }
-    }
-}
-
-/// Plans every open visit again, page by page, in the background: policy or directory have changed.
-pub async fn replan_all(store: &Store, intake: &Intake, kind: CauseKind, stop: &CancellationToken) {
-    let mut after = i64::MIN;
-    while !stop.is_cancelled() {
-        let page = match store.open_visits_page(after, PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(%error, "open rooms cannot be planned again yet");
-                tokio::select! {
-                    () = tokio::time::sleep(RETRY) => continue,
-                    () = stop.cancelled() => return,
-                }
-            }
-        };
-        let Some(last) = page.visits.last().copied() else { return };
-        after = last;
-        let visits = page.visits.into_iter().map(|row| (row, Cause::of(kind))).collect();
-        if !intake.replan(visits).await {
-            return;
-        }
-    }
 }

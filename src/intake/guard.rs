@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::care::brake::Brake;
 use crate::care::change::CauseKind;
 use crate::ids::FeedName;
-use crate::intake::daemon;
+use crate::intake::background;
 use crate::intake::daemon::Intake;
 use crate::intake::pulse::Pulse;
 use crate::store::Store;
@@ -167,7 +167,7 @@ pub async fn follow(store: &Store, intake: &Intake, guard: &Guard, stop: &Cancel
             Ok(word) => {
                 if guard.hear(word) {
                     tracing::warn!("an operator says go on: leaves and ends that waited happen now");
-                    daemon::replan_all(store, intake, CauseKind::Operator, stop).await;
+                    background::replan_all(store, intake, CauseKind::Operator, stop).await;
                     if guard.since().is_none()
                         && !stop.is_cancelled()
                         && let Err(error) = Word::Off.write(store).await

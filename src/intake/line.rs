@@ -18,12 +18,12 @@ use tokio::time::Instant;
 
 use crate::care::brake::Brake;
 use crate::intake::Verdict;
+use crate::intake::aftermath::account;
+use crate::intake::aftermath::count_commit;
+use crate::intake::aftermath::look_at_ends;
 use crate::intake::batch::Done;
 use crate::intake::batch::Work;
 use crate::intake::daemon::IntakeParts;
-use crate::intake::daemon::account;
-use crate::intake::daemon::count_commit;
-use crate::intake::daemon::look_at_ends;
 use crate::intake::guard::Guard;
 use crate::intake::world::Ends;
 use crate::store::Sealed;
@@ -181,10 +181,10 @@ async fn land<C: Clock>(parts: &IntakeParts<C>, line: &Line, commit: Flight) -> 
         Ok(took) => took,
         Err(error) => return (Landed::Failed { error, loads: loads.into_iter().map(|(load, _)| load).collect(), behind: line.shut() }, None),
     };
-    let ended = line.landed(loads.len(), &parts.guard, parts.clock.now());
+    let (ends, is_stopped) = line.landed(loads.len(), &parts.guard, parts.clock.now());
     // Before those of the last one are answered: it has nothing to wait for any more, and answering takes a while.
     let next = begin(parts, line.take());
-    look_at_ends(parts, ended).await;
+    look_at_ends(parts, ends, is_stopped).await;
     for (load, done) in &mut loads {
         load.answer(done);
     }

@@ -4,8 +4,10 @@
 //! by the commit of its batch and by nothing else. A store that cannot commit means no answer and a closed connection.
 
 mod accounts;
+mod aftermath;
 pub mod answer;
 mod audited;
+pub mod background;
 pub mod batch;
 pub mod daemon;
 pub mod gate;
