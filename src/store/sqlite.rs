@@ -56,6 +56,7 @@ use writer::Writer;
 
 mod absent;
 mod finder;
+mod gathered;
 mod hand;
 mod writer;
 

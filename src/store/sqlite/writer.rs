@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use rusqlite::CachedStatement;
 use rusqlite::Connection;
-use rusqlite::OpenFlags;
 use rusqlite::OptionalExtension as _;
 use rusqlite::params;
 
@@ -23,6 +22,7 @@ use crate::store::sealed::VisitColumns;
 use crate::store::sql;
 use crate::store::sqlite::BUSY_TIMEOUT;
 use crate::store::sqlite::STATEMENTS_KEPT;
+use crate::store::sqlite::gathered;
 use crate::store::sqlite_sql as text;
 use crate::store::write::AuditKeys;
 use crate::store::write::SealedWrite;
@@ -39,7 +39,7 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn open(&self) -> Result<Connection, rusqlite::Error> {
-        let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        let connection = gathered::open(&self.file)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         // After most commits SQLite goes through all of its cache (a tree that was balanced makes it believe that the file became shorter), and what is
@@ -174,7 +174,7 @@ impl<'c> Session<'c> {
 
     fn count(&self, lane: u16, counted: impl IntoIterator<Item = (String, i64, i64)>) -> Result<(), rusqlite::Error> {
         let counted: Vec<_> = counted.into_iter().collect();
-        self.each(ledger::TALLY_ADD, counted, |add, (what, hour, n)| add.execute(params![what, lane, hour, n]))
+        self.each(text::TALLY_ADD, counted, |add, (what, hour, n)| add.execute(params![what, lane, hour, n]))
     }
 
     /// Rows at the end of a chain. The end is read inside the transaction, so that another process on the same lane cannot have moved it.
