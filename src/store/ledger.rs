@@ -24,10 +24,8 @@ use crate::time::Timestamp;
 const IDS_OF_AN_HOUR: i64 = 1024 * 3_600_000_000;
 const MESSAGES: &str = "message/";
 const EVENTS: &str = "event";
-const CONFIRMED: &str = "confirmed";
+pub(super) const CONFIRMED: &str = "confirmed";
 
-pub(super) const TALLY_ADD: &str =
-    "INSERT INTO tally (what, lane, hour, n) VALUES ($1, $2, $3, $4) ON CONFLICT (what, lane, hour) DO UPDATE SET n = tally.n + excluded.n";
 const TALLY: &str = "SELECT what, CAST(SUM(n) AS BIGINT) FROM tally WHERE hour >= $1 OR what NOT LIKE 'message/%' GROUP BY what ORDER BY what";
 /// A message that was repeated by one older than the oldest that is kept cannot be looked up any more, and counts as there.
 const MESSAGES_LEFT: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
@@ -73,7 +71,7 @@ const STRAY_EVENTS: &str = "SELECT COUNT(*) FROM outbox x WHERE NOT EXISTS \
 /// Every statement here, for the test that prepares them.
 #[cfg(test)]
 pub(super) const ALL: &[&str] =
-    &[TALLY_ADD, TALLY, MESSAGES_LEFT, MESSAGES_LEFT_QUICKLY, STRAY_WAITING, STRAY_FACTS, OUTBOX_STATES, ROOMS_OFF, JOURNAL_PAGE, STRAY_EVENTS];
+    &[TALLY, MESSAGES_LEFT, MESSAGES_LEFT_QUICKLY, STRAY_WAITING, STRAY_FACTS, OUTBOX_STATES, ROOMS_OFF, JOURNAL_PAGE, STRAY_EVENTS];
 
 /// What messages have left behind, for as many of them as left the same.
 #[derive(Clone, Debug, Eq, PartialEq)]

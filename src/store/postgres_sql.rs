@@ -5,10 +5,6 @@ use crate::store::sql::columns;
 pub(super) const KNOWN: &str = "SELECT dedupe, id, received_us, disposition, ack_code FROM journal \
                                 WHERE dedupe IS NOT NULL AND disposition <> 2 AND dedupe = ANY($1)";
 pub(super) const LOOK_UPS: &str = concat!("SELECT ", columns!(look_ups), " FROM look_ups WHERE hash = ANY($1)");
-pub(super) const LOOK_UPS_THERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) LIMIT 1";
-/// A look-up of these that leads somewhere else too.
-pub(super) const LOOK_UPS_ELSEWHERE: &str =
-    "SELECT target FROM look_ups WHERE hash = ANY($1) AND (hash, target) NOT IN (SELECT * FROM UNNEST($1::bytea[], $2::bigint[])) LIMIT 1";
 pub(super) const VISITS: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE id = ANY($1)");
 pub(super) const VISITS_OPEN: &str = concat!("SELECT ", columns!(visits), " FROM visits WHERE is_open AND patient_id = ANY($1)");
 pub(super) const PATIENTS: &str = concat!(
@@ -24,17 +20,24 @@ pub(super) const FACTS_KNOWN: &str = "SELECT f.owner, f.hash FROM UNNEST($1::big
 pub(super) const QUARANTINE_BY_HASHES: &str =
     concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE patient_hash = ANY($1) OR visit_hash = ANY($1) ORDER BY journal_id");
 
-/// Identifiers that nobody knew are made known by one daemon at a time; the other then sees them, and plans again.
-pub(super) const ABSENT_LOCK: &str = "SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($1::bigint[]) AS k ORDER BY k) AS sorted";
 pub(super) const PATIENT_VERSIONS: &str = "SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
-pub(super) const VISIT_VERSIONS: &str = "SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
+/// With it a lock for each identifier that nobody knew: they are made known by one daemon at a time; the other then sees them, and plans again.
+pub(super) const VISIT_VERSIONS: &str = "WITH v AS (SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), \
+    locks AS (SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($2::bigint[]) AS k ORDER BY k) AS sorted) \
+    SELECT id, version FROM v UNION ALL SELECT 0, COUNT(locks.*) FROM locks";
+/// A look-up of the first, or one of the others that leads somewhere else too.
+pub(super) const LOOK_UPS_ELSEWHERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) UNION ALL SELECT target FROM look_ups \
+    WHERE hash = ANY($2) AND (hash, target) NOT IN (SELECT * FROM UNNEST($2::bytea[], $3::bigint[])) LIMIT 1";
 /// The end of a chain, held until the commit; empty for a chain that has no row yet.
 pub(super) const CHAIN_END: &str =
     "INSERT INTO meta (key, value) VALUES ($1, ''::bytea) ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
 pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ANY($1)";
-pub(super) const OUTBOX_SETTLE: &str = "DELETE FROM outbox WHERE seq = ANY($1)";
+/// A transaction of its own, which waits for no disk: a settled event that comes back after a power cut is only sent once more.
+pub(super) const OUTBOX_SETTLE: &str = "WITH soon AS (SELECT set_config('synchronous_commit', 'off', true)), \
+    gone AS (DELETE FROM outbox WHERE seq = ANY($1) RETURNING seq) \
+    INSERT INTO tally (what, lane, hour, n) SELECT $2::text, $3::bigint, 0, COUNT(*) FROM gone, soon HAVING COUNT(*) > 0 \
+    ON CONFLICT (what, lane, hour) DO UPDATE SET n = tally.n + excluded.n";
 pub(super) const QUARANTINE_LEAVE: &str = "DELETE FROM quarantine WHERE journal_id = ANY($1)";
-pub(super) const NOT_DURABLE: &str = "SET LOCAL synchronous_commit = off";
 
 /// The parts of the holder's share, and the epoch of each: keeps what it has up to a fair share, gives the rest up, and takes what nobody holds until it has
 /// that share. `$1` the work, `$2` the holder, `$3` how long, in microseconds of this database's clock.
@@ -68,48 +71,45 @@ pub(super) const DUE_WAKES_OF: &str = "SELECT id, patient_id FROM visits WHERE w
 pub(super) const NEXT_WAKE_OF: &str =
     "SELECT MIN(wake_at_us) FROM visits WHERE wake_at_us IS NOT NULL AND ((patient_id >> 10) & 15)::smallint = ANY($1)";
 
-pub(super) const JOURNAL: &str = concat!(
-    "INSERT INTO journal (",
-    columns!(journal),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
-    "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[])"
-);
 /// Of those that are in quarantine (`Disposition::Quarantined`): whoever ends a message second has planned with what stands no more.
 pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disposition, reason = v.reason \
                                          FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) \
                                          WHERE journal.id = v.id AND journal.disposition = 3";
-pub(super) const PATIENT: &str = concat!(
-    "INSERT INTO patients (",
+/// All rows of a commit that are only added, or put in the place of what was checked, and what is counted of them (`$47` to `$50`).
+pub(super) const ROWS: &str = concat!(
+    "WITH journal_rows AS (INSERT INTO journal (",
+    columns!(journal),
+    ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
+    "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[])), ",
+    "patient_rows AS (INSERT INTO patients (",
     columns!(patients),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[]) ON CONFLICT (id) DO UPDATE SET ",
-    "version = excluded.version, absorbed_into = excluded.absorbed_into, doc = excluded.doc"
-);
-pub(super) const VISIT: &str = concat!(
-    "INSERT INTO visits (",
+    ") SELECT * FROM UNNEST($13::bigint[], $14::bigint[], $15::bytea[], $16::bigint[], $17::bytea[]) ON CONFLICT (id) DO UPDATE SET ",
+    "version = excluded.version, absorbed_into = excluded.absorbed_into, doc = excluded.doc), ",
+    "visit_rows AS (INSERT INTO visits (",
     columns!(visits),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::bigint[], $7::uuid[], $8::bigint[], ",
-    "$9::bigint[], $10::bytea[]) ON CONFLICT (id) DO UPDATE SET patient_id = excluded.patient_id, version = excluded.version, ",
+    ") SELECT * FROM UNNEST($18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::boolean[], $23::bigint[], $24::uuid[], $25::bigint[], ",
+    "$26::bigint[], $27::bytea[]) ON CONFLICT (id) DO UPDATE SET patient_id = excluded.patient_id, version = excluded.version, ",
     "status = excluded.status, is_open = excluded.is_open, wake_at_us = excluded.wake_at_us, room_id = excluded.room_id, ",
-    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc"
-);
-pub(super) const FACT: &str = concat!(
-    "INSERT INTO facts (",
+    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc), ",
+    "fact_rows AS (INSERT INTO facts (",
     columns!(facts),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[]) ON CONFLICT DO NOTHING"
-);
-pub(super) const LOOK_UP: &str =
-    concat!("INSERT INTO look_ups (", columns!(look_ups), ") SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::smallint[]) ON CONFLICT DO NOTHING");
-pub(super) const OUTBOX: &str = concat!(
-    "INSERT INTO outbox (",
+    ") SELECT * FROM UNNEST($28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bytea[], $33::bytea[]) ON CONFLICT DO NOTHING), ",
+    "look_up_rows AS (INSERT INTO look_ups (",
+    columns!(look_ups),
+    ") SELECT * FROM UNNEST($34::bytea[], $35::bigint[], $36::smallint[]) ON CONFLICT DO NOTHING), ",
+    "outbox_rows AS (INSERT INTO outbox (",
     columns!(outbox),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::bigint[], ",
-    "$9::text[], $10::bytea[])"
+    ") SELECT * FROM UNNEST($37::bigint[], $38::uuid[], $39::bigint[], $40::uuid[], $41::text[], $42::text[], $43::text[], $44::bigint[], ",
+    "$45::text[], $46::bytea[])) ",
+    "INSERT INTO tally (what, lane, hour, n) SELECT what, $50::bigint, hour, n FROM UNNEST($47::text[], $48::bigint[], $49::bigint[]) ",
+    "AS v (what, hour, n) ON CONFLICT (what, lane, hour) DO UPDATE SET n = tally.n + excluded.n"
 );
+/// Rows at the end of a chain, and its new end.
 pub(super) const AUDIT: &str = concat!(
-    "INSERT INTO audit (",
+    "WITH audit_rows AS (INSERT INTO audit (",
     columns!(audit),
     ") SELECT * FROM UNNEST($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bytea[], $8::bytea[], ",
-    "$9::bigint[])"
+    "$9::bigint[])) UPDATE meta SET value = $11 WHERE key = $10"
 );
 pub(super) const QUARANTINE: &str = concat!(
     "INSERT INTO quarantine (",
@@ -123,7 +123,6 @@ pub(super) const QUARANTINE: &str = concat!(
 pub(super) const ALL: &[&str] = &[
     KNOWN,
     LOOK_UPS,
-    LOOK_UPS_THERE,
     LOOK_UPS_ELSEWHERE,
     VISITS,
     VISITS_OPEN,
@@ -132,7 +131,6 @@ pub(super) const ALL: &[&str] = &[
     FACTS,
     FACTS_KNOWN,
     QUARANTINE_BY_HASHES,
-    ABSENT_LOCK,
     PATIENT_VERSIONS,
     VISIT_VERSIONS,
     CHAIN_END,
@@ -144,13 +142,8 @@ pub(super) const ALL: &[&str] = &[
     OUTBOX_PENDING_OF,
     DUE_WAKES_OF,
     NEXT_WAKE_OF,
-    JOURNAL,
     JOURNAL_SETTLE,
-    PATIENT,
-    VISIT,
-    FACT,
-    LOOK_UP,
-    OUTBOX,
+    ROWS,
     AUDIT,
     QUARANTINE,
 ];

@@ -211,8 +211,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn pending_share(&self, limit: i64, share: &Share) -> Result<Vec<OutboxRow>, StoreError> {
         let (Some(parts), Backend::Postgres(backend)) = (share.parts(), &self.backend) else { return self.pending_outbox(limit, None).await };
-        let query = sqlx::query_as(postgres_sql::OUTBOX_PENDING_OF).bind(i64::MIN).bind(limit).bind(parts);
-        let rows = query.fetch_all(&backend.readers).await?;
+        let rows = backend.pending_of(limit, &parts).await?;
         self.unseal_outbox(rows).await
     }
 

@@ -85,6 +85,8 @@ pub(super) const QUARANTINE: &str = concat!(
     "reason = excluded.reason, patient_hash = excluded.patient_hash, visit_hash = excluded.visit_hash, state = excluded.state"
 );
 pub(super) const QUARANTINE_LEAVE: &str = "DELETE FROM quarantine WHERE journal_id = ?1";
+pub(super) const TALLY_ADD: &str =
+    "INSERT INTO tally (what, lane, hour, n) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (what, lane, hour) DO UPDATE SET n = tally.n + excluded.n";
 
 /// Every statement here, for the test that prepares them.
 #[cfg(test)]
@@ -120,4 +122,5 @@ pub(super) const ALL: &[&str] = &[
     AUDIT,
     QUARANTINE,
     QUARANTINE_LEAVE,
+    TALLY_ADD,
 ];

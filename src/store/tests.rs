@@ -12,7 +12,6 @@ use super::error::CommitError;
 use super::error::StoreError;
 use super::lease::Share;
 use super::master_key::MasterKey;
-use super::postgres_sql;
 use super::rows::AuditRow;
 use super::rows::CommitBatch;
 use super::rows::DirectoryRow;
@@ -36,6 +35,7 @@ use crate::ids::JournalId;
 use crate::time::Timestamp;
 
 mod audit;
+mod postgres;
 mod shares;
 
 const MARKER: &str = "SMITHMARKER^JANE";
@@ -815,49 +815,6 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
             assert!(!scans, "{statement}: {steps:?}");
         }
     }
-}
-
-#[tokio::test]
-async fn postgres_tells_a_wrong_key_prepares_every_statement_and_is_shared_by_two_daemons() {
-    use sqlx::Executor;
-    use sqlx::SqlSafeStr;
-    let Some(options) = on_a_new_postgres_database().await else { return };
-    assert!(matches!(Store::open_read_only(options.clone()).await, Err(StoreError::NotMigrated)));
-    let (one, other) = tokio::join!(Store::open(options.clone()), Store::open(StoreOptions { daemon: 4, ..options.clone() }));
-    let (one, other) = (one.unwrap(), other.unwrap());
-    let wrong = StoreOptions { master_key: MasterKey::from_base64(OTHER_KEY).unwrap(), ..options.clone() };
-    assert!(matches!(Store::open(wrong).await, Err(StoreError::WrongKey)));
-    let super::Backend::Postgres(backend) = &one.backend else { panic!("a PostgreSQL store") };
-    for statement in sql::ALL.iter().chain(postgres_sql::ALL).chain(super::ledger::ALL) {
-        backend.readers.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
-    }
-    // Both meet the same new patient at the same time: one of them makes it known, the other plans again.
-    let batch = |store: &Store, id: i64| {
-        let mut batch = CommitBatch::default();
-        message(store, &mut batch, id);
-        let known = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "the same"]);
-        batch.absent_look_ups.push(known);
-        batch.look_ups.push((known, LookUpKind::Patient, id));
-        batch
-    };
-    let (first, second) = (batch(&one, 1), batch(&other, 2));
-    let outcomes: [_; 2] = tokio::join!(one.commit(&first), other.commit(&second)).into();
-    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(CommitError::Conflict))), "{outcomes:?}");
-    // Who reads beside them shares one chain with others who do.
-    let (view, another) = (Store::open_beside(options.clone()).await.unwrap(), Store::open_beside(options.clone()).await.unwrap());
-    let look = |store: Store| async move {
-        for n in 0..5 {
-            store.append_audit(vec![viewing(n)]).await.unwrap();
-        }
-    };
-    tokio::join!(look(view.clone()), look(another));
-    assert!(matches!(view.put_setting("revision", vec![1]).await.unwrap_err(), StoreError::ReadOnly));
-    audit::is_whole(&view, 11).await;
-    // Each writes a chain of its own.
-    with_messages(&one, 11..=20).await;
-    with_messages(&other, 21..=30).await;
-    audit::is_whole(&one, 31).await;
 }
 
 #[test]

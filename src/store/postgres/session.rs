@@ -1,0 +1,182 @@
+//! A transaction's statements: each table's rows as arrays, all rows of a commit with one statement.
+//!
+//! It begins and ends no transaction, and never looks at what is sealed.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use sqlx::PgConnection;
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::postgres::PgRow;
+
+use crate::store::error::Trouble;
+use crate::store::ledger;
+use crate::store::postgres::together::together;
+use crate::store::postgres_sql as text;
+use crate::store::rows::AuditRow;
+use crate::store::sealed::SealedBatch;
+use crate::store::sealing::LookUpHash;
+use crate::store::sql;
+use crate::store::write::AuditKeys;
+use crate::store::write::SealedWrite;
+use crate::store::write::Write;
+use crate::store::write::agree;
+use crate::store::write::end_key;
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+
+/// Binds each column of some rows as an array, taking the values out of the rows.
+macro_rules! bind_columns {
+    ($query:expr, $rows:expr, $($column:tt),+) => {
+        $query$(.bind($rows.iter_mut().map(|row| std::mem::take(&mut row.$column)).collect::<Vec<_>>()))+
+    };
+}
+
+pub(super) fn bytes(hashes: &[LookUpHash]) -> Vec<&[u8]> {
+    hashes.iter().map(|hash| hash.0.as_slice()).collect()
+}
+
+/// A connection whose statements are counted.
+pub(super) struct Session<'c> {
+    pub(super) connection: &'c mut PgConnection,
+    pub(super) n_statements: &'c AtomicU64,
+}
+
+impl Session<'_> {
+    async fn run(&mut self, query: Query<'_>) -> Result<u64, sqlx::Error> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(query.execute(&mut *self.connection).await?.rows_affected())
+    }
+
+    pub(super) async fn by_ids<T>(&mut self, sql: &'static str, ids: &[i64]) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        sqlx::query_as(sql).bind(ids).fetch_all(&mut *self.connection).await
+    }
+
+    pub(super) async fn by_hashes<T>(&mut self, sql: &'static str, hashes: &[LookUpHash]) -> Result<Vec<T>, sqlx::Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+    {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        sqlx::query_as(sql).bind(bytes(hashes)).fetch_all(&mut *self.connection).await
+    }
+
+    pub(super) async fn apply(&mut self, write: SealedWrite) -> Result<(), Trouble> {
+        match write.write {
+            Write::Commit(mut batches) => {
+                let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
+                for batch in together(batches) {
+                    self.commit(write.lane, batch).await?;
+                }
+                if !audit.is_empty() {
+                    self.append(write.lane, &write.keys, &audit).await?;
+                }
+            }
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
+            Write::Settle(seqs) => self.settle(write.lane, &seqs).await?,
+            Write::Park { seq, reason } => {
+                self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
+            }
+            Write::Put { key, value } => {
+                self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?;
+            }
+            Write::Keep(values) => {
+                for (key, value) in values {
+                    self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes events out of the outbox and counts them.
+    async fn settle(&mut self, lane: u16, seqs: &[i64]) -> Result<(), sqlx::Error> {
+        self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs).bind(ledger::CONFIRMED).bind(i64::from(lane))).await.map(drop)
+    }
+
+    /// Rows at the end of a chain. Comes last in a transaction, since the end of the chain is held from here to the commit.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let key = end_key(lane);
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
+        let end = if end.is_empty() { None } else { Some(end) };
+        let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
+        self.run(bind_columns!(sqlx::query(text::AUDIT), rows, 0, 1, 2, 3, 4, 5, 6, 7, 8).bind(key).bind(end)).await?;
+        Ok(())
+    }
+
+    async fn commit(&mut self, lane: u16, mut batch: SealedBatch) -> Result<(), Trouble> {
+        self.check(&batch).await?;
+        if !batch.dedupe_released.is_empty() {
+            self.run(sqlx::query(text::DEDUPE_RELEASE).bind(&batch.dedupe_released)).await?;
+        }
+        self.rows(lane, &mut batch).await?;
+        if !batch.journal_settled.is_empty() {
+            let n_to_settle = batch.journal_settled.len();
+            let n_settled = self.run(bind_columns!(sqlx::query(text::JOURNAL_SETTLE), batch.journal_settled, 0, 1, 2)).await?;
+            if n_settled != n_to_settle as u64 {
+                return Err(Trouble::Conflict);
+            }
+        }
+        if !batch.quarantine.is_empty() {
+            self.run(bind_columns!(sqlx::query(text::QUARANTINE), batch.quarantine, 0, 1, 2, 3, 4, 5)).await?;
+        }
+        if !batch.quarantine_left.is_empty() {
+            self.run(sqlx::query(text::QUARANTINE_LEAVE).bind(&batch.quarantine_left)).await?;
+        }
+        if let Some((version, doc)) = batch.directory
+            && self.run(sqlx::query(sql::DIRECTORY_PUT).bind(version).bind(doc)).await? == 0
+        {
+            return Err(Trouble::Conflict);
+        }
+        Ok(())
+    }
+
+    /// What every commit writes.
+    async fn rows(&mut self, lane: u16, batch: &mut SealedBatch) -> Result<(), sqlx::Error> {
+        if batch.n_rows() == 0 {
+            return Ok(());
+        }
+        let mut counted = ledger::counted(std::slice::from_ref(batch));
+        let query = bind_columns!(sqlx::query(text::ROWS), batch.journal, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+        let query = bind_columns!(query, batch.patients, 0, 1, 2, 3, 4);
+        let query = bind_columns!(query, batch.visits, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+        let query = bind_columns!(query, batch.facts, 0, 1, 2, 3, 4, 5);
+        let query = bind_columns!(query, batch.look_ups, 0, 1, 2);
+        let query = bind_columns!(query, batch.outbox, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+        self.run(bind_columns!(query, counted, 0, 1, 2).bind(i64::from(lane))).await.map(drop)
+    }
+
+    /// Whether everything that the batch was planned from still stands as it was read; holds it there until the commit.
+    async fn check(&mut self, batch: &SealedBatch) -> Result<(), Trouble> {
+        let patients: Vec<_> = batch.patients.iter().map(|row| (row.0, row.1 - 1)).chain(batch.patients_read.iter().copied()).collect();
+        if !patients.is_empty() {
+            let stored: Vec<(i64, i64)> = self.by_ids(text::PATIENT_VERSIONS, &ids(&patients)).await?;
+            agree(&patients, stored.into_iter())?;
+        }
+        let visits: Vec<_> = batch.visits.iter().map(|row| (row.0, row.2 - 1)).chain(batch.visits_read.iter().copied()).collect();
+        if !(visits.is_empty() && batch.absent.is_empty()) {
+            let locks: Vec<i64> = batch.absent.iter().filter_map(|hash| hash.0.first_chunk().copied().map(i64::from_be_bytes)).collect();
+            self.n_statements.fetch_add(1, Ordering::Relaxed);
+            let query = sqlx::query_as(text::VISIT_VERSIONS).bind(ids(&visits)).bind(locks);
+            let stored: Vec<(i64, i64)> = query.fetch_all(&mut *self.connection).await?;
+            agree(&visits, stored.into_iter())?;
+        }
+        if !(batch.absent.is_empty() && batch.look_ups_known.is_empty()) {
+            let (known, targets): (Vec<&[u8]>, Vec<i64>) = batch.look_ups_known.iter().map(|(hash, target)| (hash.0.as_slice(), *target)).unzip();
+            // Behind the locks: whoever had them before may have added some.
+            if self.run(sqlx::query(text::LOOK_UPS_ELSEWHERE).bind(bytes(&batch.absent)).bind(known).bind(targets)).await? > 0 {
+                return Err(Trouble::Conflict);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ids(rows: &[(i64, i64)]) -> Vec<i64> {
+    rows.iter().map(|(id, _)| *id).collect()
+}

@@ -1,0 +1,106 @@
+//! What only a PostgreSQL server can do wrong: plan a statement, end a connection, be asked too often, be shared.
+
+use super::OTHER_KEY;
+use super::audit;
+use super::message;
+use super::on_a_new_postgres_database;
+use super::viewing;
+use super::with_messages;
+use crate::store::Backend;
+use crate::store::Store;
+use crate::store::StoreOptions;
+use crate::store::error::CommitError;
+use crate::store::error::StoreError;
+use crate::store::ledger;
+use crate::store::master_key::MasterKey;
+use crate::store::postgres_sql;
+use crate::store::rows::CommitBatch;
+use crate::store::rows::FindRequest;
+use crate::store::sealing::LookUpKind;
+use crate::store::sql;
+
+#[tokio::test]
+async fn a_wrong_key_is_told_every_statement_is_prepared_and_two_daemons_share_a_database() {
+    use sqlx::Executor;
+    use sqlx::SqlSafeStr;
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    assert!(matches!(Store::open_read_only(options.clone()).await, Err(StoreError::NotMigrated)));
+    let (one, other) = tokio::join!(Store::open(options.clone()), Store::open(StoreOptions { daemon: 4, ..options.clone() }));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    let wrong = StoreOptions { master_key: MasterKey::from_base64(OTHER_KEY).unwrap(), ..options.clone() };
+    assert!(matches!(Store::open(wrong).await, Err(StoreError::WrongKey)));
+    let Backend::Postgres(backend) = &one.backend else { panic!("a PostgreSQL store") };
+    for statement in sql::ALL.iter().chain(postgres_sql::ALL).chain(ledger::ALL) {
+        backend.readers.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    // Both meet the same new patient at the same time: one of them makes it known, the other plans again.
+    let batch = |store: &Store, id: i64| {
+        let mut batch = CommitBatch::default();
+        message(store, &mut batch, id);
+        let known = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", "the same"]);
+        batch.absent_look_ups.push(known);
+        batch.look_ups.push((known, LookUpKind::Patient, id));
+        batch
+    };
+    let (first, second) = (batch(&one, 1), batch(&other, 2));
+    let outcomes: [_; 2] = tokio::join!(one.commit(&first), other.commit(&second)).into();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(()) | Err(CommitError::Conflict))), "{outcomes:?}");
+    // Who reads beside them shares one chain with others who do.
+    let (view, another) = (Store::open_beside(options.clone()).await.unwrap(), Store::open_beside(options.clone()).await.unwrap());
+    let look = |store: Store| async move {
+        for n in 0..5 {
+            store.append_audit(vec![viewing(n)]).await.unwrap();
+        }
+    };
+    tokio::join!(look(view.clone()), look(another));
+    assert!(matches!(view.put_setting("revision", vec![1]).await.unwrap_err(), StoreError::ReadOnly));
+    audit::is_whole(&view, 11).await;
+    // Each writes a chain of its own.
+    with_messages(&one, 11..=20).await;
+    with_messages(&other, 21..=30).await;
+    audit::is_whole(&one, 31).await;
+}
+
+#[tokio::test]
+async fn batches_of_one_commit_cost_as_many_statements_as_a_single_one() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let store = Store::open(options).await.unwrap();
+    let cost = async |ids: std::ops::RangeInclusive<i64>| {
+        let batches = ids.map(|n| {
+            let mut batch = CommitBatch::default();
+            message(&store, &mut batch, n);
+            store.seal(batch).unwrap()
+        });
+        let batches = batches.collect();
+        let before = store.n_statements();
+        store.begin(batches).await.unwrap();
+        store.n_statements() - before
+    };
+    let single = cost(1..=1).await;
+    assert_eq!(cost(2..=9).await, single);
+    assert!(single <= 8, "{single}");
+    assert_eq!(store.outbox_depth().await.unwrap().n_pending, 9);
+    audit::is_whole(&store, 9).await;
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ended_cost_one_failure_at_most() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let store = Store::open(options).await.unwrap();
+    let Backend::Postgres(backend) = &store.backend else { panic!("a PostgreSQL store") };
+    let commit = async |n: i64| {
+        let mut batch = CommitBatch::default();
+        message(&store, &mut batch, n);
+        store.commit(&batch).await
+    };
+    let ask = async || store.find(&FindRequest { visits: vec![1], ..FindRequest::default() }).await;
+    let (one, other) = tokio::join!(commit(1), ask());
+    one.unwrap();
+    other.unwrap();
+    let end_all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::query(end_all).execute(&backend.readers).await.unwrap();
+    assert!(commit(2).await.is_err());
+    commit(3).await.unwrap();
+    assert_eq!(ask().await.unwrap().visits.len(), 1);
+}
