@@ -43,7 +43,6 @@ use session::bytes;
 
 mod kept;
 mod session;
-mod together;
 
 /// Connections beside those that read: the intake's, the relay's, one to spare.
 const WRITERS: u32 = 3;

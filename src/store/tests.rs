@@ -470,7 +470,7 @@ async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {
     with_messages(store, 1..=1).await;
     let single = cost(2..=2).await;
     assert_eq!(cost(3..=66).await, single);
-    assert!(single <= 20, "{single}");
+    assert!(single <= 18, "{single}");
 }
 
 async fn a_commit_that_nobody_waits_for_still_happens(store: &Store) {

@@ -12,7 +12,6 @@ use sqlx::postgres::PgRow;
 
 use crate::store::error::Trouble;
 use crate::store::ledger;
-use crate::store::postgres::together::together;
 use crate::store::postgres_sql as text;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::SealedBatch;
@@ -69,7 +68,7 @@ impl Session<'_> {
         match write.write {
             Write::Commit(mut batches) => {
                 let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
-                for batch in together(batches) {
+                for batch in batches {
                     self.commit(write.lane, batch).await?;
                 }
                 if !audit.is_empty() {

@@ -63,28 +63,6 @@ async fn a_wrong_key_is_told_every_statement_is_prepared_and_two_daemons_share_a
 }
 
 #[tokio::test]
-async fn batches_of_one_commit_cost_as_many_statements_as_a_single_one() {
-    let Some(options) = on_a_new_postgres_database().await else { return };
-    let store = Store::open(options).await.unwrap();
-    let cost = async |ids: std::ops::RangeInclusive<i64>| {
-        let batches = ids.map(|n| {
-            let mut batch = CommitBatch::default();
-            message(&store, &mut batch, n);
-            store.seal(batch).unwrap()
-        });
-        let batches = batches.collect();
-        let before = store.n_statements();
-        store.begin(batches).await.unwrap();
-        store.n_statements() - before
-    };
-    let single = cost(1..=1).await;
-    assert_eq!(cost(2..=9).await, single);
-    assert!(single <= 8, "{single}");
-    assert_eq!(store.outbox_depth().await.unwrap().n_pending, 9);
-    audit::is_whole(&store, 9).await;
-}
-
-#[tokio::test]
 async fn connections_that_the_server_ended_cost_one_failure_at_most() {
     let Some(options) = on_a_new_postgres_database().await else { return };
     let store = Store::open(options).await.unwrap();
