@@ -86,14 +86,9 @@ impl World {
             }
         }
         let root = *edges.resolve(&row);
-        let is_known = |row: &i64| self.visits.get(row).is_some_and(|visit| !visit.document.state.stays().is_empty());
         let merged_since = |row: i64| edges.outgoing(&row).map(|edge| edge.stamp);
         let is_concluded = |edge: &&Edge<i64>| numbers.iter().any(|(into, merge)| merge.concluded && *into == edge.into && merge.stamp == edge.stamp);
-        let went_on: Vec<(i64, i64)> = group
-            .iter()
-            .filter_map(|from| Some((*from, edges.outgoing(from).filter(is_concluded)?.into)))
-            .filter(|(_, into)| is_known(into))
-            .collect();
+        let went_on: Vec<(i64, i64)> = group.iter().filter_map(|from| Some((*from, edges.outgoing(from).filter(is_concluded)?.into))).collect();
         // What went on under another number is a part of that.
         let is_part = |row: &i64| went_on.iter().any(|(from, _)| from == row);
         let earlier = |row: i64| {
@@ -105,6 +100,9 @@ impl World {
             }
             rows.split_off(1)
         };
+        let has_stays = |row: &i64| self.visits.get(row).is_some_and(|visit| !visit.document.state.stays().is_empty());
+        // A number of which only history was said has the stays of those that went on under it.
+        let is_known = |row: &i64| has_stays(row) || earlier(*row).iter().any(has_stays);
         let is_of_it = |other: &i64| is_known(other) && !is_part(other) && *edges.resolve(other) == root;
         let mut known: Vec<i64> = group.iter().copied().filter(is_of_it).collect();
         known.sort_unstable_by_key(|other| (*other != root, merged_since(*other), *other));

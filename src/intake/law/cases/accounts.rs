@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::care::fact::Act;
+use crate::care::fact::Facet;
 use crate::care::fact::Fact;
 use crate::care::fact::FieldUpdate;
+use crate::care::fact::Movement;
 use crate::care::fact::Pair;
 use crate::care::fact::Relation;
 use crate::care::fact::RelationKind;
@@ -446,4 +448,16 @@ fn that_an_account_left_somebody_later_explains_no_word_of_theirs_about_a_stay_t
         shelf.take(&[vec![message]]);
     }
     assert_eq!((whose(&rooms(&shelf)), shelf.n_waiting()), (vec!["V P".to_owned()], 1));
+}
+
+#[test]
+fn who_owns_the_place_of_a_stay_owns_it_under_each_of_its_numbers_though_one_has_but_history() {
+    let old = under("ACC", of("OLD", "P", fact("A26", Act::CancelPlanMove, 0)));
+    let alone = by_account("ACC", "P", fact("A03", Act::End, 10));
+    let mut renumbered = leaves("NEW", "P", 20, "ACC", "ACC2");
+    renumbered.owns = vec![Facet::Location];
+    renumbered.movement = Some(Movement { ids: vec!["M1".into()], begins_at: None, historic: true });
+    let again = under("ACC2", of("OLD", "P", admit(40, "5S", "d3")));
+    let rooms = in_every_order(&each(vec![old, alone, renumbered, again]));
+    assert!(rooms.len() == 1 && rooms[0].starts_with("NEW Active place=None"), "{rooms:?}");
 }
