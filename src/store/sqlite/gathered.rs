@@ -275,14 +275,23 @@ of_the_disk! {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::c_int;
+    use std::ffi::c_void;
     use std::path::Path;
+    use std::ptr;
 
     use rusqlite::Connection;
+    use rusqlite::ffi;
+    use rusqlite::ffi::sqlite3_file;
+    use rusqlite::ffi::sqlite3_io_methods;
     use tempfile::TempDir;
 
     use super::Gathered;
+    use super::LOG_METHODS;
     use super::MAX_GATHERED;
+    use super::Own;
     use super::open;
+    use super::put_out;
 
     /// A store with a table of texts, its writer through this layer, and somebody else without it.
     fn store() -> (TempDir, Connection, Connection) {
@@ -397,6 +406,19 @@ mod tests {
         let file = folder.path().join("a.db");
         assert_eq!(n_notes(&open(&file).unwrap()), 1);
         assert_eq!(n_notes(&plain(&file)), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_written_fails_its_commit_and_is_gone() {
+        unsafe extern "C" fn full(_: *mut sqlite3_file, _: *const c_void, _: c_int, _: ffi::sqlite3_int64) -> c_int {
+            ffi::SQLITE_FULL
+        }
+        let methods = sqlite3_io_methods { xWrite: Some(full), ..LOG_METHODS };
+        let mut gathered = Gathered { bytes: vec![7; 4096], at: 32, ends: true };
+        // SAFETY: the one method that is asked uses nothing of the file.
+        let written = unsafe { put_out(&mut gathered, Own { file: ptr::null_mut(), methods: &methods }) };
+        assert_eq!(written, Err(ffi::SQLITE_FULL));
+        assert!(gathered.bytes.is_empty() && !gathered.ends);
     }
 
     #[test]
