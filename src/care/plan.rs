@@ -78,6 +78,9 @@ pub struct PlanInput<'a> {
 pub struct Plan {
     /// The room; `None` when the stay gets none.
     pub target: Option<RoomState>,
+    /// What it is to those who saw it before it came to be expected again, where nobody may see an expected room: cancelled, and made from the same facts,
+    /// not from what was published, which depends on what was heard first.
+    pub taken_back: Option<RoomState>,
     /// The next instant at which the plan changes by itself.
     pub wake_at: Option<Timestamp>,
 }
@@ -108,11 +111,13 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let may_come = view.class.is_none_or(|class| class.as_str() == "P");
     // A cancel also strikes the class, so a cancelled stay keeps the room it may have had, to be told of as cancelled.
     let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled || (*status == RoomStatus::Expected && may_come)) else {
-        return Plan { target: None, wake_at: wakes.next };
+        return Plan { target: None, taken_back: None, wake_at: wakes.next };
     };
     let status = if input.merged_into.is_some() { RoomStatus::Merged } else { status };
     let target = room_state(input, &course, status, level, &view, &mut wakes);
-    Plan { target: Some(target), wake_at: wakes.next }
+    let is_hidden = status == RoomStatus::Expected && !policy.publish_expected;
+    let taken_back = is_hidden.then(|| retired(&room_state(input, &course, RoomStatus::Cancelled, level, &view, &mut wakes)));
+    Plan { target: Some(target), taken_back, wake_at: wakes.next }
 }
 
 /// What a room that was published becomes when its stay gets none any more: nobody is in it, nothing but its end is told.

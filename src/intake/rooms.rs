@@ -243,7 +243,7 @@ impl World {
             is_open |= !is_over && status != Some(RoomStatus::Merged);
             let before = slot.published.as_ref().map(|room| &room.state);
             let is_closed = stay.place().and_then(|place| rules.roster.unit(place)).is_some_and(|unit| unit.flags.closed);
-            let (target, unpublished) = told(planned.target, before, is_closed, &mut self.ends, rules);
+            let (target, unpublished) = told(planned.target, planned.taken_back, before, is_closed, &mut self.ends);
             visit.unpublished.extend(unpublished.map(Some));
             let Some(target) = target else { continue };
             let (target, is_held) = braked(slot, target, is_silent, &publishing, &mut self.ends, rules);
@@ -310,14 +310,14 @@ fn emergency(stay: &Stay, slot: &RoomSlot, patient: &PatientId, rules: &Rules<'_
 /// of, and in a unit that is in use no more.
 fn told(
     planned: Option<RoomState>,
+    taken_back: Option<RoomState>,
     before: Option<&RoomState>,
     is_closed: bool,
     ends: &mut Ends,
-    rules: &Rules<'_>,
 ) -> (Option<RoomState>, Option<RoomState>) {
     match (planned, before) {
         // A room nobody may see yet: what was published of it is taken back, what was not stays unpublished.
-        (Some(target), before) if target.status == RoomStatus::Expected && !rules.policy.publish_expected => (before.map(retired), Some(target)),
+        (Some(target), before) if taken_back.is_some() => (taken_back.filter(|_| before.is_some()), Some(target)),
         (Some(target), None) if diff(None, &target, false).is_none() => (None, Some(target)),
         (Some(target), None) if is_closed => {
             ends.n_kept_out += 1;

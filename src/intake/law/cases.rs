@@ -29,6 +29,7 @@ use crate::care::fact::Stamp;
 use crate::care::fact::StaySaid;
 use crate::care::fact::VisitRef;
 use crate::care::policy::Policy;
+use crate::care::room::RoomStatus;
 use crate::ids::FeedName;
 use crate::ids::Identifier;
 use crate::ids::JournalId;
@@ -155,6 +156,23 @@ fn two_stays_that_a_late_word_makes_one_leave_one_room() {
     again.stay.admitted_at = FieldUpdate::Set(START.plus(Duration::from_mins(100)));
     let rooms = in_every_order(&each(vec![admit(0, "4N", "d3"), fact("A03", Act::End, 20), fact("A11", Act::CancelOpen, 150), again]));
     assert_eq!(rooms.len(), 1, "{rooms:?}");
+}
+
+/// Where nobody may see an expected room, one that was seen before looks the same whether the word of the expected patient came before it or late.
+#[test]
+fn a_room_that_is_taken_back_tells_what_the_facts_say_and_not_what_was_published() {
+    let expected = fact("A05", Act::Expect, 0);
+    let cancelled = fact("A11", Act::CancelOpen, 30);
+    let facts = [expected, admit(20, "4N", "d3"), cancelled];
+    let policy = Arc::new(Policy { grace_floor: Duration::ZERO, publish_expected: false, ..Policy::default() });
+    let roster = Arc::new(roster());
+    let told = [[0, 1, 2], [1, 0, 2], [1, 2, 0]].map(|order| {
+        let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &roster);
+        order.iter().for_each(|index| shelf.take(&[vec![facts[*index].clone()]]));
+        shelf.rooms().pop().unwrap().state
+    });
+    assert!(told[0].status == RoomStatus::Cancelled && told[0].location.is_none(), "{told:?}");
+    assert!(told.iter().all(|room| *room == told[0]), "{told:?}");
 }
 
 #[test]
