@@ -39,7 +39,8 @@ pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
             let messages = counted_as(usize::try_from(n_late).unwrap_or(usize::MAX), "message was", "messages in a row were");
             format!("{messages} not committed in time; senders keep what is not answered and send it again")
         };
-        let remedy = "look at the log, at the database and at what else runs on this machine; this goes by itself with the next message in time";
+        let remedy =
+            "look at the log, at the database and at what else runs on this machine; this goes by itself when the store writes in time again";
         Some(late.n_late()).filter(|n_late| *n_late > 0).map(|n_late| Reason::new("commit", what(n_late), remedy)).into_iter().collect()
     });
     let gate = Arc::clone(gate);
@@ -63,21 +64,33 @@ pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
 
 /// Watches until it is told to stop.
 pub(super) async fn watch(limits: Limits, gate: Arc<Gate>, store: Store, stop: CancellationToken) {
+    let mut n_late_before = 0;
     loop {
-        // A store without messages to write would not find out that it can write again.
-        if store.trouble().is_some()
-            && let Err(error) = store.put_setting(PROBE, Vec::new()).await
-        {
-            tracing::debug!(%error, "the store still cannot write");
+        // A store without messages to write would not find out that it can write again; while messages still come too late, they say so.
+        let n_late = gate.n_late();
+        if store.trouble().is_some() || (n_late > 0 && n_late == n_late_before) {
+            match tokio::time::timeout(LOOK_EVERY, store.put_setting(PROBE, Vec::new())).await {
+                Ok(Ok(())) => gate.was_in_time(),
+                Ok(Err(error)) => tracing::debug!(%error, "the store still cannot write"),
+                Err(_) => tracing::debug!("the store still does not write in time"),
+            }
         }
+        n_late_before = n_late;
         if let Some(max) = limits.max_pending
             && let Ok(depth) = store.outbox_depth().await
         {
             look_at_outbox(&gate, depth.n_pending, max);
         }
         if let Some((file, min_free)) = &limits.min_free
-            && let Some(n_free) = free_bytes(file)
+            && let Some(mut n_free) = free_bytes(file)
         {
+            if n_free < *min_free {
+                // Much of what is missing may be the store's own log.
+                if let Err(error) = store.shorten_log().await {
+                    tracing::debug!(%error, "the write-ahead log could not be written back");
+                }
+                n_free = free_bytes(file).unwrap_or(n_free);
+            }
             look_at_disk(&gate, n_free, *min_free);
         }
         if stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_none() {

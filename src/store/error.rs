@@ -70,9 +70,19 @@ pub enum StoreError {
         code: String,
     },
     /// The disk or the connection to the database failed.
-    #[error("the store cannot be reached or written (code {code})")]
+    #[error(
+        "the store cannot be reached or written (code {code})\nhint: see that the database or the disk of the store works, and that `store.url` says where it is"
+    )]
     Unreachable {
         /// The database's code, or a word of ours.
+        code: String,
+    },
+    /// The database works, and lets nobody write, or not this user.
+    #[error(
+        "the database does not let wardroom in or write (code {code})\nhint: see that the database of `store.url` exists, that its user may write there, and that it is not read only; the daemon goes on by itself when it can write"
+    )]
+    Denied {
+        /// The database's code.
         code: String,
     },
     /// Somebody else holds what is needed, for too long.
@@ -95,7 +105,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same may succeed later without anybody changing anything in wardroom.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Unreachable { .. } | Self::Busy { .. } | Self::Random | Self::Locked { .. })
+        matches!(self, Self::Full { .. } | Self::Unreachable { .. } | Self::Denied { .. } | Self::Busy { .. } | Self::Random | Self::Locked { .. })
     }
 }
 
@@ -189,7 +199,7 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => Self::Full { code: word("io") },
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Unreachable { code: word("io") },
             sqlx::Error::WorkerCrashed => Self::Unreachable { code: word("worker") },
-            sqlx::Error::PoolTimedOut => Self::Busy { code: word("pool") },
+            sqlx::Error::PoolTimedOut => Self::Unreachable { code: word("no connection in time") },
             sqlx::Error::PoolClosed => Self::Closed,
             sqlx::Error::Configuration(_) => Self::Url,
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Refused { code: word("decode") },
@@ -222,6 +232,8 @@ fn from_code(code: &str) -> StoreError {
             _ if code == "53100" => StoreError::Full { code: owned },
             _ if code == "42P01" => StoreError::NotMigrated,
             _ if code == "55P03" => StoreError::Busy { code: owned },
+            _ if matches!(code, "25006" | "42501") => StoreError::Denied { code: owned },
+            Some("28" | "3D") => StoreError::Denied { code: owned },
             Some("08" | "53" | "57" | "58") => StoreError::Unreachable { code: owned },
             _ => StoreError::Refused { code: owned },
         };
@@ -248,6 +260,9 @@ mod tests {
         }
         assert!(matches!(from_code("778"), StoreError::Unreachable { .. }), "SQLITE_IOERR_WRITE");
         assert!(matches!(from_code("261"), StoreError::Busy { .. }), "SQLITE_BUSY_RECOVERY");
+        for code in ["25006", "42501", "28P01", "3D000"] {
+            assert!(matches!(from_code(code), StoreError::Denied { .. }) && from_code(code).is_transient(), "{code}");
+        }
         assert!(!from_code("42601").is_transient());
     }
 

@@ -414,6 +414,17 @@ impl Store {
         Ok(())
     }
 
+    /// Gives back the space that the log of an SQLite store takes; nothing on PostgreSQL.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub async fn shorten_log(&self) -> Result<(), StoreError> {
+        match &self.backend {
+            Backend::Sqlite(backend) => backend.shorten_log().await,
+            Backend::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Keeps a small value that is not PHI under a name: revisions, marks of background work.
     ///
     /// # Errors

@@ -130,9 +130,15 @@ impl PostgresBackend {
         written
     }
 
-    /// Keeps a connection that works for the next who needs one; where it does not, the others will not either.
-    fn keep(&self, connection: PoolConnection<Postgres>, works: bool) {
-        if works { self.kept.keep(connection) } else { self.kept.forget() }
+    /// Keeps a connection that works for the next who needs one. Where it does not, the others will not either; and it is closed, for what stands in the
+    /// way may be of its session.
+    fn keep(&self, mut connection: PoolConnection<Postgres>, works: bool) {
+        if works {
+            self.kept.keep(connection);
+        } else {
+            connection.close_on_drop();
+            self.kept.forget();
+        }
     }
 
     /// A transaction in which every statement sees the same state.

@@ -228,14 +228,11 @@ impl SqliteBackend {
         self.readers.close().await;
         self.finder.close();
         *self.log.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        // What is in the log goes into the file, so that a copy of the file alone is whole.
         if self.lock.is_some()
-            && let Some(writer) = &self.writer
+            && let Err(error) = self.shorten_log().await
         {
-            // What is in the log goes into the file, so that a copy of the file alone is whole.
-            let tidied = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await;
-            if let Err(error) = tidied {
-                tracing::warn!(%error, "the write-ahead log could not be written back; it will be at the next start");
-            }
+            tracing::warn!(%error, "the write-ahead log could not be written back; it will be at the next start");
         }
     }
 
@@ -321,6 +318,12 @@ impl SqliteBackend {
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
         with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await
+    }
+
+    /// Writes back all of the log, and gives back the space that it takes.
+    pub(super) async fn shorten_log(&self) -> Result<(), StoreError> {
+        let Some(writer) = &self.writer else { return Ok(()) };
+        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await
     }
 
     /// Leaves published events to the next commit; where none comes soon, takes them out in a transaction of its own.

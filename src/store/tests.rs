@@ -606,6 +606,18 @@ async fn a_store_opens_again_with_its_key_and_with_no_other() {
 }
 
 #[tokio::test]
+async fn the_log_gives_its_space_back_when_that_is_asked_for() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=20).await;
+    let log = || std::fs::metadata(format!("{}-wal", house.path.display())).unwrap().len();
+    assert!(log() > 0);
+    store.shorten_log().await.unwrap();
+    assert_eq!(log(), 0);
+    assert!(store.journal_message(JournalId(20)).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_look_up_that_is_not_there_is_answered_from_memory() {
     let house = House::new();
     let hashed = |store: &Store, n: i64| store.look_up_hash(LookUpKind::Visit, &["GHH", &n.to_string()]);

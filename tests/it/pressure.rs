@@ -144,3 +144,29 @@ async fn the_intake_stops_before_the_disk_is_full_and_starts_again() {
     asks_until(&daemon, 542_001, "AA P542001").await;
     assert_eq!(said_of(&daemon, "disk").await, None);
 }
+
+/// The log of a store that is not written back is larger than this volume long before the last message.
+#[tokio::test]
+async fn the_log_of_the_store_does_not_fill_its_volume() {
+    let Some(volume) = Volume::mount(24) else { return };
+    let daemon = Daemon::start(&on(&volume, "8MiB")).await;
+    let last = 544_000 + 1000;
+    for number in 544_000..=last {
+        if ask(&daemon, number).await != format!("AA P{number}") {
+            asks_until(&daemon, number, &format!("AA P{number}")).await;
+        }
+    }
+    assert!(fs::metadata(volume.path().join("wardroom.db")).unwrap().len() > 1 << 20, "nothing was written back");
+    balances(&daemon);
+}
+
+#[tokio::test]
+async fn a_store_that_writes_in_time_again_is_no_reason_any_more_though_no_message_comes() {
+    let daemon = Daemon::start("[[feeds]]\ncommit_timeout = \"1s\"\n").await;
+    let other = rusqlite::Connection::open(daemon.path("wardroom.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(ask(&daemon, 543_000).await, "closed");
+    assert!(said_of(&daemon, "commit").await.is_some());
+    other.execute_batch("ROLLBACK").unwrap();
+    eventually("the commit is no reason any more", SOON, async || said_of(&daemon, "commit").await.is_none().then_some(())).await;
+}

@@ -168,7 +168,9 @@ fn a_room_that_is_taken_back_tells_what_the_facts_say_and_not_what_was_published
     let roster = Arc::new(roster());
     let told = [[0, 1, 2], [1, 0, 2], [1, 2, 0]].map(|order| {
         let mut shelf = Shelf::new(START.plus(Duration::from_hours(1)), &policy, &roster);
-        order.iter().for_each(|index| shelf.take(&[vec![facts[*index].clone()]]));
+        for index in order {
+            shelf.take(&[vec![facts[index].clone()]]);
+        }
         shelf.rooms().pop().unwrap().state
     });
     assert!(told[0].status == RoomStatus::Cancelled && told[0].location.is_none(), "{told:?}");
