@@ -166,7 +166,7 @@ impl Daemon {
         let gate = Arc::new(Gate::default());
         pressure::register(&readiness, &gate, &store);
         let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
-        let limits = Limits { max_pending: config.max_pending, min_free: file.zip(config.store.min_free) };
+        let limits = Limits { max_pending: config.max_pending, min_free: file.map(|file| (file, config.store.min_free.unwrap_or(0))) };
         workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
 
         let guard = open_guard(setting, &store, &readiness).await?;

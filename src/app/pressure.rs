@@ -19,6 +19,8 @@ use crate::store::Store;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const PROBE: &str = "probe";
+/// Where less than this is free beyond what is to stay free, the store's log is kept short: twice what it takes otherwise, in bytes.
+const LOG_AND_MORE: u64 = 256 << 20;
 /// What to do when too little is free.
 pub(crate) const MAKE_SPACE: &str = "free some space on the volume of the store, or make it larger; the intake starts again by itself";
 
@@ -84,6 +86,7 @@ pub(super) async fn watch(limits: Limits, gate: Arc<Gate>, store: Store, stop: C
         if let Some((file, min_free)) = &limits.min_free
             && let Some(mut n_free) = free_bytes(file)
         {
+            store.keep_log_short(n_free < min_free.saturating_add(LOG_AND_MORE));
             if n_free < *min_free {
                 // Much of what is missing may be the store's own log.
                 if let Err(error) = store.shorten_log().await {

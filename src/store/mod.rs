@@ -414,6 +414,13 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the log of an SQLite store is to be written back often, for there is little space; nothing on PostgreSQL.
+    pub fn keep_log_short(&self, is_short: bool) {
+        if let Backend::Sqlite(backend) = &self.backend {
+            backend.keep_log_short(is_short);
+        }
+    }
+
     /// Gives back the space that the log of an SQLite store takes; nothing on PostgreSQL.
     ///
     /// # Errors

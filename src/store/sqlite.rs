@@ -68,6 +68,8 @@ const SETTLE_WAIT: Duration = Duration::from_millis(10);
 const AUTO_CHECKPOINT: u32 = 32768;
 /// After how many rows the write-ahead log is written back.
 const LOG_ROWS: u64 = 16384;
+/// The same where its volume has little space left: what is in the log twice takes space twice.
+const SHORT_LOG_ROWS: u64 = 1024;
 /// How often the log is written back beside the commits before they wait for what is left: each time it is what came during the time before.
 const PASSES: usize = 4;
 /// How far the thread that writes the log back stands behind others (as in nice(2), which is about a thread on Linux only).
@@ -103,6 +105,8 @@ pub(super) struct Turn(OwnedMutexGuard<Writer>);
 struct Log {
     /// Rows written since it was last written back; each takes about a page of the log.
     n_rows: AtomicU64,
+    /// Whether it is to be written back often.
+    is_short: AtomicBool,
     is_written_back: AtomicBool,
     connection: std::sync::Mutex<Option<Connection>>,
     tasks: TaskTracker,
@@ -282,7 +286,8 @@ impl SqliteBackend {
     /// Has the log written back in the background once it is long, so that no commit has to do it.
     fn write_back(&self, n_rows: u64) {
         let n_rows = self.log.n_rows.fetch_add(n_rows, Ordering::Relaxed) + n_rows;
-        if self.lock.is_some() && n_rows >= LOG_ROWS && !self.log.is_written_back.swap(true, Ordering::Relaxed) {
+        let at_most = if self.log.is_short.load(Ordering::Relaxed) { SHORT_LOG_ROWS } else { LOG_ROWS };
+        if self.lock.is_some() && n_rows >= at_most && !self.log.is_written_back.swap(true, Ordering::Relaxed) {
             self.log.n_rows.store(0, Ordering::Relaxed);
             let backend = self.clone();
             self.log.tasks.spawn(async move {
@@ -318,6 +323,10 @@ impl SqliteBackend {
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
         with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await
+    }
+
+    pub(super) fn keep_log_short(&self, is_short: bool) {
+        self.log.is_short.store(is_short, Ordering::Relaxed);
     }
 
     /// Writes back all of the log, and gives back the space that it takes.
