@@ -28,7 +28,6 @@ use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
 use crate::config::publish::PublishConfig;
-use crate::config::store::StoreUrl;
 use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
 use crate::ids::FeedName;
@@ -165,9 +164,7 @@ impl Daemon {
 
         let gate = Arc::new(Gate::default());
         pressure::register(&readiness, &gate, &store);
-        let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
-        let limits = Limits { max_pending: config.max_pending, min_free: file.map(|file| (file, config.store.min_free.unwrap_or(0))) };
-        workers.spawn(pressure::watch(limits, Arc::clone(&gate), store.clone(), stop_working.clone()));
+        workers.spawn(pressure::watch(Limits::of(config), Arc::clone(&gate), store.clone(), stop_working.clone()));
 
         let guard = open_guard(setting, &store, &readiness).await?;
         let wake_at = Arc::new(WakeAt::default());

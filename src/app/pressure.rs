@@ -8,11 +8,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::readiness::Readiness;
 use crate::admin::readiness::Reason;
 use crate::cli::words::counted_as;
+use crate::config::Config;
+use crate::config::store::StoreUrl;
 use crate::intake::gate::Bar;
 use crate::intake::gate::Gate;
 use crate::store::Store;
@@ -31,6 +35,19 @@ pub(super) struct Limits {
     pub(super) max_pending: Option<i64>,
     /// So much space is to stay free where this file is.
     pub(super) min_free: Option<(PathBuf, u64)>,
+    /// How long a message waits at the most before it is too late.
+    pub(super) commit_timeout: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(config: &Config) -> Self {
+        let file = if let StoreUrl::Sqlite(file) = &config.store.url { Some(file.clone()) } else { None };
+        Self {
+            max_pending: config.max_pending,
+            min_free: file.map(|file| (file, config.store.min_free.unwrap_or(0))),
+            commit_timeout: config.feeds.iter().map(|feed| feed.commit_timeout).max().unwrap_or_default(),
+        }
+    }
 }
 
 /// Says what stands in the way.
@@ -66,18 +83,29 @@ pub(super) fn register(readiness: &Readiness, gate: &Arc<Gate>, store: &Store) {
 
 /// Watches until it is told to stop.
 pub(super) async fn watch(limits: Limits, gate: Arc<Gate>, store: Store, stop: CancellationToken) {
-    let mut n_late_before = 0;
+    let mut late = (0, Instant::now());
+    let mut probe = None;
     loop {
-        // A store without messages to write would not find out that it can write again; while messages still come too late, they say so.
+        // A store without messages to write would not find out that it can write again. While messages still wait they say so themselves: a probe may get
+        // through where they do not.
         let n_late = gate.n_late();
-        if store.trouble().is_some() || (n_late > 0 && n_late == n_late_before) {
-            match tokio::time::timeout(LOOK_EVERY, store.put_setting(PROBE, Vec::new())).await {
-                Ok(Ok(())) => gate.was_in_time(),
-                Ok(Err(error)) => tracing::debug!(%error, "the store still cannot write"),
-                Err(_) => tracing::debug!("the store still does not write in time"),
+        if n_late != late.0 {
+            late = (n_late, Instant::now());
+        }
+        let nobody_waits = late.1.elapsed() > limits.commit_timeout + LOOK_EVERY;
+        let begun = probe.is_none();
+        if !begun || store.trouble().is_some() || (n_late > 0 && nobody_waits) {
+            // One at a time: it runs to its end, whoever waits for it.
+            let probing = probe.get_or_insert_with(|| Box::pin(store.put_setting(PROBE, Vec::new())));
+            if let Ok(written) = timeout(LOOK_EVERY, probing.as_mut()).await {
+                probe = None;
+                match written {
+                    Ok(()) if begun && nobody_waits => gate.was_in_time(),
+                    Ok(()) => {}
+                    Err(error) => tracing::debug!(%error, "the store still cannot write"),
+                }
             }
         }
-        n_late_before = n_late;
         if let Some(max) = limits.max_pending
             && let Ok(depth) = store.outbox_depth().await
         {

@@ -100,8 +100,10 @@ impl PostgresBackend {
     }
 
     pub(super) async fn close(&self) {
+        // It waits for all of its connections; what is kept from here on is given back at once.
+        let closed = self.readers.close();
         self.kept.forget();
-        self.readers.close().await;
+        closed.await;
     }
 
     /// One write, whole. A transaction that fails is rolled back when it is dropped.
@@ -109,7 +111,7 @@ impl PostgresBackend {
         if self.read_only {
             return Err(StoreError::ReadOnly.into());
         }
-        let mut connection = self.kept.take(&self.readers).await?;
+        let mut connection = self.take().await?;
         let written = self.write_on(&mut connection, write).await;
         self.keep(connection, written.is_ok() || matches!(written, Err(Trouble::Conflict)));
         written
@@ -130,13 +132,19 @@ impl PostgresBackend {
         written
     }
 
+    pub(super) async fn take(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.kept.take(&self.readers).await
+    }
+
     /// Keeps a connection that works for the next who needs one. Where it does not, the others will not either; and it is closed, for what stands in the
     /// way may be of its session.
-    fn keep(&self, mut connection: PoolConnection<Postgres>, works: bool) {
+    pub(super) fn keep(&self, mut connection: PoolConnection<Postgres>, works: bool) {
         if works {
             self.kept.keep(connection);
         } else {
             connection.close_on_drop();
+        }
+        if !works || self.readers.is_closed() {
             self.kept.forget();
         }
     }
@@ -147,7 +155,7 @@ impl PostgresBackend {
     }
 
     pub(super) async fn find(&self, request: &RawFind<'_>) -> Result<RawFound, StoreError> {
-        let mut connection = self.kept.take(&self.readers).await?;
+        let mut connection = self.take().await?;
         let found = self.find_on(&mut connection, request).await;
         self.keep(connection, found.is_ok());
         found
@@ -224,7 +232,7 @@ impl PostgresBackend {
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
         self.n_statements.fetch_add(1, Ordering::Relaxed);
-        let mut connection = self.kept.take(&self.readers).await?;
+        let mut connection = self.take().await?;
         let rows = query.fetch_all(&mut *connection).await;
         self.keep(connection, rows.is_ok());
         Ok(rows?)

@@ -288,6 +288,7 @@ mod tests {
 
     use super::Gathered;
     use super::LOG_METHODS;
+    use super::Log;
     use super::MAX_GATHERED;
     use super::Own;
     use super::open;
@@ -419,6 +420,33 @@ mod tests {
         let written = unsafe { put_out(&mut gathered, Own { file: ptr::null_mut(), methods: &methods }) };
         assert_eq!(written, Err(ffi::SQLITE_FULL));
         assert!(gathered.bytes.is_empty() && !gathered.ends);
+    }
+
+    /// What an acknowledgement depends on when the power fails.
+    #[test]
+    fn a_sync_comes_behind_the_writing_of_all_that_is_held() {
+        thread_local! {
+            static ASKED: std::cell::RefCell<Vec<&'static str>> = const { std::cell::RefCell::new(Vec::new()) };
+        }
+        unsafe extern "C" fn note_write(_: *mut sqlite3_file, _: *const c_void, _: c_int, _: ffi::sqlite3_int64) -> c_int {
+            ASKED.with_borrow_mut(|asked| asked.push("write"));
+            ffi::SQLITE_OK
+        }
+        unsafe extern "C" fn note_sync(_: *mut sqlite3_file, _: c_int) -> c_int {
+            ASKED.with_borrow_mut(|asked| asked.push("sync"));
+            ffi::SQLITE_OK
+        }
+        let methods = sqlite3_io_methods { xWrite: Some(note_write), xSync: Some(note_sync), ..LOG_METHODS };
+        let own = sqlite3_file { pMethods: &raw const methods };
+        let mut log = Log { file: sqlite3_file { pMethods: &raw const LOG_METHODS }, gathered: Gathered::default(), own };
+        let file = (&raw mut log).cast::<sqlite3_file>();
+        for n in 0..3 {
+            // SAFETY: the log is as it is when it was opened, and so many bytes are there.
+            assert_eq!(unsafe { super::write(file, [0_u8; 24].as_ptr().cast(), 24, 32 + n * 24) }, ffi::SQLITE_OK);
+        }
+        // SAFETY: as above.
+        assert_eq!(unsafe { super::sync(file, 0) }, ffi::SQLITE_OK);
+        assert_eq!(ASKED.take(), ["write", "sync"]);
     }
 
     #[test]

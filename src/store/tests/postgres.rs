@@ -82,3 +82,27 @@ async fn connections_that_the_server_ended_cost_one_failure_at_most() {
     commit(3).await.unwrap();
     assert_eq!(ask().await.unwrap().visits.len(), 1);
 }
+
+#[tokio::test]
+async fn a_commit_costs_few_questions() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let store = Store::open(options).await.unwrap();
+    let mut batch = CommitBatch::default();
+    message(&store, &mut batch, 1);
+    let before = store.n_statements();
+    store.commit(&batch).await.unwrap();
+    // Beside the beginning and the end of the transaction.
+    assert!(store.n_statements() - before <= 6, "{}", store.n_statements() - before);
+}
+
+#[tokio::test]
+async fn a_store_that_is_closed_waits_for_no_connection_that_comes_back_later() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let store = Store::open(options).await.unwrap();
+    let Backend::Postgres(backend) = &store.backend else { panic!("a PostgreSQL store") };
+    let in_use = backend.take().await.unwrap();
+    let mut closed = Box::pin(backend.close());
+    assert!(futures_util::poll!(closed.as_mut()).is_pending());
+    backend.keep(in_use, true);
+    tokio::time::timeout(std::time::Duration::from_secs(10), closed).await.unwrap();
+}
