@@ -172,7 +172,7 @@ pub(crate) async fn plan_ahead(
     }
     let rules = context.rules();
     let mut request = request(work, context.look_ups);
-    let mut world = World::new(RoomIds::Random);
+    let mut world = World::new(RoomIds::random());
     let wanted = std::mem::take(&mut request.look_ups);
     request.look_ups = recent.take(&wanted, &mut world);
     if request.look_ups.iter().any(|hash| before.iter().any(|ahead| ahead.led.contains(hash))) {
@@ -208,7 +208,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(&work, context.look_ups);
     let mut wanted = request.look_ups.clone();
-    let mut world = World::new(RoomIds::Random);
+    let mut world = World::new(RoomIds::random());
     request.look_ups = recent.take(&wanted, &mut world);
     let mut with_facts: BTreeSet<i64> = BTreeSet::new();
     let mut n_tries = 0;
@@ -272,7 +272,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
             }
         }
         // From here on everything comes from the store: what was taken from memory has been worked on.
-        world = World::new(RoomIds::Random);
+        world = World::new(RoomIds::random());
         request.look_ups.clone_from(&wanted);
     }
     Err(BatchError::Contended)

@@ -236,12 +236,13 @@ impl Store {
 
     /// The keyed hash by which something with these parts is found.
     pub fn look_up_hash(&self, kind: LookUpKind, parts: &[&str]) -> LookUpHash {
-        self.keys.hash(kind, parts.iter().map(|part| part.as_bytes()))
+        let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+        self.keys.hash(kind, &parts)
     }
 
     /// As [`Store::look_up_hash`], for parts that need not be text.
     pub fn hash_bytes(&self, kind: LookUpKind, parts: &[&[u8]]) -> LookUpHash {
-        self.keys.hash(kind, parts.iter().copied())
+        self.keys.hash(kind, parts)
     }
 
     /// A new key for a new patient with this row id.

@@ -284,11 +284,27 @@ impl LookUpKind {
     pub const fn leads_to_visits(self) -> bool {
         matches!(self, Self::Visit | Self::Account | Self::Preadmit)
     }
+
+    /// Whether what is hashed ends in a number that was given out by somebody who counts.
+    const fn is_number(self) -> bool {
+        matches!(self, Self::Patient | Self::Visit | Self::Account | Self::Preadmit)
+    }
 }
 
 /// A keyed hash by which something is found again without standing in the clear.
+///
+/// Of a number the first [`NEIGHBOURS`] bytes are a keyed hash of its authority and of all but its last two characters: numbers are given out by counting,
+/// so those of one day stand beside each other in the index and not all over it. Whoever has the file and not the key sees that they are neighbours, as
+/// the order of the rows tells them already, and not which numbers they are. Stores from before have hashes without that ([`Keys`] knows).
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LookUpHash(pub [u8; 16]);
+
+/// How many bytes of a number's hash its neighbours have in common.
+const NEIGHBOURS: usize = 4;
+/// How many characters at the end of a number tell it from its neighbours.
+const LAST_CHARACTERS: usize = 2;
+/// What is hashed for them, in the place of a [`LookUpKind`]. Never change it.
+const GROUP: u8 = 128;
 
 /// The keys of an open store.
 pub(super) struct Keys {
@@ -296,6 +312,8 @@ pub(super) struct Keys {
     pub(super) own: SealingKey,
     master: LessSafeKey,
     look_up: hmac::Key,
+    /// Whether the hashes of neighbouring numbers are neighbours: how a store was made, for good.
+    groups_numbers: bool,
 }
 
 /// The two keys that a store is made with, wrapped: what stands in `meta`.
@@ -305,7 +323,10 @@ pub(super) struct WrappedKeys {
 }
 
 const OWN_PLACE: Place = Place::row(Table::Keys, OWN_KEY);
-const LOOK_UP_PLACE: Place = Place::row(Table::Keys, -1);
+/// Of stores whose look-ups are scattered.
+const SCATTERED_LOOK_UP_PLACE: Place = Place::row(Table::Keys, -1);
+/// Its own, so that a program which knows only of scattered look-ups does not open the store: it would find nobody in it.
+const LOOK_UP_PLACE: Place = Place::row(Table::Keys, -2);
 
 impl Keys {
     /// Makes the keys of a new store.
@@ -325,10 +346,14 @@ impl Keys {
     pub(super) fn open(master: &MasterKey, wrapped: WrappedKeys) -> Result<Self, StoreError> {
         let master = aead(master.bytes())?;
         let wrong = |error| if matches!(error, StoreError::Unsealed { .. }) { StoreError::WrongKey } else { error };
-        let look_up = unseal_with(&master, LOOK_UP_PLACE, wrapped.look_up).map_err(wrong)?;
         let own = unseal_with(&master, OWN_PLACE, wrapped.own.clone()).map_err(wrong)?;
+        let (groups_numbers, look_up) = match unseal_with(&master, LOOK_UP_PLACE, wrapped.look_up.clone()) {
+            Err(StoreError::Unsealed { .. }) => (false, unseal_with(&master, SCATTERED_LOOK_UP_PLACE, wrapped.look_up).map_err(wrong)?),
+            look_up => (true, look_up?),
+        };
         let own = SealingKey(Arc::new(KeyParts { id: OWN_KEY, aead: aead(&own.bytes)?, wrapped: wrapped.own }));
-        Ok(Self { random: SystemRandom::new(), own, master, look_up: hmac::Key::new(hmac::HMAC_SHA256, &look_up.bytes) })
+        let look_up = hmac::Key::new(hmac::HMAC_SHA256, &look_up.bytes);
+        Ok(Self { random: SystemRandom::new(), own, master, look_up, groups_numbers })
     }
 
     /// A new data key for the patient with this row id.
@@ -345,15 +370,30 @@ impl Keys {
         Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
     }
 
-    /// The keyed hash of the parts; each part is hashed with its length, so that no two lists of parts are confused.
-    pub(super) fn hash<'p>(&self, kind: LookUpKind, parts: impl IntoIterator<Item = &'p [u8]>) -> LookUpHash {
+    /// The keyed hash of the parts, of which a number is the last; each part is hashed with its length, so that no two lists of parts are confused.
+    pub(super) fn hash(&self, kind: LookUpKind, parts: &[&[u8]]) -> LookUpHash {
+        let mut hash = self.keyed(kind as u8, parts.iter().copied());
+        if kind.is_number()
+            && self.groups_numbers
+            && let Some((number, before)) = parts.split_last()
+        {
+            let beginning = number.get(..number.len().saturating_sub(LAST_CHARACTERS)).unwrap_or_default();
+            let group = self.keyed(GROUP, before.iter().copied().chain([beginning]));
+            for (to, from) in hash.iter_mut().zip(group.into_iter().take(NEIGHBOURS)) {
+                *to = from;
+            }
+        }
+        LookUpHash(hash)
+    }
+
+    fn keyed<'p>(&self, kind: u8, parts: impl Iterator<Item = &'p [u8]>) -> [u8; 16] {
         let mut context = hmac::Context::with_key(&self.look_up);
-        context.update(&[kind as u8]);
+        context.update(&[kind]);
         for part in parts {
             context.update(&(part.len() as u64).to_be_bytes());
             context.update(part);
         }
-        LookUpHash(context.sign().as_ref().first_chunk().copied().unwrap_or_default())
+        context.sign().as_ref().first_chunk().copied().unwrap_or_default()
     }
 }
 
@@ -372,14 +412,19 @@ pub(super) fn hash_column(table: Table, bytes: &[u8]) -> Result<[u8; 16], StoreE
 mod tests {
     use super::Document;
     use super::Keys;
+    use super::LOOK_UP_PLACE;
     use super::LookUpKind;
     use super::Place;
+    use super::SCATTERED_LOOK_UP_PLACE;
     use super::Sealer;
     use super::SealingKey;
     use super::StoreError;
     use super::Table;
+    use super::WrappedKeys;
+    use super::aead;
     use super::key_id;
     use super::unseal;
+    use super::unseal_with;
     use crate::store::master_key::MasterKey;
 
     fn keys() -> Keys {
@@ -434,11 +479,44 @@ mod tests {
     #[test]
     fn no_two_lists_of_parts_have_one_hash() {
         let keys = keys();
-        let hash = |kind, parts: &[&str]| keys.hash(kind, parts.iter().map(|part| part.as_bytes()));
-        assert_eq!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Visit, &["A", "B"]));
-        assert_ne!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Visit, &["AB", ""]));
-        assert_ne!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Visit, &["A", "B", ""]));
-        assert_ne!(hash(LookUpKind::Visit, &["A", "B"]), hash(LookUpKind::Account, &["A", "B"]));
+        let hash = |kind, parts: &[&[u8]]| keys.hash(kind, parts);
+        assert_eq!(hash(LookUpKind::Visit, &[b"A", b"B"]), hash(LookUpKind::Visit, &[b"A", b"B"]));
+        assert_ne!(hash(LookUpKind::Visit, &[b"A", b"B"]), hash(LookUpKind::Visit, &[b"AB", b""]));
+        assert_ne!(hash(LookUpKind::Visit, &[b"A", b"B"]), hash(LookUpKind::Visit, &[b"A", b"B", b""]));
+        assert_ne!(hash(LookUpKind::Visit, &[b"A", b"B"]), hash(LookUpKind::Account, &[b"A", b"B"]));
+    }
+
+    #[test]
+    fn neighbouring_numbers_have_neighbouring_hashes_and_no_other_ones() {
+        let keys = keys();
+        let hash = |kind, parts: &[&[u8]]| keys.hash(kind, parts).0;
+        let visit = |number: &[u8]| hash(LookUpKind::Visit, &[b"GHH", number]);
+        let number = visit(b"V10000");
+        for neighbour in [visit(b"V10099"), visit(b"V100AB"), hash(LookUpKind::Account, &[b"GHH", b"V10000"])] {
+            assert_eq!(number[..4], neighbour[..4]);
+            assert_ne!(number[4..], neighbour[4..]);
+        }
+        for stranger in [visit(b"V10100"), visit(b"V1000"), hash(LookUpKind::Visit, &[b"GHX", b"V10000"]), hash(LookUpKind::Message, &[b"GHH", b"V10000"])] {
+            assert_ne!(number[..4], stranger[..4]);
+        }
+        for short in [b"".as_slice(), b"7", b"77"] {
+            assert_eq!(visit(short)[..4], visit(b"42")[..4]);
+        }
+    }
+
+    #[test]
+    fn a_store_from_before_keeps_its_hashes() {
+        let master = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        let made = Keys::generate(&master).unwrap();
+        let key = unseal_with(&aead(master.bytes()).unwrap(), LOOK_UP_PLACE, made.look_up.clone()).unwrap().bytes;
+        let random = ring::rand::SystemRandom::new();
+        let scattered = Sealer::new(&random).wrap(&aead(master.bytes()).unwrap(), SCATTERED_LOOK_UP_PLACE, &key).unwrap();
+        let now = Keys::open(&master, WrappedKeys { own: made.own.clone(), look_up: made.look_up }).unwrap();
+        let before = Keys::open(&master, WrappedKeys { own: made.own, look_up: scattered }).unwrap();
+        let parts: [&[u8]; 2] = [b"GHH", b"V10000"];
+        let (now, before) = (now.hash(LookUpKind::Visit, &parts).0, before.hash(LookUpKind::Visit, &parts).0);
+        assert_ne!(now[..4], before[..4]);
+        assert_eq!(now[4..], before[4..]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) async fn fill(house: &House, n_visits: u32, n_waiting: u32, progress:
         for n in n_done..n_done + AT_ONCE {
             let at = SystemClock.now();
             if n < n_visits {
-                template.visit(&store, &ids, at, &mut batch)?;
+                template.visit(&store, &ids, at, n, &mut batch)?;
             }
             if n < n_waiting {
                 batch.outbox.push(event(&ids, at));
@@ -74,7 +74,7 @@ impl Template {
         Ok(Self { found, facts })
     }
 
-    fn visit(&self, store: &Store, ids: &IdSource, at: Timestamp, batch: &mut CommitBatch) -> anyhow::Result<()> {
+    fn visit(&self, store: &Store, ids: &IdSource, at: Timestamp, n: u32, batch: &mut CommitBatch) -> anyhow::Result<()> {
         let (patient, visit) = self.found.patients.first().zip(self.found.visits.first()).context("the visit has no patient")?;
         let [patient_id, id, arrival] = [ids.next(at), ids.next(at), ids.next(at)];
         let key = store.new_patient_key(patient_id)?;
@@ -92,9 +92,10 @@ impl Template {
             key: key.clone(),
             doc: visit.doc.clone(),
         });
-        for (kind, target) in [(LookUpKind::Patient, patient_id), (LookUpKind::Patient, patient_id), (LookUpKind::Visit, id)] {
-            batch.look_ups.push((LookUpHash(*Uuid::new_v4().as_bytes()), kind, target));
-        }
+        let (record, master, visit_number) = (format!("F{n:09}"), format!("9F{n:09}"), format!("VF{n:09}"));
+        let patients = [["GHH", "MR", &record], ["GHH", "PI", &master]].map(|parts| store.look_up_hash(LookUpKind::Patient, &parts));
+        batch.look_ups.extend(patients.map(|hash| (hash, LookUpKind::Patient, patient_id)));
+        batch.look_ups.push((store.look_up_hash(LookUpKind::Visit, &["GHH", &visit_number]), LookUpKind::Visit, id));
         let fact = self.facts.first().context("the visit has no fact")?;
         batch.facts.push(FactRow {
             owner: id,

@@ -131,6 +131,7 @@ async fn connection(number: u16, load: Load, to: SocketAddr, span: Span) -> anyh
 pub(super) struct Visits {
     series: u8,
     connection: u16,
+    n_connections: u16,
     n_units: u32,
     /// Of each open visit its number and the next step.
     open: Vec<(u32, usize)>,
@@ -146,6 +147,7 @@ impl Visits {
         Self {
             series: load.series,
             connection,
+            n_connections: load.n_connections.max(1),
             n_units: load.n_units.max(2),
             open: (0..load.n_visits.max(1)).map(|n| (n, 0)).collect(),
             turn: 0,
@@ -174,7 +176,8 @@ impl Visits {
     fn write(&mut self, visit: u32, step: usize) {
         let trigger = WALK.get(step).copied().unwrap_or("A08");
         let now = SystemClock.now().to_jiff().strftime("%Y%m%d%H%M%S%.3f+0000").to_string();
-        let id = format!("{}{:03}{visit:06}", self.series, self.connection);
+        // The house counts its admissions, whichever connection tells of them.
+        let id = format!("{}{:09}", self.series, visit * u32::from(self.n_connections) + u32::from(self.connection));
         let unit = (visit + u32::from(step >= 2)) % self.n_units;
         let bed = visit % 30 + 1;
         let discharged = if trigger == "A03" { now.as_str() } else { "" };
