@@ -235,7 +235,7 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
     drained(&store).await?;
     let published = begun.elapsed();
     let started_in_ms = daemons.started_in.as_secs_f64() * 1000.0;
-    daemons.kill().await?;
+    daemons.end().await?;
     let idle_connection_kib = idle.map(|(kib, _connections)| kib);
 
     let n_events = house.n_lines()? - n_lines_before;
@@ -303,7 +303,7 @@ async fn fill_before(args: &BenchArgs, house: &House, load: Load, console: &Cons
     let short = Load { n_connections: 1, warm_up: Duration::ZERO, measured: Duration::from_millis(300), series: 9, rate: None, ..load };
     tokio::task::spawn_blocking(move || load::run(short, &feeds)).await??;
     drained(&house.store().await?).await?;
-    daemons.kill().await?;
+    daemons.end().await?;
     let n_rows = args.fill.max(args.waiting);
     let progress = console.progress(usize::try_from(n_rows)?, "rows put into the store");
     fill::fill(house, args.fill, args.waiting, |n_done| progress.set_position(n_done.into())).await?;

@@ -41,7 +41,8 @@ pub const FAILURES: &str = "wardroom_publish_failures_total";
 /// Histogram: seconds from sending a batch to knowing what became of it.
 pub const SECONDS: &str = "wardroom_publish_seconds";
 
-/// How long events gather where the outbox is shared and few of them waited: each look at it is work for a server that all daemons share.
+/// How long events gather behind a batch of few: each look at a shared outbox is work for a server that all daemons share, and each batch written to a
+/// file is synced on the disk that commits wait for too. What comes when nothing was sent for so long is sent at once.
 const REST: Duration = Duration::from_millis(10);
 
 /// How the relay paces itself.
@@ -308,8 +309,7 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
         }
         self.status.held(self.backlog.n_held());
         self.report(n_returned, n_refused);
-        let is_shared = self.share.as_ref().is_some_and(|share| share.renew_in().is_some());
-        if is_shared && batch.len() < self.options.window { Next::Rest } else { Next::Again }
+        if batch.len() < self.options.window { Next::Rest } else { Next::Again }
     }
 
     fn report(&self, n_returned: u64, n_refused: u64) {

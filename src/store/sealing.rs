@@ -496,7 +496,9 @@ mod tests {
             assert_eq!(number[..4], neighbour[..4]);
             assert_ne!(number[4..], neighbour[4..]);
         }
-        for stranger in [visit(b"V10100"), visit(b"V1000"), hash(LookUpKind::Visit, &[b"GHX", b"V10000"]), hash(LookUpKind::Message, &[b"GHH", b"V10000"])] {
+        for stranger in
+            [visit(b"V10100"), visit(b"V1000"), hash(LookUpKind::Visit, &[b"GHX", b"V10000"]), hash(LookUpKind::Message, &[b"GHH", b"V10000"])]
+        {
             assert_ne!(number[..4], stranger[..4]);
         }
         for short in [b"".as_slice(), b"7", b"77"] {

@@ -8,6 +8,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use tokio::io::AsyncReadExt as _;
@@ -16,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::process::Command;
 use tokio::time::Instant;
+use tokio::time::timeout;
 
 use crate::store::Store;
 use crate::store::StoreOptions;
@@ -24,6 +28,7 @@ use crate::store::master_key::MasterKey;
 /// Ticks of the clock that `/proc` counts processor time in: 100 on every Linux.
 const TICKS: f64 = 100.0;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
+const END_TIMEOUT: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub(super) const N_UNITS: u32 = 8;
 const N_DOCTORS: u32 = 40;
@@ -188,10 +193,16 @@ impl Daemons {
         Ok(sum)
     }
 
-    /// Ends them at once.
-    pub(super) async fn kill(self) -> anyhow::Result<()> {
+    /// Asks them to end, and waits for it.
+    pub(super) async fn end(self) -> anyhow::Result<()> {
+        for daemon in &self.all {
+            let id = daemon.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).context("the daemon has ended")?;
+            kill_process(id, Signal::TERM).context("cannot end the daemon")?;
+        }
         for mut daemon in self.all {
-            daemon.child.kill().await?;
+            timeout(END_TIMEOUT, daemon.child.wait())
+                .await
+                .with_context(|| format!("the daemon did not end within {END_TIMEOUT:?} of SIGTERM"))??;
         }
         Ok(())
     }
