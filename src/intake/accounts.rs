@@ -144,7 +144,8 @@ impl World {
         }
         let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
         // Of which account the visit was when depends on what the fact itself says.
-        let mut said: Vec<&Fact> = visit.facts.as_ref().ok_or(Need::Facts(row))?.iter().chain(words).chain([fact]).collect();
+        let facts = visit.facts.as_ref().ok_or(Need::Facts(row))?;
+        let mut said: Vec<&Fact> = facts.iter().chain(words).chain([fact]).collect();
         said.sort_by_key(|fact| fact.stamp);
         said.dedup_by_key(|fact| fact.hash);
         let accounts = AccountsOfVisit::heard(said.iter().copied());
@@ -156,7 +157,14 @@ impl World {
             let later = moves.iter().filter(|word| word.stamp > *since && word.stamp <= until);
             later.fold(start.clone(), |at, word| if from(word, &at) { word.patient.clone() } else { at })
         };
-        let is_theirs = match bindings.iter().filter(|(_, since)| *since <= fact.stamp).max_by_key(|(_, since)| *since) {
+        // Whose a stay was that was expected under another number says nothing of this number yet.
+        let is_of_another_number = |since: Stamp| {
+            let number = fact.visit.as_ref().filter(|named| !named.is_account).map(|named| &named.id);
+            let said_then = facts.iter().filter(|known| known.stamp == since).filter_map(|known| known.visit.as_ref());
+            said_then.filter(|named| !named.is_account).any(|named| number.is_some_and(|number| named.id != *number))
+        };
+        let was_known = |(_, since): &&(PatientId, Stamp)| *since <= fact.stamp && !is_of_another_number(*since);
+        let is_theirs = match bindings.iter().filter(was_known).max_by_key(|(_, since)| *since) {
             // Whose it was then is known.
             Some(before) => record.are_one(&goes_on(before, fact.stamp), &fact.patient),
             None => moves.iter().any(|word| word.stamp > fact.stamp && from(word, &fact.patient)),

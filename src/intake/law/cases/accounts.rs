@@ -461,3 +461,15 @@ fn who_owns_the_place_of_a_stay_owns_it_under_each_of_its_numbers_though_one_has
     let rooms = in_every_order(&each(vec![old, alone, renumbered, again]));
     assert!(rooms.len() == 1 && rooms[0].starts_with("NEW Active place=None"), "{rooms:?}");
 }
+
+#[test]
+fn whose_a_stay_was_that_was_expected_under_another_number_does_not_say_whose_this_number_was() {
+    let expected = of("PRE", "Q", fact("A05", Act::Expect, 0));
+    let stay = under("ACC", of("V", "P", admit(10, "5S", "d3")));
+    let mut late = under("ACC2", of("V", "Q", fact("A08", Act::Update, 30)));
+    late.visit = late.visit.map(|visit| VisitRef { preadmit: Some(number("PRE")), ..visit });
+    late.stay.consulting = FieldUpdate::Set(vec![doctor("d4")]);
+    let rooms = in_every_order(&each(vec![expected, stay, goes_over("ACC", 20, "P", "Q"), late]));
+    assert_eq!(whose(&rooms), ["V Q"]);
+    assert!(rooms[0].contains("d3:") && rooms[0].contains("d4:"), "{rooms:?}");
+}
