@@ -67,7 +67,7 @@ const SETTLE_WAIT: Duration = Duration::from_millis(10);
 /// The log is written back beside the commits (see `Log`); inside a commit only where that does not keep up.
 const AUTO_CHECKPOINT: u32 = 32768;
 /// After how many rows the write-ahead log is written back.
-const LOG_ROWS: u64 = 4096;
+const LOG_ROWS: u64 = 2048;
 /// The same where its volume has little space left: what is in the log twice takes space twice.
 const SHORT_LOG_ROWS: u64 = 1024;
 /// How often the log is written back beside the commits before they wait for what is left: each time it is what came during the time before.
