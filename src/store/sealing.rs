@@ -293,9 +293,9 @@ impl LookUpKind {
 
 /// A keyed hash by which something is found again without standing in the clear.
 ///
-/// Of a number the first [`NEIGHBOURS`] bytes are a keyed hash of its authority and of all but its last two characters: numbers are given out by counting,
+/// Of a number the first four bytes are a keyed hash of its authority and of all but its last two characters: numbers are given out by counting,
 /// so those of one day stand beside each other in the index and not all over it. Whoever has the file and not the key sees that they are neighbours, as
-/// the order of the rows tells them already, and not which numbers they are. Stores from before have hashes without that ([`Keys`] knows).
+/// the order of the rows tells them already, and not which numbers they are. Stores from before have hashes without that.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct LookUpHash(pub [u8; 16]);
 
