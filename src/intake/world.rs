@@ -491,3 +491,24 @@ impl World {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::RoomIds;
+
+    #[test]
+    fn rooms_of_a_batch_begin_alike_and_are_drawn_at_random() {
+        let batch = || {
+            let mut ids = RoomIds::random();
+            (0..100).map(|_| ids.mint().0).collect::<HashSet<_>>()
+        };
+        let (one, other) = (batch(), batch());
+        assert_eq!(one.union(&other).count(), 200);
+        assert!(one.iter().chain(&other).all(|id| id.get_version_num() == 4));
+        let beginnings = |ids: &HashSet<uuid::Uuid>| ids.iter().map(|id| id.as_bytes()[..3].to_vec()).collect::<HashSet<_>>();
+        assert_eq!((beginnings(&one).len(), beginnings(&other).len()), (1, 1));
+        assert_ne!(beginnings(&one), beginnings(&other));
+    }
+}
