@@ -222,7 +222,8 @@ impl<'de> Deserialize<'de> for TriggerEvent {
     }
 }
 
-/// A care room. Minted at random when the room is first known; never changed, never used again, and it tells nothing.
+/// A care room. Minted at random when the room is first known; never changed, never used again, and it tells nothing of whom or what the room is about.
+/// Rooms that were first known in one commit begin alike, so that they stand beside each other in the store.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(transparent)]
 pub struct CareRoomId(pub Uuid);

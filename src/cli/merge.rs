@@ -33,9 +33,9 @@ use crate::intake::read::read;
 use crate::store::Store;
 use crate::store::form::Stored as _;
 use crate::store::form::VisitDocument;
+use crate::store::look_up::LookUpKind;
 use crate::store::rows::FindRequest;
 use crate::store::rows::StoredMessage;
-use crate::store::sealing::LookUpKind;
 
 /// How many messages are read at once.
 const PAGE: i64 = 200;

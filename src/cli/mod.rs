@@ -7,6 +7,7 @@ pub mod audit;
 pub mod bench;
 mod beside;
 pub mod check;
+mod child;
 pub mod console;
 pub mod demo;
 pub mod explain;

@@ -16,7 +16,7 @@ use crate::intake::relate::moves_a_visit;
 use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
-use crate::store::sealing::LookUpKind;
+use crate::store::look_up::LookUpKind;
 use crate::time::Timestamp;
 
 impl World {

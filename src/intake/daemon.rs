@@ -58,8 +58,8 @@ use crate::store::Sealed;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
+use crate::store::look_up::LookUpHash;
 use crate::store::rows::Disposition;
-use crate::store::sealing::LookUpHash;
 use crate::time::Clock;
 
 /// How many messages may wait for the next batch before connections do.

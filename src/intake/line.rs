@@ -28,7 +28,7 @@ use crate::intake::guard::Guard;
 use crate::intake::world::Ends;
 use crate::store::Sealed;
 use crate::store::error::CommitError;
-use crate::store::sealing::LookUpHash;
+use crate::store::look_up::LookUpHash;
 use crate::time::Clock;
 use crate::time::Timestamp;
 
@@ -250,12 +250,12 @@ mod tests {
     use crate::store::Store;
     use crate::store::StoreOptions;
     use crate::store::error::CommitError;
+    use crate::store::look_up::LookUpHash;
     use crate::store::master_key::MasterKey;
     use crate::store::rows::CommitBatch;
     use crate::store::rows::Disposition;
     use crate::store::rows::JournalRow;
     use crate::store::sealing::Document;
-    use crate::store::sealing::LookUpHash;
     use crate::time::SystemClock;
     use crate::time::Timestamp;
 

@@ -15,8 +15,8 @@ use crate::ids::Identifier;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::store::Store;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 
 /// How many identifiers one generation remembers; there are two.
 const REMEMBERED: usize = 4096;

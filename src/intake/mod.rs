@@ -23,6 +23,7 @@ pub(crate) mod recent;
 pub mod rehearsal;
 mod relate;
 mod renumbered;
+pub(crate) mod room_ids;
 mod rooms;
 pub(crate) mod route;
 pub(crate) mod staff;
@@ -43,8 +44,8 @@ use crate::directory::change::Changes;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
 use crate::ids::TriggerEvent;
+use crate::store::look_up::LookUpHash;
 use crate::store::rows::Disposition;
-use crate::store::sealing::LookUpHash;
 use crate::time::Timestamp;
 
 /// A message that was read and waits to be committed.

@@ -22,12 +22,12 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
+use crate::store::look_up::LookUpHash;
 use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::Disposition;
 use crate::store::rows::JournalSettled;
 use crate::store::sealing::Document;
-use crate::store::sealing::LookUpHash;
 use crate::time::Clock;
 use crate::time::Timestamp;
 

@@ -33,9 +33,9 @@ use crate::intake::Incoming;
 use crate::intake::RawMessage;
 use crate::intake::Verdict;
 use crate::intake::look_ups::LookUps;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::rows::Disposition;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::time::Timestamp;
 
 /// More identifiers and people than any stay has; a message that names more of them waits for somebody.

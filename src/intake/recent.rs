@@ -17,7 +17,7 @@ use crate::intake::world::PatientEntry;
 use crate::intake::world::Targets;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
-use crate::store::sealing::LookUpHash;
+use crate::store::look_up::LookUpHash;
 
 /// How many patients one generation holds; there are two.
 const GENERATION: usize = 1024;

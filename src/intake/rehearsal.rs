@@ -37,14 +37,14 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::ReadMessage;
 use crate::intake::read::read;
+use crate::intake::room_ids::RoomIds;
 use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
-use crate::intake::world::RoomIds;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
 use crate::outbox::envelope::Event;
+use crate::store::look_up::LookUpHash;
 use crate::store::rows::Disposition;
-use crate::store::sealing::LookUpHash;
 use crate::time::Timestamp;
 
 /// A rehearsal.

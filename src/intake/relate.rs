@@ -17,7 +17,7 @@ use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::World;
 use crate::store::form::VisitMerge;
-use crate::store::sealing::LookUpKind;
+use crate::store::look_up::LookUpKind;
 
 impl World {
     /// Merges and changes of patient ids: the records become one.

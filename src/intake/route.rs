@@ -21,7 +21,7 @@ use crate::intake::world::Need;
 use crate::intake::world::Rules;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
-use crate::store::sealing::LookUpKind;
+use crate::store::look_up::LookUpKind;
 
 /// How long an ended visit is looked for when a cancelled discharge names none.
 const RECENTLY_ENDED: std::time::Duration = std::time::Duration::from_hours(24);

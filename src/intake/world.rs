@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use foldhash::HashMap;
 use foldhash::HashSet;
 use smallvec::SmallVec;
-use uuid::Uuid;
 
 use crate::care::account::Says;
 use crate::care::brake::Brake;
@@ -23,20 +22,20 @@ use crate::care::roster::Roster;
 use crate::care::visit::CourseRules;
 use crate::care::visit::Placement;
 use crate::care::visit::VisitState;
-use crate::ids::CareRoomId;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::look_ups::LookUps;
+use crate::intake::room_ids::RoomIds;
 use crate::intake::rooms::Publishing;
 use crate::intake::rooms::publish;
 use crate::outbox::envelope::Event;
 use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::sealing::Document;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::time::Timestamp;
 
@@ -54,39 +53,6 @@ pub(crate) enum Need {
     Patient(i64),
     /// What an identifier leads to that only another message named.
     LookUp(LookUpHash),
-}
-
-/// Where new room ids come from.
-#[derive(Debug)]
-pub(crate) enum RoomIds {
-    /// At random. The first three bytes are those of all rooms of a batch, so that they stand beside each other in the indexes by room.
-    Random { beginning: [u8; 3] },
-    /// Counted, so that `explain` and journeys say the same each time.
-    Counted(u128),
-}
-
-impl RoomIds {
-    /// Ids for the rooms of a batch.
-    pub(crate) fn random() -> Self {
-        let [a, b, c, ..] = *Uuid::new_v4().as_bytes();
-        Self::Random { beginning: [a, b, c] }
-    }
-
-    pub(super) fn mint(&mut self) -> CareRoomId {
-        match self {
-            Self::Random { beginning } => {
-                let mut id = Uuid::new_v4().into_bytes();
-                for (to, from) in id.iter_mut().zip(*beginning) {
-                    *to = from;
-                }
-                CareRoomId(Uuid::from_bytes(id))
-            }
-            Self::Counted(n) => {
-                *n += 1;
-                CareRoomId(Uuid::from_u128(*n))
-            }
-        }
-    }
 }
 
 /// What planning needs to know besides the world.
@@ -489,26 +455,5 @@ impl World {
         let record = self.patients.get(&patient).map(|entry| &entry.record);
         self.explained.extend(record.into_iter().flat_map(PatientRecord::ids).map(|id| rules.look_ups.patient(id)));
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::RoomIds;
-
-    #[test]
-    fn rooms_of_a_batch_begin_alike_and_are_drawn_at_random() {
-        let batch = || {
-            let mut ids = RoomIds::random();
-            (0..100).map(|_| ids.mint().0).collect::<HashSet<_>>()
-        };
-        let (one, other) = (batch(), batch());
-        assert_eq!(one.union(&other).count(), 200);
-        assert!(one.iter().chain(&other).all(|id| id.get_version_num() == 4));
-        let beginnings = |ids: &HashSet<uuid::Uuid>| ids.iter().map(|id| id.as_bytes()[..3].to_vec()).collect::<HashSet<_>>();
-        assert_eq!((beginnings(&one).len(), beginnings(&other).len()), (1, 1));
-        assert_ne!(beginnings(&one), beginnings(&other));
     }
 }

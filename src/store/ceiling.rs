@@ -17,13 +17,13 @@ use crate::ids::JournalId;
 use crate::store::Backend;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::look_up::LookUpKind;
 use crate::store::master_key::MasterKey;
 use crate::store::on_backend;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealing::Document;
 use crate::store::sealing::Keys;
-use crate::store::sealing::LookUpKind;
 use crate::store::sealing::Place;
 use crate::store::sealing::Sealer;
 use crate::store::sealing::SealingKey;
@@ -167,8 +167,8 @@ impl Maker {
 
     fn hash(&mut self) -> Vec<u8> {
         let id = self.id();
-        // Spread like a hash, and never the same twice.
-        id.wrapping_mul(0x6c07_96d9_3b4e_1b35).to_be_bytes().into_iter().chain(id.to_be_bytes()).collect()
+        // Spread like the hashes of numbers, neighbours beside each other, and never the same twice.
+        (id / 100).wrapping_mul(0x6c07_96d9_3b4e_1b35).to_be_bytes().into_iter().chain(id.to_be_bytes()).collect()
     }
 
     /// How many rows of a kind so many messages bring.

@@ -12,6 +12,7 @@ pub mod error;
 pub mod form;
 pub mod lease;
 pub mod ledger;
+pub mod look_up;
 pub mod master_key;
 pub mod rows;
 pub mod sealing;
@@ -48,6 +49,8 @@ use uuid::Uuid;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::master_key::MasterKey;
 use crate::store::postgres::PostgresBackend;
 use crate::store::rows::AuditRow;
@@ -60,8 +63,6 @@ use crate::store::rows::StoredFact;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::store::sealing::WrappedKeys;
 use crate::store::sqlite::SqliteBackend;
@@ -237,12 +238,12 @@ impl Store {
     /// The keyed hash by which something with these parts is found.
     pub fn look_up_hash(&self, kind: LookUpKind, parts: &[&str]) -> LookUpHash {
         let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        self.keys.hash(kind, &parts)
+        self.keys.look_up.hash(kind, &parts)
     }
 
     /// As [`Store::look_up_hash`], for parts that need not be text.
     pub fn hash_bytes(&self, kind: LookUpKind, parts: &[&[u8]]) -> LookUpHash {
-        self.keys.hash(kind, parts)
+        self.keys.look_up.hash(kind, parts)
     }
 
     /// A new key for a new patient with this row id.
@@ -330,7 +331,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn facts_known(&self, facts: &[(i64, LookUpHash)]) -> Result<HashSet<(i64, LookUpHash)>, StoreError> {
         let rows = on_backend!(self.backend, backend => backend.facts_known(facts).await?);
-        rows.into_iter().map(|(owner, hash)| Ok((owner, LookUpHash(sealing::hash_column(sealing::Table::Facts, &hash)?)))).collect()
+        rows.into_iter().map(|(owner, hash)| Ok((owner, LookUpHash(look_up::hash_column(sealing::Table::Facts, &hash)?)))).collect()
     }
 
     /// Messages in quarantine that wait for one of these patients or visits.

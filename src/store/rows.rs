@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use crate::ids::CareRoomId;
 use crate::ids::JournalId;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::sealing::Document;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::time::Timestamp;
 

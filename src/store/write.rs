@@ -7,6 +7,8 @@ use std::sync::Arc;
 use crate::store::chain::Head;
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::AuditColumns;
 use crate::store::sealed::KnownColumns;
@@ -16,8 +18,6 @@ use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
 use crate::store::sealed::seal_audit;
 use crate::store::sealing::Keys;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::store::sealing::Table;
 use crate::store::sealing::key_id;
 

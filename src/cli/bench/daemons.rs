@@ -1,26 +1,19 @@
 //! The daemons of a bench: processes of their own, as they are, on one store.
 
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Pid;
-use rustix::process::Signal;
-use rustix::process::kill_process;
 use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::process::Child;
-use tokio::process::Command;
 use tokio::time::Instant;
-use tokio::time::timeout;
 
+use crate::cli::child;
+use crate::cli::child::free_address;
 use crate::store::Store;
 use crate::store::StoreOptions;
 use crate::store::master_key::MasterKey;
@@ -28,7 +21,6 @@ use crate::store::master_key::MasterKey;
 /// Ticks of the clock that `/proc` counts processor time in: 100 on every Linux.
 const TICKS: f64 = 100.0;
 const START_TIMEOUT: Duration = Duration::from_mins(1);
-const END_TIMEOUT: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 pub(super) const N_UNITS: u32 = 8;
 const N_DOCTORS: u32 = 40;
@@ -103,15 +95,7 @@ impl House {
         let (feed, admin) = (free_address()?, free_address()?);
         let file = format!("wardroom.{number}.toml");
         std::fs::write(self.folder.join(&file), self.configuration(feed, admin, number))?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--config", &file, "serve"])
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(self.folder.join(format!("log.{number}")))?)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the daemon")?;
+        let child = child::serve(&self.folder, &file, &[], std::fs::File::create(self.folder.join(format!("log.{number}")))?)?;
         Ok(Daemon { child, feed, admin })
     }
 
@@ -170,10 +154,7 @@ impl Daemons {
     pub(super) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let mut sum = 0.0;
         for daemon in &self.all {
-            let mut stream = TcpStream::connect(daemon.admin).await?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).await?;
+            let text = child::metrics(daemon.admin).await?;
             let value = |line: &str| line.strip_prefix(name)?.split_whitespace().last()?.parse::<f64>().ok();
             sum += text.lines().find_map(value).unwrap_or_default();
         }
@@ -193,16 +174,11 @@ impl Daemons {
         Ok(sum)
     }
 
-    /// Asks them to end, and waits for it.
+    /// Asks them to end, and waits for it: what is measured of a program is written when it ends.
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        for daemon in &self.all {
-            let id = daemon.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).context("the daemon has ended")?;
-            kill_process(id, Signal::TERM).context("cannot end the daemon")?;
-        }
         for mut daemon in self.all {
-            timeout(END_TIMEOUT, daemon.child.wait())
-                .await
-                .with_context(|| format!("the daemon did not end within {END_TIMEOUT:?} of SIGTERM"))??;
+            let status = child::end(&mut daemon.child).await?;
+            anyhow::ensure!(status.success(), "the daemon did not end in good order: {status}");
         }
         Ok(())
     }
@@ -227,10 +203,6 @@ impl Daemon {
             written_bytes: after(&io, "write_bytes:"),
         })
     }
-}
-
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 fn staff(team: u32) -> String {

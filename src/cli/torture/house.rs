@@ -10,12 +10,12 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
+use crate::cli::child::free_address;
 use crate::cli::simulate;
 use crate::cli::torture::TortureArgs;
 use crate::cli::torture::proxy::Proxy;
 use crate::cli::torture::replica::Links;
 use crate::cli::torture::replica::Replica;
-use crate::cli::torture::replica::free_address;
 use crate::config::endpoint::Endpoint;
 use crate::outbox::amqp::AmqpOptions;
 use crate::store::Store;

@@ -1,28 +1,21 @@
 //! A daemon under torture: a child that is killed, stopped, ended and started again, always on the same ports, in the same folder, with the same clock.
 
-use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rustix::process::Pid;
 use rustix::process::Signal;
-use rustix::process::kill_process;
 use serde::Serialize;
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::process::Child;
-use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::cli::child;
 use crate::cli::torture::proxy::Proxy;
 use crate::outbox::relay;
 
 const START_WITHIN: Duration = Duration::from_mins(2);
-const END_WITHIN: Duration = Duration::from_secs(25);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long a daemon that is about to be killed may take to tell its figures.
 const TELL_WITHIN: Duration = Duration::from_millis(300);
@@ -63,11 +56,6 @@ pub(super) struct Replica {
     stopped_until: Option<Instant>,
 }
 
-/// An address that is free now.
-pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
-}
-
 impl Replica {
     /// One that is not started yet; its configuration is in the folder.
     pub(super) fn new(folder: PathBuf, feed: SocketAddr, admin: SocketAddr, links: Links, clock_skew_ms: i64) -> Self {
@@ -78,16 +66,7 @@ impl Replica {
     /// Starts it, and does not wait for anything.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).context("cannot write the log")?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["--config", "wardroom.toml", "serve", "--clock-skew", &self.tally.clock_skew_ms.to_string()])
-            .current_dir(&self.folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .context("cannot start the daemon")?;
-        self.child = Some(child);
+        self.child = Some(child::serve(&self.folder, "wardroom.toml", &["--clock-skew", &self.tally.clock_skew_ms.to_string()], log)?);
         self.stopped_until = None;
         Ok(())
     }
@@ -135,10 +114,8 @@ impl Replica {
     }
 
     fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(id) = id {
-            // A process that has ended in between needs no signal.
-            kill_process(id, signal).ok();
+        if let Some(child) = &self.child {
+            child::signal(child, signal);
         }
     }
 
@@ -155,11 +132,7 @@ impl Replica {
     pub(super) async fn end(&mut self) -> anyhow::Result<Option<String>> {
         self.go_on();
         self.tell().await;
-        self.signal(Signal::TERM);
-        let mut child = self.child.take().context("the daemon does not run")?;
-        let ended = tokio::time::timeout(END_WITHIN, child.wait()).await;
-        let status =
-            ended.map_err(|_| anyhow::anyhow!("the daemon did not end within {END_WITHIN:?} of SIGTERM"))?.context("cannot wait for the daemon")?;
+        let status = child::end(&mut self.child.take().context("the daemon does not run")?).await?;
         Ok((!status.success()).then(|| format!("the daemon in `{}` did not end in good order: {status}", self.folder.display())))
     }
 
@@ -174,19 +147,11 @@ impl Replica {
         if self.is_stopped() {
             return;
         }
-        if let Ok(Ok(text)) = tokio::time::timeout(TELL_WITHIN, metrics(self.admin)).await {
+        if let Ok(Ok(text)) = tokio::time::timeout(TELL_WITHIN, child::metrics(self.admin)).await {
             self.tally.conflicts += counter(&text, CONFLICTS);
             self.tally.published += counter(&text, relay::CONFIRMS);
         }
     }
-}
-
-async fn metrics(admin: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(admin).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
-    Ok(text)
 }
 
 /// The sum of a counter over all its labels.

@@ -20,6 +20,8 @@ use crate::intake::world::Rules;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
 use crate::store::form::Stored;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::Disposition;
@@ -31,8 +33,6 @@ use crate::store::rows::PatientRow;
 use crate::store::rows::QuarantineRow;
 use crate::store::rows::VisitRow;
 use crate::store::sealing::Document;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::store::sealing::SealingKey;
 use crate::time::Timestamp;
 

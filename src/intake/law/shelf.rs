@@ -32,19 +32,19 @@ use crate::intake::batch::name_look_ups;
 use crate::intake::batch::rows::waits_for;
 use crate::intake::batch::take_all;
 use crate::intake::look_ups::LookUps;
+use crate::intake::room_ids::RoomIds;
 use crate::intake::staff::Hearing;
 use crate::intake::world::Need;
 use crate::intake::world::PatientEntry;
-use crate::intake::world::RoomIds;
 use crate::intake::world::Rules;
 use crate::intake::world::VisitEntry;
 use crate::intake::world::World;
 use crate::store::form::Stored;
 use crate::store::form::VisitDocument;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::LookUpKind;
 use crate::store::rows::Disposition;
 use crate::store::sealing::Document;
-use crate::store::sealing::LookUpHash;
-use crate::store::sealing::LookUpKind;
 use crate::time::Timestamp;
 
 struct Shelved {

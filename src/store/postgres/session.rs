@@ -12,10 +12,10 @@ use sqlx::postgres::PgRow;
 
 use crate::store::error::Trouble;
 use crate::store::ledger;
+use crate::store::look_up::LookUpHash;
 use crate::store::postgres_sql as text;
 use crate::store::rows::AuditRow;
 use crate::store::sealed::SealedBatch;
-use crate::store::sealing::LookUpHash;
 use crate::store::sql;
 use crate::store::write::AuditKeys;
 use crate::store::write::SealedWrite;

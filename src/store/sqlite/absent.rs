@@ -8,7 +8,7 @@ use fastbloom::AtomicBloomFilter;
 use rusqlite::Connection;
 use tokio::sync::SetOnce;
 
-use crate::store::sealing::LookUpHash;
+use crate::store::look_up::LookUpHash;
 use crate::store::sqlite_sql as text;
 
 /// 8 MiB: of 10 million look-ups, one in twenty that are not there is asked for all the same.

@@ -12,11 +12,11 @@ use crate::store::StoreOptions;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
 use crate::store::ledger;
+use crate::store::look_up::LookUpKind;
 use crate::store::master_key::MasterKey;
 use crate::store::postgres_sql;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::FindRequest;
-use crate::store::sealing::LookUpKind;
 use crate::store::sql;
 
 #[tokio::test]
