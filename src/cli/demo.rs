@@ -17,8 +17,6 @@ use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use serde_json::Value;
 use serde_json::json;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
 use crate::care::change::EventType;
@@ -29,6 +27,7 @@ use crate::cli::demo::script::Times;
 use crate::cli::demo::script::day;
 use crate::cli::demo::stage::Folder;
 use crate::cli::demo::stage::Stage;
+use crate::cli::interrupt::until_asked;
 use crate::cli::rooms;
 use crate::cli::story;
 use crate::cli::story::text;
@@ -43,8 +42,6 @@ use crate::time::Timestamp;
 
 /// How long a message and what it did can be read before the next.
 const PAUSE: Duration = Duration::from_millis(2300);
-/// Interrupted by the user, as shells say it.
-const EXIT_INTERRUPTED: u8 = 130;
 
 /// See it work: play a day on two wards into a throw-away daemon and show the rooms.
 #[derive(clap::Args, Debug)]
@@ -79,16 +76,12 @@ pub async fn run(args: &DemoArgs, console: &Console) -> anyhow::Result<ExitCode>
     let guard = telemetry::init(&TelemetryOptions::for_stderr(Some(log_filter), None))?;
     let metrics = telemetry::metrics::install()?;
     let setting = folder.setting()?;
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut stage = match Box::pin(Stage::set(&folder, &setting, &metrics)).await {
         Ok(stage) => stage,
         Err(not_started) => return console.fail(not_started.code, &not_started.error),
     };
-    let played = tokio::select! {
-        played = Box::pin(play(args, &folder, &mut stage, *console)) => played.map(|()| ExitCode::SUCCESS),
-        _ = interrupt.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
-        _ = terminate.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
-    };
+    let play = async { play(args, &folder, &mut stage, *console).await.map(|()| ExitCode::SUCCESS) };
+    let played = until_asked(Box::pin(play)).await;
     let Stage { daemon, client, .. } = stage;
     drop(client);
     daemon.stop().await;

@@ -12,6 +12,7 @@ pub mod console;
 pub mod demo;
 pub mod explain;
 pub mod guard;
+mod interrupt;
 pub mod ledger;
 pub mod merge;
 pub mod messages;
@@ -37,6 +38,7 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::cli::console::Console;
+use crate::cli::interrupt::until_asked;
 use crate::config::environment::Environment;
 use crate::time::SystemClock;
 
@@ -113,9 +115,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref(), cli.json),
         Command::Verify(args) => verify::run(args, config, &console),
-        Command::Bench(args) => bench::run(args, &console).await,
+        Command::Bench(args) => until_asked(Box::pin(bench::run(args, &console))).await,
         Command::Replay(args) => replay::run(args, cli.json).await,
-        Command::Torture(args) => torture::run(args, &console).await,
+        Command::Torture(args) => until_asked(Box::pin(torture::run(args, &console))).await,
         Command::Simulate(args) => simulate::run(args, &console, &SystemClock).await,
     }
 }

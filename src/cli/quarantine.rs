@@ -221,6 +221,9 @@ fn advice(reason: &str) -> &'static str {
         "delete_request" => "a person decides about deletions: discard it once that is done",
         "possible_unmerge" => "a number that was merged away speaks with its own name: see `wardroom merge list`, perhaps `merge undo`",
         "names_too_many" => "it names more than a thousand people or identifiers: have the sender say each of them once, then discard it",
+        "unreadable_identifier" => {
+            "a number in it cannot be read in the character set of MSH-18 or of the feed: set `charset` of the feed to what the sender really writes, then retry"
+        }
         "internal_fault" => "a fault of wardroom: please report it with the version, then retry",
         _ => "read it with `wardroom quarantine show`, put right what it waits for, then retry",
     }

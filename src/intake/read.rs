@@ -28,7 +28,10 @@ use crate::hl7::ack::Severity;
 use crate::hl7::ack::master_file::MasterFile;
 use crate::hl7::charset;
 use crate::hl7::message::Message;
+use crate::ids::Identifier;
 use crate::ids::JournalId;
+use crate::ids::PatientId;
+use crate::ids::VisitId;
 use crate::intake::Incoming;
 use crate::intake::RawMessage;
 use crate::intake::Verdict;
@@ -164,14 +167,20 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
 fn decide(read: &mut ReadMessage, reading: Reading) {
     read.incoming.trigger = reading.trigger;
     read.incoming.notices.extend(reading.notices);
-    let names_too_many = reading.facts.iter().any(|fact| n_named(fact) > MOST_NAMED);
-    if !names_too_many {
+    let unusable = if reading.facts.iter().any(|fact| n_named(fact) > MOST_NAMED) {
+        Some("names_too_many")
+    } else if reading.facts.iter().any(names_unreadably) {
+        Some("unreadable_identifier")
+    } else {
+        None
+    };
+    if unusable.is_none() {
+        // Without facts a message is told from others by its bytes.
         read.incoming.facts = reading.facts;
     }
     read.reading = Some(ReadingSummary { version: reading.version, recorded_at: reading.recorded_at, occurred_at: reading.occurred_at });
     match reading.disposition_hint {
-        Hint::Facts if names_too_many => read.incoming.decided = Some(Verdict::quarantined("names_too_many")),
-        Hint::Facts => {}
+        Hint::Facts => read.incoming.decided = unusable.map(Verdict::quarantined),
         Hint::NoOp(reason) => read.incoming.decided = Some(Verdict::noop(reason.as_str())),
         Hint::Quarantine(reason) => read.incoming.decided = Some(Verdict::quarantined(reason.as_str())),
         Hint::Reject { code, field } => {
@@ -195,6 +204,21 @@ fn decide(read: &mut ReadMessage, reading: Reading) {
 fn n_named(fact: &Fact) -> usize {
     let listed = [&fact.stay.consulting, &fact.stay.others].into_iter().map(|said| if let FieldUpdate::Set(list) = said { list.len() } else { 0 });
     fact.other_ids.len() + fact.stay.assignments.len() + fact.person.assignments.len() + listed.sum::<usize>()
+}
+
+/// Whether an identifier has characters that were not read as they were sent: two patients whose numbers differ in these only would be one.
+fn names_unreadably(fact: &Fact) -> bool {
+    let is_unreadable = |id: &Identifier| [id.authority.as_str(), id.value.as_str()].iter().any(|text| text.contains(char::REPLACEMENT_CHARACTER));
+    let is_unread_patient = |PatientId(id): &PatientId| is_unreadable(id);
+    let is_unread_visit = |VisitId(id): &VisitId| is_unreadable(id);
+    let visit = fact.visit.as_ref().is_some_and(|named| {
+        [Some(&named.id), named.account.as_ref(), named.alternate.as_ref(), named.preadmit.as_ref()].into_iter().flatten().any(is_unread_visit)
+    });
+    let relation = fact.relation.as_ref().is_some_and(|relation| {
+        relation.patients.iter().any(|pair| is_unread_patient(&pair.from) || is_unread_patient(&pair.into))
+            || relation.visits.iter().chain(&relation.accounts).any(|pair| is_unread_visit(&pair.from) || is_unread_visit(&pair.into))
+    });
+    visit || relation || std::iter::once(&fact.patient).chain(&fact.other_ids).any(is_unread_patient)
 }
 
 /// What a message about staff or units comes to, unless it was refused already.

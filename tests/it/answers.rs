@@ -268,6 +268,33 @@ async fn a_message_that_names_thousands_waits_and_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn numbers_that_cannot_be_read_wait_and_make_no_two_patients_one() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    let tail = "P|2.5.1||||||UNICODE UTF-8";
+    let unread = |control: &str, number: &str| Plain::new(control, "A01", 642_001, "4N", 0).with_tail(tail).replace("642001", number);
+    for (control, number) in [("BYTE1", b"64\xe91"), ("BYTE2", b"64\xe81")] {
+        let message = unread(control, "UNREAD").into_bytes();
+        let at: Vec<usize> = message.windows(6).enumerate().filter(|(_, window)| window == b"UNREAD").map(|(at, _)| at).collect();
+        assert!(at.len() >= 2, "patient and visit");
+        let mut bytes = message.clone();
+        at.iter().rev().for_each(|at| drop(bytes.splice(at..&(at + 6), number.iter().copied())));
+        assert_eq!(peer.ask(bytes).await, format!("AA {control}"));
+    }
+    for (control, number) in [("ESC1", "64\\X01\\1"), ("ESC2", "64\\X02\\1")] {
+        assert_eq!(peer.ask(unread(control, number)).await, format!("AA {control}"));
+    }
+    assert_eq!(peer.ask(Plain::new("READ", "A01", 642_002, "4N", 1).text()).await, "AA READ");
+    daemon.room_is("V642002", "open", |room| room["status"] == "active").await;
+    let json =
+        |args: &[&str]| serde_json::from_slice::<serde_json::Value>(&program(&daemon.dir).arg("--json").args(args).output().unwrap().stdout).unwrap();
+    let waiting = json(&["quarantine", "list"]).to_string();
+    assert_eq!(waiting.matches("unreadable_identifier").count(), 4, "{waiting}");
+    let rooms = json(&["rooms", "list", "--all"]);
+    assert_eq!(rooms["rooms"].as_array().map(Vec::len), Some(1), "{rooms}");
+}
+
+#[tokio::test]
 async fn names_are_one_line_that_any_terminal_can_show() {
     let daemon = Daemon::start("").await;
     let mut peer = Peer::connect(daemon.mllp).await;

@@ -1,8 +1,18 @@
 //! The bench measures a daemon of its own, full stores and idle connections too, and draws what it found.
 
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::kill_process;
 use serde_json::Value;
 
 use super::support::daemon::program;
+use super::support::eventually;
+
+const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_bench_measures_a_store_that_is_full_already_and_draws_latency_against_load() {
@@ -21,4 +31,30 @@ async fn a_bench_measures_a_store_that_is_full_already_and_draws_latency_against
     assert_eq!(connections, [1, 2, 3]);
     let drawn = std::fs::read_to_string(folder.path().join("latency.svg")).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("p99"), "{drawn}");
+}
+
+#[tokio::test]
+async fn a_bench_that_is_asked_to_end_leaves_nothing_behind() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = ["bench", "--seconds", "60", "--connections", "3", "--no-ceilings", "--folder", "."];
+        let mut bench = program(&folder).args(arguments).stderr(Stdio::null()).spawn().unwrap();
+        let inside = || {
+            std::fs::read_dir(folder.path())
+                .unwrap()
+                .filter_map(Result::ok)
+                .find(|entry| entry.file_name().to_string_lossy().starts_with("wardroom-bench"))
+        };
+        let feed = eventually("the daemon listens", SOON, async || {
+            let config = std::fs::read_to_string(inside()?.path().join("wardroom.0.toml")).ok()?;
+            let feed = config.split_once("listen = \"")?.1.split_once('"')?.0.to_owned();
+            TcpStream::connect(&feed).ok().map(|_| feed)
+        })
+        .await;
+        kill_process(Pid::from_child(&bench), signal).unwrap();
+        let status = eventually("the bench ends", SOON, async || bench.try_wait().unwrap()).await;
+        assert_eq!(status.code(), Some(130));
+        eventually("the daemon ends", SOON, async || TcpStream::connect(&feed).is_err().then_some(())).await;
+        assert!(inside().is_none(), "{signal:?}");
+    }
 }

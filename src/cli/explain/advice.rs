@@ -52,6 +52,10 @@ pub(super) fn on(reason: &str) -> Option<Advice> {
             "it names more than a thousand people or identifiers, which no stay has: taking it would hold up everybody else's messages",
             "look at how the sender repeats PID-3, PV1-9 or ROL, and have it send each of them once",
         ),
+        "unreadable_identifier" => advice(
+            "a number of the patient, the visit or the account, or its authority, has characters that the character set does not have or that stand for nothing: two such numbers could not be told apart",
+            "set `charset` of the feed to what the sender really writes, or have MSH-18 say it, then retry; or have the number corrected at the sender",
+        ),
         "internal_fault" => advice("wardroom failed on it: this is a bug", "report it with a message of the same shape"),
         // Rejected.
         "not_hl7" => advice(
