@@ -31,6 +31,8 @@ use crate::store::form::VisitDocument;
 use crate::store::rows::Found;
 use crate::time::Timestamp;
 
+/// How many rooms are listed that somebody may have meant.
+const MOST_LISTED: usize = 20;
 /// How many visits are read at once.
 const PAGE: i64 = 500;
 
@@ -124,9 +126,13 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
             let hint = "hint: `wardroom rooms list --all` shows every room; name one by its id, the beginning of it, or its four letters";
             return console.fail(1, &anyhow::anyhow!("no room is called `{given}`\n{hint}"));
         }
-        Sought::Several(ids) => {
-            let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
-            return console.fail(64, &anyhow::anyhow!("`{given}` may be any of these rooms\n  {ids}"));
+        Sought::Several(mut ids) => {
+            ids.sort_unstable();
+            let listed: Vec<String> = ids.iter().take(MOST_LISTED).map(ToString::to_string).collect();
+            let (n_rooms, listed) = (ids.len(), listed.join("\n  "));
+            let begins = if n_rooms > MOST_LISTED { format!("the first {MOST_LISTED} are") } else { "they are".to_owned() };
+            let hint = "hint: type more of the id; `wardroom rooms list --all` shows every room";
+            return console.fail(64, &anyhow::anyhow!("`{given}` may be any of {n_rooms} rooms; {begins}\n  {listed}\n{hint}"));
         }
     };
     viewing::record(store, command, Seen::Rooms(vec![room.room.id])).await?;
