@@ -39,7 +39,22 @@ pub struct CheckArgs {
 }
 
 /// Something to reach: what it is, and the attempt. It says what it found, or why it failed; neither may hold a secret.
-pub type Probe = (String, Pin<Box<dyn Future<Output = Result<String, String>> + Send>>);
+pub type Probe = (String, Pin<Box<dyn Future<Output = Result<String, Failed>> + Send>>);
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failed {
+    /// It cannot be reached, as far as can be told from here.
+    Unreachable(String),
+    /// The configuration names something else than what is there.
+    Wrong(String),
+}
+
+impl From<String> for Failed {
+    fn from(text: String) -> Self {
+        Self::Unreachable(text)
+    }
+}
 
 /// What the command exits with when the configuration is wrong.
 pub const EXIT_CONFIGURATION: u8 = 64;
@@ -107,7 +122,8 @@ async fn examine(
         for (subject, outcome) in outcomes.await {
             report.add(match outcome {
                 Ok(text) => Finding::new(State::Ok, subject, text),
-                Err(text) => Finding::new(State::Unreachable, subject, text),
+                Err(Failed::Unreachable(text)) => Finding::new(State::Unreachable, subject, text),
+                Err(Failed::Wrong(text)) => Finding::new(State::Wrong, subject, text),
             });
         }
     }

@@ -89,7 +89,6 @@ enum Command {
     /// Measure how many messages a second this machine takes
     Bench(bench::BenchArgs),
     /// Kill a daemon of its own under load, again and again, and prove that nothing was lost
-    #[command(hide = true)]
     Torture(torture::TortureArgs),
     /// Print a JSON Schema
     Schema(schema::SchemaArgs),

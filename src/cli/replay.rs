@@ -63,6 +63,8 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub to: Endpoint,
     /// Give every message a new control id (MSH-10)
+    ///
+    /// What a message says is known again all the same: under a new id it changes no room either.
     #[arg(long)]
     pub fresh_ids: bool,
     /// How to send them.

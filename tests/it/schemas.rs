@@ -31,6 +31,7 @@ use wardroom::care::room::ShownLocation;
 use wardroom::care::room::ShownPatient;
 use wardroom::care::room::ShownVisit;
 use wardroom::care::room::Unresolved;
+use wardroom::cli;
 use wardroom::ids::CareRoomId;
 use wardroom::ids::Identifier;
 use wardroom::ids::JournalId;
@@ -46,9 +47,8 @@ use wardroom::time::Timestamp;
 
 /// Every generated file and what should stand in it.
 fn generated() -> Vec<(String, String)> {
-    let mut files: Vec<(String, String)> = schema::names()
-        .map(|name| (format!("{name}.json"), format!("{}\n", serde_json::to_string_pretty(&schema::schema(name).unwrap()).unwrap())))
-        .collect();
+    let text = |name| cli::schema::text(&cli::schema::schema(name).unwrap()).unwrap();
+    let mut files: Vec<(String, String)> = cli::schema::names().map(|name| (format!("{name}.json"), text(name))).collect();
     files.push(("asyncapi.yaml".to_owned(), schema::asyncapi()));
     files
 }
@@ -70,8 +70,8 @@ fn the_files_are_what_the_types_say() {
 
 #[test]
 fn every_schema_is_a_valid_schema_under_its_name() {
-    for name in schema::names() {
-        let schema = schema::schema(name).unwrap();
+    for name in cli::schema::names() {
+        let schema = cli::schema::schema(name).unwrap();
         assert!(jsonschema::meta::is_valid(&schema), "{name}");
         assert!(schema["$id"].as_str().unwrap().starts_with("urn:wardroom:schema:"), "{name}");
     }

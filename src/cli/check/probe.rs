@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::app::pressure;
+use crate::cli::check::Failed;
 use crate::cli::check::Probe;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
@@ -49,23 +50,24 @@ pub(super) fn standard(config: &Config) -> Vec<Probe> {
 }
 
 /// An attempt, for as long as anybody would wait.
-pub(super) async fn in_time(attempt: impl Future<Output = Result<String, String>>) -> Result<String, String> {
-    tokio::time::timeout(TIMEOUT, attempt).await.unwrap_or_else(|_| Err(format!("does not answer within {} s", TIMEOUT.as_secs())))
+pub(super) async fn in_time(attempt: impl Future<Output = Result<String, Failed>>) -> Result<String, Failed> {
+    tokio::time::timeout(TIMEOUT, attempt).await.unwrap_or_else(|_| Err(format!("does not answer within {} s", TIMEOUT.as_secs()).into()))
 }
 
-type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
+type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<String, Failed>> + Send>>;
 
 /// Logs in, and looks whether the key opens what is there; `false` when nothing is there yet. Nothing is made or brought up to date.
-async fn opens(config: Config) -> Result<bool, String> {
+async fn opens(config: Config) -> Result<bool, Failed> {
     let setting = Setting { config };
-    let options = setting.store(store::BESIDE_LANE, false).map_err(|error| in_words(&error))?;
+    let options = setting.store(store::BESIDE_LANE, false).map_err(|error| Failed::Wrong(in_words(&error)))?;
     match Store::open_read_only(options).await {
         Ok(store) => {
             store.close().await;
             Ok(true)
         }
         Err(StoreError::NotMigrated) => Ok(false),
-        Err(error) => Err(in_words(&error)),
+        Err(error @ (StoreError::Url | StoreError::WrongKey)) => Err(Failed::Wrong(in_words(&error))),
+        Err(error) => Err(in_words(&error).into()),
     }
 }
 
@@ -87,9 +89,9 @@ fn can_write_and_open(file: PathBuf, config: Config) -> Attempt {
 /// Whether the daemon would take messages, as far as the space is concerned.
 fn has_space(file: PathBuf, min_free: u64) -> Attempt {
     Box::pin(async move {
-        let Some(n_free) = pressure::free_bytes(&file) else { return Err("how much space is free cannot be found out".to_owned()) };
+        let Some(n_free) = pressure::free_bytes(&file) else { return Err("how much space is free cannot be found out".to_owned().into()) };
         let text = pressure::space(n_free, min_free);
-        if n_free < min_free { Err(format!("{text}: no message would be taken\nhint: {}", pressure::MAKE_SPACE)) } else { Ok(text) }
+        if n_free < min_free { Err(format!("{text}: no message would be taken\nhint: {}", pressure::MAKE_SPACE).into()) } else { Ok(text) }
     })
 }
 
@@ -104,7 +106,7 @@ fn can_publish(amqp: AmqpConfig) -> Attempt {
             Err(AmqpError::Topology { reply, .. }) if reply.code == NOT_FOUND && amqp.queue.is_some() => {
                 Ok(format!("{server} lets us in; exchange and queue are declared when the daemon starts"))
             }
-            Err(error) => Err(format!("{server}: {}", in_words(&error))),
+            Err(error) => Err(format!("{server}: {}", in_words(&error)).into()),
         }
     })
 }
@@ -129,8 +131,8 @@ fn can_write(file: PathBuf) -> Attempt {
         let tried = tokio::task::spawn_blocking(move || try_to_write(&file)).await;
         match tried {
             Ok(Ok(text)) => Ok(format!("{shown} {text}")),
-            Ok(Err(error)) => Err(format!("{shown}: {error}")),
-            Err(_) => Err(format!("{shown}: the attempt broke off")),
+            Ok(Err(error)) => Err(format!("{shown}: {error}").into()),
+            Err(_) => Err(format!("{shown}: the attempt broke off").into()),
         }
     })
 }

@@ -71,15 +71,15 @@ async fn a_store_that_the_key_does_not_open_is_told_of_before_the_daemon_meets_i
     std::fs::remove_file(folder.path().join("wardroom.key")).unwrap();
     MasterKey::load_or_create(&folder.path().join("wardroom.key")).unwrap();
     let (table, code) = check_with(folder.path(), FEED, false, no_probes).await;
-    assert_eq!(code, 69, "{table}");
-    assert!(table.contains("✗ unreachable  store") && table.contains("the key does not open this store"), "{table}");
+    assert_eq!(code, 64, "{table}");
+    assert!(table.contains("✗ wrong  store") && table.contains("the key does not open this store"), "{table}");
 }
 
 #[tokio::test]
 async fn probes_of_other_parts_are_asked() {
     let folder = tempfile::tempdir().unwrap();
     let probes =
-        |_: &crate::config::Config| -> Vec<Probe> { vec![("broker".to_owned(), Box::pin(async { Err("refuses the password".to_owned()) }))] };
+        |_: &crate::config::Config| -> Vec<Probe> { vec![("broker".to_owned(), Box::pin(async { Err("refuses the password".to_owned().into()) }))] };
     let (table, code) = check_with(folder.path(), FEED, false, probes).await;
     assert_eq!(code, 69);
     assert!(table.contains("broker         refuses the password"), "{table}");

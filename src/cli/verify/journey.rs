@@ -47,6 +47,7 @@ pub(super) enum JourneyError {
 /// `journey.toml`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "wardroom journey", extend("$id" = "urn:wardroom:schema:journey:1"))]
 pub(super) struct JourneyFile {
     /// What the journey shows, in one sentence.
     title: String,
