@@ -4,6 +4,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
+# What lays the program out once it is built.
+RUN apt-get update && apt-get install -y --no-install-recommends bolt-19 && rm -rf /var/lib/apt/lists/*
 RUN scripts/release /build/shipped
 
 FROM debian:bookworm-slim

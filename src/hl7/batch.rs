@@ -107,11 +107,11 @@ fn close<'a>(frame: &'a [u8], message_from: &mut Option<usize>, to: usize, batch
 
 /// The lines of a frame, each with where it begins.
 fn lines(frame: &[u8], terminators: Terminators) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut next = 0;
-    frame.split(move |byte| terminators.have(*byte)).map(move |line| {
-        let from = next;
-        next += line.len() + 1;
-        (from, line)
+    let mut from = 0;
+    terminators.positions(frame).chain([frame.len()]).map(move |end| {
+        let line = (from, frame.get(from..end).unwrap_or_default());
+        from = end + 1;
+        line
     })
 }
 

@@ -143,11 +143,15 @@ fn normal(text: &str) -> Option<Normal> {
     let (clock, mut fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
     let mut digits = CompactString::default();
     digits.extend(date.chars().filter(|c| *c != '-'));
-    for c in clock.chars() {
-        match c {
-            c if c.is_ascii_digit() => digits.push(c),
-            'T' | ' ' | ':' => {}
-            _ => return None,
+    if clock.bytes().all(|byte| byte.is_ascii_digit()) {
+        digits.push_str(clock);
+    } else {
+        for c in clock.chars() {
+            match c {
+                c if c.is_ascii_digit() => digits.push(c),
+                'T' | ' ' | ':' => {}
+                _ => return None,
+            }
         }
     }
     // Milliseconds without their point.

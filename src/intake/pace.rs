@@ -12,7 +12,7 @@ pub(crate) const BATCH: usize = 256;
 /// Among how many batches the senders are divided.
 const TURNS: usize = 2;
 /// How long a batch waits at the most for more messages, where another may be committed meanwhile.
-const PATIENCE: Duration = Duration::from_micros(300);
+const PATIENCE: Duration = Duration::from_micros(100);
 /// The same where none is.
 const LONG_PATIENCE: Duration = Duration::from_millis(2);
 /// What counts of the past: seven parts of eight.
@@ -101,7 +101,7 @@ mod tests {
     fn one_slow_commit_changes_little() {
         let mut pace = Pace::new(true);
         pace.committed(Duration::from_millis(2));
-        assert_eq!(pace.patience(), Duration::from_micros(300));
+        assert_eq!(pace.patience(), Duration::from_micros(100));
         pace.committed(Duration::from_millis(100));
         assert_eq!(pace.commit, Duration::from_micros(2_250));
         assert_eq!(Pace { is_ours_alone: false, ..pace }.patience(), Duration::from_micros(562) + Duration::from_nanos(500));

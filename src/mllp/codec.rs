@@ -373,7 +373,7 @@ enum Tail {
 
 fn next_mark(src: &BytesMut, from: usize) -> Option<(usize, Mark)> {
     let rest = src.get(from..)?;
-    let offset = rest.iter().position(|byte| matches!(*byte, START | END))?;
+    let offset = memchr::memchr2(START, END, rest)?;
     let mark = if rest.get(offset) == Some(&START) { Mark::Start } else { Mark::End };
     Some((from.saturating_add(offset), mark))
 }

@@ -147,7 +147,10 @@ fn open(path: &Path) -> io::Result<File> {
     let length = file.metadata()?.len();
     let whole = whole_lines(&mut file, length)?;
     if whole < length {
-        tracing::warn!(n_bytes = length - whole, "the events file ended in half a line, which is cut away; what was not published yet is written again");
+        tracing::warn!(
+            n_bytes = length - whole,
+            "the events file ended in half a line, which is cut away; what was not published yet is written again"
+        );
         file.set_len(whole)?;
         file.sync_all()?;
     }

@@ -67,11 +67,13 @@ const SETTLE_WAIT: Duration = Duration::from_millis(10);
 /// The log is written back beside the commits (see `Log`); inside a commit only where that does not keep up.
 const AUTO_CHECKPOINT: u32 = 32768;
 /// After how many rows the write-ahead log is written back.
-const LOG_ROWS: u64 = 2048;
+const LOG_ROWS: u64 = 16384;
 /// The same where its volume has little space left: what is in the log twice takes space twice.
 const SHORT_LOG_ROWS: u64 = 1024;
-/// How often the log is written back beside the commits before they wait for what is left: each time it is what came during the time before.
-const PASSES: usize = 4;
+/// How often the log is written back beside the commits at the most before they wait for what is left: each time it is what came during the time before,
+/// until that is so few pages as the commits of a moment write.
+const PASSES: usize = 16;
+const FEW_PAGES: u64 = 128;
 /// How far the thread that writes the log back stands behind others (as in nice(2), which is about a thread on Linux only).
 #[cfg(target_os = "linux")]
 const LATER: i32 = 10;
@@ -316,13 +318,14 @@ impl SqliteBackend {
                 None => opening.open()?,
             };
             let own = own.insert(connection);
-            (0..PASSES).try_for_each(|_| written_back(own, text::CHECKPOINT))
+            gathered::in_parts(|| write_back_beside(own))
         };
         // A thread of its own: one of the runtime's would stay behind all others for whatever it does next.
         let thread = std::thread::Builder::new().name("write-back".to_owned());
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
-        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await
+        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await?;
+        Ok(())
     }
 
     pub(super) fn keep_log_short(&self, is_short: bool) {
@@ -332,7 +335,8 @@ impl SqliteBackend {
     /// Writes back all of the log, and gives back the space that it takes.
     pub(super) async fn shorten_log(&self) -> Result<(), StoreError> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await
+        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await?;
+        Ok(())
     }
 
     /// Leaves published events to the next commit; where none comes soon, takes them out in a transaction of its own.
@@ -425,8 +429,22 @@ async fn with<T: Send + 'static>(
     spawn_blocking(move || work(&mut writer)).await.map_err(|_| StoreError::Closed)?
 }
 
-fn written_back(connection: &Connection, checkpoint: &str) -> Result<(), rusqlite::Error> {
-    connection.query_row(checkpoint, [], |_| Ok(()))
+/// Writes the log back until what came meanwhile is little.
+fn write_back_beside(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mut n_before = 0;
+    for _ in 0..PASSES {
+        let n_pages = written_back(connection, text::CHECKPOINT)?;
+        if n_pages.saturating_sub(n_before) < FEW_PAGES {
+            break;
+        }
+        n_before = n_pages;
+    }
+    Ok(())
+}
+
+/// Writes back what nobody keeps from it: how many pages of the log are in the file now.
+fn written_back(connection: &Connection, checkpoint: &str) -> Result<u64, rusqlite::Error> {
+    connection.query_row(checkpoint, [], |row| Ok(u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default()))
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {

@@ -6,11 +6,15 @@
 //! frame headers), and before anything else is asked of the log. All other files, and all locks, are the system's own layer's, as without this one: who
 //! reads or writes back beside the writer need not know of it.
 //!
+//! Whoever writes the log back through this layer may ask for syncs on the way ([`in_parts`]): SQLite syncs the database once when all is written, and a
+//! commit that comes meanwhile waits behind all of that.
+//!
 //! It never holds anything back behind the end of a commit or a sync, which fail where the writing fails; and it holds nothing that no commit ends, for the
 //! connection writes no pages ahead of their commit (`cache_spill`): what was left over of those could come out later over the pages of another writer.
-//! It never reads what it is given but for the one number that says where a commit ends. This is the one module with unsafe code: SQLite asks for it in C.
+//! It never reads what it is given but for the one number that says where a commit ends, and never takes a sync away. This is the one module with unsafe code: SQLite asks for it in C.
 #![expect(unsafe_code, reason = "SQLite's layer to the system is a table of C functions")]
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::ffi::c_int;
 use std::ffi::c_void;
@@ -32,6 +36,22 @@ const NAME: &CStr = c"gathered";
 const MAX_GATHERED: usize = 124 << 10;
 /// The number of the page, how long the database is behind the commit that ends with this page, or 0 (both big-endian), then what nobody here needs.
 const FRAME_HEADER: usize = 24;
+
+/// How much is written back between two syncs.
+const PART: usize = 1 << 20;
+
+thread_local! {
+    /// How much this thread has written into a database since it last synced it, where it asked for syncs on the way.
+    static N_UNSYNCED: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Has what `work` writes into a database on this thread synced part by part.
+pub(super) fn in_parts<T>(work: impl FnOnce() -> T) -> T {
+    N_UNSYNCED.set(Some(0));
+    let done = work();
+    N_UNSYNCED.set(None);
+    done
+}
 
 /// Opens a connection whose commits write the log in one piece.
 pub(super) fn open(file: &Path) -> Result<Connection, rusqlite::Error> {
@@ -142,7 +162,12 @@ unsafe extern "C" fn open_file(
     let Some(open) = (unsafe { own.as_ref() }).and_then(|layer| layer.xOpen) else { return ffi::SQLITE_CANTOPEN };
     if flags & ffi::SQLITE_OPEN_WAL == 0 {
         // SAFETY: the caller's word to this function, handed on; there is room for more than the own layer needs.
-        return unsafe { open(own, name, file, flags, out_flags) };
+        let outcome = unsafe { open(own, name, file, flags, out_flags) };
+        if outcome == ffi::SQLITE_OK && flags & ffi::SQLITE_OPEN_MAIN_DB != 0 {
+            // SAFETY: the own layer has opened it.
+            unsafe { sync_in_parts(file) };
+        }
+        return outcome;
     }
     let log = file.cast::<Log>();
     // SAFETY: SQLite gives memory of `szOsFile` bytes, aligned for whatever it holds, which is room for a `Log` with the own file at its end.
@@ -159,6 +184,55 @@ unsafe extern "C" fn open_file(
         }
     }
     outcome
+}
+
+/// The methods of a database: the own layer's, but for [`write_and_sync`].
+struct Database {
+    methods: sqlite3_io_methods,
+    own: &'static sqlite3_io_methods,
+}
+
+static DATABASE: OnceLock<Database> = OnceLock::new();
+
+/// Puts [`write_and_sync`] before the own layer's writing. The file stays the own layer's in all else.
+///
+/// # Safety
+///
+/// `file` was opened by the own layer.
+unsafe fn sync_in_parts(file: *mut sqlite3_file) {
+    // SAFETY: the own layer's tables of methods live as long as the process.
+    let Some(own) = (unsafe { (*file).pMethods.as_ref() }) else { return };
+    let database = DATABASE.get_or_init(|| Database { methods: sqlite3_io_methods { xWrite: Some(write_and_sync), ..*own }, own });
+    // Where files are locked in several ways, there is a table for each; the others go on without syncs on the way.
+    if ptr::eq(database.own, own) {
+        // SAFETY: the methods are the file's own, but for one that hands on to it.
+        unsafe { (*file).pMethods = &raw const database.methods };
+    }
+}
+
+/// Writes into a database, and syncs it where a part is full and somebody has asked for that.
+unsafe extern "C" fn write_and_sync(file: *mut sqlite3_file, bytes: *const c_void, length: c_int, at: ffi::sqlite3_int64) -> c_int {
+    let Some(database) = DATABASE.get() else { return ffi::SQLITE_IOERR_WRITE };
+    // SAFETY: SQLite's word to this method, handed on.
+    unsafe { put(database.own, file, bytes, length, at) }
+}
+
+/// # Safety
+///
+/// As of the methods of the own layer, which these are.
+unsafe fn put(own: &sqlite3_io_methods, file: *mut sqlite3_file, bytes: *const c_void, length: c_int, at: ffi::sqlite3_int64) -> c_int {
+    let (Some(write), Some(sync)) = (own.xWrite, own.xSync) else { return ffi::SQLITE_IOERR_WRITE };
+    // SAFETY: the caller's word to this function.
+    let outcome = unsafe { write(file, bytes, length, at) };
+    let Some(n_unsynced) = N_UNSYNCED.get() else { return outcome };
+    let n_unsynced = n_unsynced.saturating_add(usize::try_from(length).unwrap_or_default());
+    let is_full = n_unsynced >= PART;
+    N_UNSYNCED.set(Some(if is_full { 0 } else { n_unsynced }));
+    if outcome != ffi::SQLITE_OK || !is_full {
+        return outcome;
+    }
+    // SAFETY: the file is open.
+    unsafe { sync(file, ffi::SQLITE_SYNC_NORMAL) }
 }
 
 /// A file of the own layer.
@@ -395,6 +469,47 @@ mod tests {
             assert_eq!(n_notes(&other), 2 * n);
         }
         drop(writer);
+        assert!(is_whole(&other));
+    }
+
+    #[test]
+    fn what_is_written_back_in_parts_is_synced_part_by_part_and_whole() {
+        thread_local! {
+            static N_SYNCS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+        }
+        unsafe extern "C" fn write(_: *mut sqlite3_file, _: *const c_void, _: c_int, _: ffi::sqlite3_int64) -> c_int {
+            ffi::SQLITE_OK
+        }
+        unsafe extern "C" fn sync(_: *mut sqlite3_file, _: c_int) -> c_int {
+            N_SYNCS.set(N_SYNCS.get() + 1);
+            ffi::SQLITE_OK
+        }
+        let own: &'static sqlite3_io_methods = Box::leak(Box::new(sqlite3_io_methods { xWrite: Some(write), xSync: Some(sync), ..LOG_METHODS }));
+        let page = [7_u8; 4096];
+        let put = |n_pages: usize| {
+            for _ in 0..n_pages {
+                // SAFETY: the methods above use nothing of the file, and there are as many bytes.
+                let outcome = unsafe { super::put(own, ptr::null_mut(), page.as_ptr().cast(), 4096, 0) };
+                assert_eq!(outcome, ffi::SQLITE_OK);
+            }
+            N_SYNCS.take()
+        };
+        assert_eq!(put(1000), 0, "nobody asked");
+        assert_eq!(super::in_parts(|| put(1000)), 3, "a part is 256 pages");
+        assert_eq!(super::in_parts(|| put(255)), 0, "what was left over before is nobody's");
+        assert_eq!(put(1000), 0, "nobody asks any more");
+
+        let (_folder, writer, other) = store();
+        writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        for _ in 0..20 {
+            writer.execute("INSERT INTO notes VALUES (zeroblob(400000))", []).unwrap();
+        }
+        let n_unsynced = super::in_parts(|| {
+            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            super::N_UNSYNCED.get().unwrap()
+        });
+        assert!((1..super::PART).contains(&n_unsynced), "what SQLite writes back goes this way");
+        assert_eq!(n_notes(&other), 20);
         assert!(is_whole(&other));
     }
 
