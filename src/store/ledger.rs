@@ -35,18 +35,22 @@ const MESSAGES_LEFT: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
     CASE WHEN j.duplicate_of IS NULL THEN 0 WHEN o.id IS NULL AND j.duplicate_of >= (SELECT MIN(id) FROM journal) THEN 2 ELSE 1 END AS repeats, \
     CASE WHEN p.id IS NULL THEN 0 ELSE 1 END AS of_patient, \
     CASE WHEN f.arrival IS NULL THEN 0 ELSE 1 END AS facts, \
-    COUNT(*) \
+    COUNT(*), MAX(j.id) \
     FROM journal j LEFT JOIN quarantine q ON q.journal_id = j.id LEFT JOIN journal o ON o.id = j.duplicate_of \
     LEFT JOIN patients p ON p.id = j.patient_id LEFT JOIN (SELECT DISTINCT arrival FROM facts WHERE arrival >= $1) f ON f.arrival = j.id \
     WHERE j.id >= $1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9";
-/// As above without the facts, which have no index by arrival: for looking often.
+/// As above without the facts, which have no index by arrival, of the next messages only, and with the last of them: for looking often, beside everything
+/// else. What is grouped is sorted in memory.
 const MESSAGES_LEFT_QUICKLY: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
     CASE WHEN j.reason IS NULL THEN 0 WHEN j.reason = 'discarded' THEN 2 ELSE 1 END AS reasoned, \
     CASE WHEN j.dedupe IS NULL THEN 0 ELSE 1 END AS known_again, \
     CASE WHEN q.journal_id IS NULL THEN 0 ELSE 1 END AS waits, \
     CASE WHEN j.duplicate_of IS NULL THEN 0 ELSE 1 END AS repeats, \
-    0 AS of_patient, -1 AS facts, COUNT(*) \
-    FROM journal j LEFT JOIN quarantine q ON q.journal_id = j.id WHERE j.id >= $1 GROUP BY 1, 2, 3, 4, 5, 6, 7";
+    0 AS of_patient, -1 AS facts, COUNT(*), MAX(j.id) \
+    FROM (SELECT id, feed, disposition, trigger_event, reason, dedupe, duplicate_of FROM journal WHERE id >= $1 ORDER BY id LIMIT $2) j \
+    LEFT JOIN quarantine q ON q.journal_id = j.id GROUP BY 1, 2, 3, 4, 5, 6, 7";
+/// How many messages are grouped at once.
+const MESSAGES_AT_ONCE: i64 = if cfg!(test) { 2 } else { 20_000 };
 const STRAY_WAITING: &str = "SELECT COUNT(*) FROM quarantine q LEFT JOIN journal j ON j.id = q.journal_id WHERE j.id IS NULL AND q.journal_id >= $1";
 const STRAY_FACTS: &str = "SELECT COUNT(*) FROM (SELECT DISTINCT arrival FROM facts WHERE arrival >= $1) f LEFT JOIN journal j ON j.id = f.arrival \
     WHERE j.id IS NULL AND f.arrival >= (SELECT MIN(id) FROM journal)";
@@ -134,7 +138,7 @@ pub enum Look {
     Quick,
 }
 
-type LeftColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32, i64);
+type LeftColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32, i64, i64);
 
 /// What a batch adds to the tally: the rows to be written.
 pub(super) fn counted(batches: &[SealedBatch]) -> Vec<(String, i64, i64)> {
@@ -172,7 +176,6 @@ impl Store {
     pub async fn recount(&self, since: Option<Timestamp>, look: Look) -> Result<Recount, StoreError> {
         let hour = since.map_or(i64::MIN, |since| since.as_micros().saturating_mul(1024).div_euclid(IDS_OF_AN_HOUR));
         let from = hour.saturating_mul(IDS_OF_AN_HOUR);
-        let left = if look == Look::Thorough { MESSAGES_LEFT } else { MESSAGES_LEFT_QUICKLY };
         on_backend!(self.backend, backend => {
             let mut moment = backend.one_moment().await?;
             let tally: Vec<(String, i64)> = sqlx::query_as(TALLY).bind(hour).fetch_all(&mut *moment).await?;
@@ -184,8 +187,16 @@ impl Store {
                     what => drop(recount.accepted.insert(what.strip_prefix(MESSAGES).unwrap_or(what).to_owned(), n)),
                 }
             }
-            let rows: Vec<LeftColumns> = sqlx::query_as(left).bind(from).fetch_all(&mut *moment).await?;
-            recount.messages = rows.into_iter().map(messages_left).collect::<Option<_>>().ok_or(StoreError::Form { table: Table::Journal })?;
+            let mut left = Left::default();
+            if look == Look::Thorough {
+                left.add(sqlx::query_as(MESSAGES_LEFT).bind(from).fetch_all(&mut *moment).await?)?;
+            } else {
+                let mut next = Some(from);
+                while let Some(from) = next {
+                    next = left.add(sqlx::query_as(MESSAGES_LEFT_QUICKLY).bind(from).bind(MESSAGES_AT_ONCE).fetch_all(&mut *moment).await?)?;
+                }
+            }
+            recount.messages = left.0;
             recount.stray_waiting = sqlx::query_scalar(STRAY_WAITING).bind(from).fetch_one(&mut *moment).await?;
             let states: Vec<(i32, i64)> = sqlx::query_as(OUTBOX_STATES).fetch_all(&mut *moment).await?;
             for (parked, n) in states {
@@ -216,8 +227,27 @@ impl Store {
     }
 }
 
+/// What messages have left behind, each kind once.
+#[derive(Default)]
+struct Left(Vec<MessagesLeft>);
+
+impl Left {
+    /// Adds what some messages have left; says which id comes next, where there were any.
+    fn add(&mut self, rows: Vec<LeftColumns>) -> Result<Option<i64>, StoreError> {
+        let last = rows.iter().map(|row| row.10).max();
+        for row in rows {
+            let left = messages_left(row).ok_or(StoreError::Form { table: Table::Journal })?;
+            match self.0.iter_mut().find(|known| **known == MessagesLeft { count: known.count, ..left.clone() }) {
+                Some(known) => known.count += left.count,
+                None => self.0.push(left),
+            }
+        }
+        Ok(last.and_then(|last| last.checked_add(1)))
+    }
+}
+
 fn messages_left(row: LeftColumns) -> Option<MessagesLeft> {
-    let (feed, disposition, trigger, reasoned, known_again, waits, repeats, of_patient, facts, count) = row;
+    let (feed, disposition, trigger, reasoned, known_again, waits, repeats, of_patient, facts, count, _) = row;
     Some(MessagesLeft {
         feed: FeedName::from(feed.as_str()),
         disposition: Disposition::from_number(disposition)?,

@@ -851,12 +851,15 @@ async fn a_store_of_the_first_scheme_is_brought_up_to_date_with_what_is_in_it() 
     let mut connection = options.connect().await.unwrap();
     let (first, _) = sql::SQLITE_MIGRATIONS.split_first().unwrap();
     sql::migrator(&[*first]).run_direct(None, &mut connection, false).await.unwrap();
-    let row = "INSERT INTO journal (id, feed, received_us, disposition, raw) VALUES (7, 'main', 1, 1, x'00'), (8, 'main', 1, 1, x'00')";
-    sqlx::query(row).execute(&mut connection).await.unwrap();
+    let rows = "INSERT INTO journal (id, feed, received_us, disposition, raw) \
+        VALUES (7, 'main', 1, 1, x'00'), (8, 'main', 1, 1, x'00'), (9, 'main', 1, 3, x'00'), (10, 'main', 1, 3, x'00'), (12, 'main', 1, 1, x'00')";
+    sqlx::query(rows).execute(&mut connection).await.unwrap();
     drop(connection);
     let store = house.open().await;
     let recount = store.recount(None, crate::store::ledger::Look::Quick).await.unwrap();
-    assert_eq!(recount.accepted.get("main"), Some(&2));
+    assert_eq!(recount.accepted.get("main"), Some(&5));
+    let counts: Vec<i64> = recount.messages.iter().map(|left| left.count).collect();
+    assert_eq!(counts, [3, 2], "more are there than are grouped at once");
     store.close().await;
 }
 
