@@ -455,7 +455,7 @@ fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
         .statement_cache_capacity(STATEMENTS_KEPT)
         .row_buffer_size(ROWS_BUFFERED)
         .pragma("temp_store", "MEMORY")
-        .pragma("cache_size", "-4096")
+        .pragma("cache_size", "-1024")
         .disable_statement_logging())
 }
 
