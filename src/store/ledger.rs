@@ -50,7 +50,7 @@ const MESSAGES_LEFT_QUICKLY: &str = "SELECT j.feed, j.disposition, j.trigger_eve
     FROM (SELECT id, feed, disposition, trigger_event, reason, dedupe, duplicate_of FROM journal WHERE id >= $1 ORDER BY id LIMIT $2) j \
     LEFT JOIN quarantine q ON q.journal_id = j.id GROUP BY 1, 2, 3, 4, 5, 6, 7";
 /// How many messages are grouped at once.
-const MESSAGES_AT_ONCE: i64 = if cfg!(test) { 2 } else { 20_000 };
+const MESSAGES_AT_ONCE: i64 = 20_000;
 const STRAY_WAITING: &str = "SELECT COUNT(*) FROM quarantine q LEFT JOIN journal j ON j.id = q.journal_id WHERE j.id IS NULL AND q.journal_id >= $1";
 const STRAY_FACTS: &str = "SELECT COUNT(*) FROM (SELECT DISTINCT arrival FROM facts WHERE arrival >= $1) f LEFT JOIN journal j ON j.id = f.arrival \
     WHERE j.id IS NULL AND f.arrival >= (SELECT MIN(id) FROM journal)";
@@ -138,7 +138,9 @@ pub enum Look {
     Quick,
 }
 
-type LeftColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32, i64, i64);
+type LeftColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32);
+/// The same with how many there are, and the last of them.
+type CountedColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32, i64, i64);
 
 /// What a batch adds to the tally: the rows to be written.
 pub(super) fn counted(batches: &[SealedBatch]) -> Vec<(String, i64, i64)> {
@@ -189,14 +191,14 @@ impl Store {
             }
             let mut left = Left::default();
             if look == Look::Thorough {
-                left.add(sqlx::query_as(MESSAGES_LEFT).bind(from).fetch_all(&mut *moment).await?)?;
+                left.add(sqlx::query_as(MESSAGES_LEFT).bind(from).fetch_all(&mut *moment).await?);
             } else {
                 let mut next = Some(from);
                 while let Some(from) = next {
-                    next = left.add(sqlx::query_as(MESSAGES_LEFT_QUICKLY).bind(from).bind(MESSAGES_AT_ONCE).fetch_all(&mut *moment).await?)?;
+                    next = left.add(sqlx::query_as(MESSAGES_LEFT_QUICKLY).bind(from).bind(MESSAGES_AT_ONCE).fetch_all(&mut *moment).await?);
                 }
             }
-            recount.messages = left.0;
+            recount.messages = left.0.into_iter().map(messages_left).collect::<Option<_>>().ok_or(StoreError::Form { table: Table::Journal })?;
             recount.stray_waiting = sqlx::query_scalar(STRAY_WAITING).bind(from).fetch_one(&mut *moment).await?;
             let states: Vec<(i32, i64)> = sqlx::query_as(OUTBOX_STATES).fetch_all(&mut *moment).await?;
             for (parked, n) in states {
@@ -227,27 +229,23 @@ impl Store {
     }
 }
 
-/// What messages have left behind, each kind once.
+/// How many messages have left the same behind.
 #[derive(Default)]
-struct Left(Vec<MessagesLeft>);
+struct Left(BTreeMap<LeftColumns, i64>);
 
 impl Left {
     /// Adds what some messages have left; says which id comes next, where there were any.
-    fn add(&mut self, rows: Vec<LeftColumns>) -> Result<Option<i64>, StoreError> {
-        let last = rows.iter().map(|row| row.10).max();
-        for row in rows {
-            let left = messages_left(row).ok_or(StoreError::Form { table: Table::Journal })?;
-            match self.0.iter_mut().find(|known| **known == MessagesLeft { count: known.count, ..left.clone() }) {
-                Some(known) => known.count += left.count,
-                None => self.0.push(left),
-            }
+    fn add(&mut self, rows: Vec<CountedColumns>) -> Option<i64> {
+        let last = rows.iter().map(|row| row.10).max()?;
+        for (feed, disposition, trigger, reasoned, known_again, waits, repeats, of_patient, facts, count, _) in rows {
+            *self.0.entry((feed, disposition, trigger, reasoned, known_again, waits, repeats, of_patient, facts)).or_default() += count;
         }
-        Ok(last.and_then(|last| last.checked_add(1)))
+        last.checked_add(1)
     }
 }
 
-fn messages_left(row: LeftColumns) -> Option<MessagesLeft> {
-    let (feed, disposition, trigger, reasoned, known_again, waits, repeats, of_patient, facts, count, _) = row;
+fn messages_left((row, count): (LeftColumns, i64)) -> Option<MessagesLeft> {
+    let (feed, disposition, trigger, reasoned, known_again, waits, repeats, of_patient, facts) = row;
     Some(MessagesLeft {
         feed: FeedName::from(feed.as_str()),
         disposition: Disposition::from_number(disposition)?,

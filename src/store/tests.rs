@@ -851,15 +851,16 @@ async fn a_store_of_the_first_scheme_is_brought_up_to_date_with_what_is_in_it() 
     let mut connection = options.connect().await.unwrap();
     let (first, _) = sql::SQLITE_MIGRATIONS.split_first().unwrap();
     sql::migrator(&[*first]).run_direct(None, &mut connection, false).await.unwrap();
-    let rows = "INSERT INTO journal (id, feed, received_us, disposition, raw) \
-        VALUES (7, 'main', 1, 1, x'00'), (8, 'main', 1, 1, x'00'), (9, 'main', 1, 3, x'00'), (10, 'main', 1, 3, x'00'), (12, 'main', 1, 1, x'00')";
+    // More than are grouped at once, every third of them otherwise.
+    let rows = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000) \
+        INSERT INTO journal (id, feed, received_us, disposition, raw) SELECT 7 * i, 'main', 1, CASE WHEN i % 3 = 0 THEN 3 ELSE 1 END, x'00' FROM n";
     sqlx::query(rows).execute(&mut connection).await.unwrap();
     drop(connection);
     let store = house.open().await;
     let recount = store.recount(None, crate::store::ledger::Look::Quick).await.unwrap();
-    assert_eq!(recount.accepted.get("main"), Some(&5));
+    assert_eq!(recount.accepted.get("main"), Some(&50_000));
     let counts: Vec<i64> = recount.messages.iter().map(|left| left.count).collect();
-    assert_eq!(counts, [3, 2], "more are there than are grouped at once");
+    assert_eq!(counts, [33_334, 16_666]);
     store.close().await;
 }
 
