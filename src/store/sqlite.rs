@@ -56,7 +56,7 @@ use writer::Writer;
 
 mod absent;
 mod finder;
-mod gathered;
+mod layer;
 mod hand;
 mod writer;
 
@@ -70,10 +70,11 @@ const AUTO_CHECKPOINT: u32 = 32768;
 const LOG_ROWS: u64 = 16384;
 /// The same where its volume has little space left: what is in the log twice takes space twice.
 const SHORT_LOG_ROWS: u64 = 1024;
-/// How often the log is written back beside the commits at the most before they wait for what is left: each time it is what came during the time before,
-/// until that is so few pages as the commits of a moment write.
-const PASSES: usize = 16;
+/// The log is written back beside the commits pass by pass, each of what came during the one before, until one was of fewer pages than this: what came
+/// during that is what commits wait for.
 const FEW_PAGES: u64 = 128;
+/// How many passes there are at the most, where commits write as fast as this.
+const PASSES: usize = 16;
 /// How far the thread that writes the log back stands behind others (as in nice(2), which is about a thread on Linux only).
 #[cfg(target_os = "linux")]
 const LATER: i32 = 10;
@@ -318,7 +319,7 @@ impl SqliteBackend {
                 None => opening.open()?,
             };
             let own = own.insert(connection);
-            gathered::in_parts(|| write_back_beside(own))
+            layer::in_parts(|| write_back_beside(own))
         };
         // A thread of its own: one of the runtime's would stay behind all others for whatever it does next.
         let thread = std::thread::Builder::new().name("write-back".to_owned());

@@ -22,7 +22,7 @@ use crate::store::sealed::VisitColumns;
 use crate::store::sql;
 use crate::store::sqlite::BUSY_TIMEOUT;
 use crate::store::sqlite::STATEMENTS_KEPT;
-use crate::store::sqlite::gathered;
+use crate::store::sqlite::layer;
 use crate::store::sqlite_sql as text;
 use crate::store::write::AuditKeys;
 use crate::store::write::SealedWrite;
@@ -39,7 +39,7 @@ pub(super) struct Opening {
 
 impl Opening {
     pub(super) fn open(&self) -> Result<Connection, rusqlite::Error> {
-        let connection = gathered::open(&self.file)?;
+        let connection = layer::open(&self.file)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         // After most commits SQLite goes through all of its cache (a tree that was balanced makes it believe that the file became shorter), and what is
