@@ -39,7 +39,10 @@ pub struct CheckArgs {
 }
 
 /// Something to reach: what it is, and the attempt. It says what it found, or why it failed; neither may hold a secret.
-pub type Probe = (String, Pin<Box<dyn Future<Output = Result<String, Failed>> + Send>>);
+pub type Probe = (String, Attempt);
+
+/// An attempt to reach something.
+pub type Attempt = Pin<Box<dyn Future<Output = Result<String, Failed>> + Send>>;
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, Eq, PartialEq)]

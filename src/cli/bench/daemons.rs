@@ -137,7 +137,8 @@ impl House {
         };
         format!(
             "[store]\nurl = \"{}\"\nkey = \"file:wardroom.key\"\n\n[[feeds]]\nname = \"main\"\nlisten = \"{feed}\"\nfacility = \"GHH\"\nauthority = \
-             \"GHH\"\ntime_zone = \"UTC\"\nmax_connections = 2048\nmax_connections_per_address = 2048\n\n[directory]\nstaff = \"staff.csv\"\nunits = \"units.csv\"\n\n[rooms]\nmass_guard = false\n\n\
+             \"GHH\"\ntime_zone = \"UTC\"\nmax_connections = 2048\nmax_connections_per_address = 2048\n\n\
+             [directory]\nstaff = \"staff.csv\"\nunits = \"units.csv\"\n\n[rooms]\nmass_guard = false\n\n\
              [admin]\nlisten = \"{admin}\"\n\n[publish]\n{publish}",
             self.url.expose_secret()
         )

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::app::pressure;
+use crate::cli::check::Attempt;
 use crate::cli::check::Failed;
 use crate::cli::check::Probe;
 use crate::cli::setting::Setting;
@@ -53,8 +54,6 @@ pub(super) fn standard(config: &Config) -> Vec<Probe> {
 pub(super) async fn in_time(attempt: impl Future<Output = Result<String, Failed>>) -> Result<String, Failed> {
     tokio::time::timeout(TIMEOUT, attempt).await.unwrap_or_else(|_| Err(format!("does not answer within {} s", TIMEOUT.as_secs()).into()))
 }
-
-type Attempt = std::pin::Pin<Box<dyn Future<Output = Result<String, Failed>> + Send>>;
 
 /// Logs in, and looks whether the key opens what is there; `false` when nothing is there yet. Nothing is made or brought up to date.
 async fn opens(config: Config) -> Result<bool, Failed> {
