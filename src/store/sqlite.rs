@@ -111,8 +111,34 @@ struct Log {
     /// Whether it is to be written back often.
     is_short: AtomicBool,
     is_written_back: AtomicBool,
+    /// Whether it was said that somebody keeps it from being written back.
+    is_held: AtomicBool,
     connection: std::sync::Mutex<Option<Connection>>,
     tasks: TaskTracker,
+}
+
+/// How long the log is, and how much of it is in the database too.
+#[derive(Clone, Copy, Debug)]
+struct Pages {
+    n_in_log: u64,
+    n_back: u64,
+}
+
+impl Log {
+    /// Says once that somebody keeps the log from being written back, and once that it goes on.
+    fn tell(&self, pages: &Pages) {
+        let n_waiting = pages.n_in_log.saturating_sub(pages.n_back);
+        let is_held = n_waiting >= u64::from(AUTO_CHECKPOINT);
+        if self.is_held.swap(is_held, Ordering::Relaxed) == is_held {
+            return;
+        }
+        if is_held {
+            let hint = "end whatever reads the store without an end; until then the log grows, and nothing else is in danger";
+            tracing::warn!(n_pages = n_waiting, hint, "another process keeps the write-ahead log from being written back");
+        } else {
+            tracing::info!("the write-ahead log is written back again");
+        }
+    }
 }
 
 /// Events that were published, until some transaction takes them out of the outbox.
@@ -325,7 +351,8 @@ impl SqliteBackend {
         let thread = std::thread::Builder::new().name("write-back".to_owned());
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
-        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await?;
+        let left = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await?;
+        self.log.tell(&left);
         Ok(())
     }
 
@@ -434,18 +461,19 @@ async fn with<T: Send + 'static>(
 fn write_back_beside(connection: &Connection) -> Result<(), rusqlite::Error> {
     let mut n_before = 0;
     for _ in 0..PASSES {
-        let n_pages = written_back(connection, text::CHECKPOINT)?;
-        if n_pages.saturating_sub(n_before) < FEW_PAGES {
+        let n_back = written_back(connection, text::CHECKPOINT)?.n_back;
+        if n_back.saturating_sub(n_before) < FEW_PAGES {
             break;
         }
-        n_before = n_pages;
+        n_before = n_back;
     }
     Ok(())
 }
 
-/// Writes back what nobody keeps from it: how many pages of the log are in the file now.
-fn written_back(connection: &Connection, checkpoint: &str) -> Result<u64, rusqlite::Error> {
-    connection.query_row(checkpoint, [], |row| Ok(u64::try_from(row.get::<_, i64>(2)?).unwrap_or_default()))
+/// Writes back what nobody keeps from it.
+fn written_back(connection: &Connection, checkpoint: &str) -> Result<Pages, rusqlite::Error> {
+    let number = |number: i64| u64::try_from(number).unwrap_or_default();
+    connection.query_row(checkpoint, [], |row| Ok(Pages { n_in_log: number(row.get(1)?), n_back: number(row.get(2)?) }))
 }
 
 fn options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
@@ -505,4 +533,49 @@ fn list<T>(items: impl ExactSizeIterator<Item = T>, mut add: impl FnMut(&mut Str
     }
     text.push(']');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::AUTO_CHECKPOINT;
+    use super::Log;
+    use super::Pages;
+    use super::layer;
+    use super::text;
+    use super::write_back_beside;
+    use super::written_back;
+
+    #[test]
+    fn what_somebody_reads_on_and_on_is_not_written_back_and_is_when_they_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.db");
+        let reader = rusqlite::Connection::open(&file).unwrap();
+        reader.pragma_update(None, "journal_mode", "wal").unwrap();
+        reader.execute_batch("CREATE TABLE notes (note BLOB); BEGIN; SELECT * FROM notes").unwrap();
+        let writer = layer::open(&file).unwrap();
+        writer.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        writer.execute("INSERT INTO notes VALUES (zeroblob(4000000))", []).unwrap();
+        write_back_beside(&writer).unwrap();
+        let held = written_back(&writer, text::CHECKPOINT).unwrap();
+        assert!(held.n_in_log > 900 && held.n_back < 10, "{held:?}");
+        reader.execute_batch("END").unwrap();
+        let free = written_back(&writer, text::CHECKPOINT).unwrap();
+        assert_eq!(free.n_in_log, free.n_back, "{free:?}");
+    }
+
+    #[test]
+    fn a_log_that_is_held_is_told_of_once_and_again_when_it_goes_on() {
+        let log = Log::default();
+        let long = u64::from(AUTO_CHECKPOINT);
+        let is_held = |n_in_log, n_back| {
+            log.tell(&Pages { n_in_log, n_back });
+            log.is_held.load(Ordering::Relaxed)
+        };
+        assert!(!is_held(long - 1, 0), "commits wait for nobody yet");
+        assert!(is_held(long, 0));
+        assert!(is_held(3 * long, long));
+        assert!(!is_held(3 * long, 3 * long));
+    }
 }
