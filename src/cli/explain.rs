@@ -110,7 +110,7 @@ pub fn run(args: &ExplainArgs, config: Option<&Path>, console: &Console) -> anyh
         });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else {
-        let width = label_width(explained.iter().flat_map(|(_, rehearsed, _)| &rehearsed.read.incoming.facts), &zone);
+        let width = label_width(explained.iter().flat_map(|(_, rehearsed, _)| rehearsed.read.incoming.facts.iter().map(AsRef::as_ref)), &zone);
         let report = Report { console, policy: &policy, at, zone: &zone, width };
         for (message, rehearsed, led) in &explained {
             let led = events.get(led.clone()).unwrap_or_default();

@@ -3,6 +3,8 @@
 //! What was said of accounts is kept with the patient; here it reaches the visits, also those that only a later message names with the account. What was
 //! known by a number of an account alone is one visit, and the account's only one.
 
+use std::sync::Arc;
+
 use crate::care::account::Says;
 use crate::care::change::Cause;
 use crate::care::fact::Fact;
@@ -109,7 +111,7 @@ impl World {
         // Two that are known by accounts alone are merged, and neither is of the other's account.
         let concerns = |word: &&Fact| state.has_own_number() || Says::of(word) != Some(Says::OfMergedAccounts);
         let is_new = |word: &&Fact| !state.accounts().was_told(word.stamp.recorded) && concerns(word);
-        let words: Vec<Fact> = record.accounts().words_of(account).filter(is_new).cloned().collect();
+        let words: Vec<Arc<Fact>> = record.accounts().words_of(account).filter(is_new).cloned().map(Arc::new).collect();
         for number in numbers {
             self.lead(rules.look_ups.visit(LookUpKind::Account, number), LookUpKind::Account, row);
             if is_own {
@@ -145,7 +147,7 @@ impl World {
         let visit = self.visits.get(&row).ok_or(Need::Visit(row))?;
         // Of which account the visit was when depends on what the fact itself says.
         let facts = visit.facts.as_ref().ok_or(Need::Facts(row))?;
-        let mut said: Vec<&Fact> = facts.iter().chain(words).chain([fact]).collect();
+        let mut said: Vec<&Fact> = facts.iter().map(AsRef::as_ref).chain(words).chain([fact]).collect();
         said.sort_by_key(|fact| fact.stamp);
         said.dedup_by_key(|fact| fact.hash);
         let accounts = AccountsOfVisit::heard(said.iter().copied());

@@ -171,7 +171,7 @@ pub(crate) async fn plan_ahead(
         return Ok(None);
     }
     let rules = context.rules();
-    let mut request = request(work, context.look_ups);
+    let mut request = request(work);
     let mut world = World::new(RoomIds::random());
     let wanted = std::mem::take(&mut request.look_ups);
     request.look_ups = recent.take(&wanted, &mut world);
@@ -206,7 +206,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
     let rules = context.rules();
     let mut work = Cow::Borrowed(work);
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
-    let mut request = request(&work, context.look_ups);
+    let mut request = request(&work);
     let mut wanted = request.look_ups.clone();
     let mut world = World::new(RoomIds::random());
     request.look_ups = recent.take(&wanted, &mut world);
@@ -303,40 +303,14 @@ pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) ->
 }
 
 /// What must be loaded for a batch: every identifier that its messages name.
-fn request(work: &Work, look_ups: &LookUps) -> FindRequest {
-    let mut request = FindRequest { visits: work.visits.iter().map(|(row, _)| *row).collect(), ..FindRequest::default() };
-    let mut wanted: HashSet<LookUpHash> = HashSet::default();
-    for message in &work.messages {
-        request.dedupe.extend(message.dedupe);
-    }
-    for message in work.messages.iter().chain(&work.undo).chain(&work.ended) {
-        for fact in &message.facts {
-            name_look_ups(fact, look_ups, &mut wanted);
-        }
-    }
-    request.look_ups = wanted.into_iter().collect();
-    request
-}
-
-/// Every look-up that a fact may lead through.
-pub(crate) fn name_look_ups(fact: &Fact, look_ups: &LookUps, wanted: &mut HashSet<LookUpHash>) {
-    wanted.insert(look_ups.patient(&fact.patient));
-    let mut visit = |id| {
-        wanted.extend(look_ups.visit_kinds(id));
-    };
-    if let Some(named) = &fact.visit {
-        visit(&named.id);
-        [&named.account, &named.alternate, &named.preadmit].into_iter().flatten().for_each(&mut visit);
-    }
-    if let Some(relation) = &fact.relation {
-        for pair in relation.visits.iter().chain(&relation.accounts) {
-            visit(&pair.from);
-            visit(&pair.into);
-        }
-        for pair in &relation.patients {
-            wanted.insert(look_ups.patient(&pair.from));
-            wanted.insert(look_ups.patient(&pair.into));
-        }
+fn request(work: &Work) -> FindRequest {
+    let named: HashSet<LookUpHash> =
+        work.messages.iter().chain(&work.undo).chain(&work.ended).flat_map(|message| message.named.iter().copied()).collect();
+    FindRequest {
+        visits: work.visits.iter().map(|(row, _)| *row).collect(),
+        dedupe: work.messages.iter().filter_map(|message| message.dedupe).collect(),
+        look_ups: named.into_iter().collect(),
+        ..FindRequest::default()
     }
 }
 
@@ -354,7 +328,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
         let document = VisitDocument::read(&visit.doc)?;
         world.visits.insert(
             visit.id,
-            VisitEntry {
+            Box::new(VisitEntry {
                 patient: visit.patient_id,
                 version: visit.version,
                 document,
@@ -366,7 +340,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 updated_at: visit.updated_at,
                 unpublished: Vec::new(),
                 is_dirty: false,
-            },
+            }),
         );
     }
     for (hash, kind, target) in found.look_ups {
@@ -398,7 +372,7 @@ async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) ->
         let mut facts = Vec::new();
         for owner in std::iter::once(row).chain(&visit.document.absorbed) {
             for fact in stored.remove(owner).unwrap_or_default() {
-                facts.push(Fact::read(&fact.body)?);
+                facts.push(Arc::new(Fact::read(&fact.body)?));
             }
         }
         visit.facts = Some(facts);
@@ -501,8 +475,7 @@ pub(crate) fn take_message(
 
 /// Everything that a message may wait for which this fact relates.
 fn explained_by(world: &mut World, fact: &Fact, rules: &Rules<'_>) -> Result<HashSet<LookUpHash>, Need> {
-    let mut named = HashSet::default();
-    name_look_ups(fact, rules.look_ups, &mut named);
+    let mut named: HashSet<LookUpHash> = rules.look_ups.named([fact]).into_iter().collect();
     // A message may wait under an id that only another message tied to these.
     let patient = world.find_patient(&fact.patient, rules)?;
     let record = patient.and_then(|row| world.patients.get(&row)).map(|entry| &entry.record);

@@ -54,7 +54,6 @@ use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
 use crate::intake::wake_at::WakeAt;
-use crate::store::Sealed;
 use crate::store::Store;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
@@ -69,7 +68,7 @@ const ASKS: usize = 64;
 /// What waits for a batch.
 #[derive(Debug)]
 enum Job {
-    Message(Box<Incoming>, oneshot::Sender<Verdict>),
+    Message(Arc<Incoming>, oneshot::Sender<Verdict>),
     Visits(Vec<(i64, Cause)>, oneshot::Sender<()>),
     Quarantined(Vec<JournalId>, oneshot::Sender<()>),
     Order(Box<(Order, Operator)>, oneshot::Sender<Outcome>),
@@ -85,7 +84,7 @@ impl Intake {
     /// Hands a message in. The receipt comes true with the commit; it is broken when there was none.
     pub(crate) async fn submit(&self, message: Incoming) -> Option<oneshot::Receiver<Verdict>> {
         let (done, receipt) = oneshot::channel();
-        self.jobs.send(Job::Message(Box::new(message), done)).await.ok()?;
+        self.jobs.send(Job::Message(Arc::new(message), done)).await.ok()?;
         Some(receipt)
     }
 
@@ -207,7 +206,7 @@ impl<C: Clock> Running<C> {
             load.n_jobs += 1;
             match job {
                 Job::Message(message, receipt) => {
-                    load.work.messages.push(Arc::new(*message));
+                    load.work.messages.push(message);
                     load.receipts.push(receipt);
                 }
                 Job::Visits(visits, done) => {
@@ -221,7 +220,7 @@ impl<C: Clock> Running<C> {
         if !load.work.messages.is_empty() || !load.work.visits.is_empty() {
             let n_jobs = load.n_jobs;
             let left = match self.plan(&load.work).await {
-                Some((done, batch, ahead)) => {
+                Some(Planned { done, batch, ahead }) => {
                     self.aheads.push_back(ahead);
                     self.n_unlanded += n_jobs;
                     self.line.push(Waiting { load, done, batch })
@@ -241,8 +240,8 @@ impl<C: Clock> Running<C> {
         }
     }
 
-    /// Plans a batch ahead, and seals it: the commit before it may be waiting for the disk. What fails here is found again by whoever takes it afterwards.
-    async fn plan(&mut self, work: &Work) -> Option<(Done, Sealed, Ahead)> {
+    /// Plans a batch ahead. What fails here is found again by whoever takes it afterwards.
+    async fn plan(&mut self, work: &Work) -> Option<Planned> {
         let before: Vec<&Ahead> = self.aheads.iter().collect();
         let directory = self.parts.directory.current();
         let (now, parts) = (self.parts.clock.now(), &self.parts);
@@ -251,12 +250,7 @@ impl<C: Clock> Running<C> {
         let context = BatchContext { store, ids, look_ups: &self.look_ups, policy, directory: &directory, now, brake: &brake };
         let asks = self.n_asks > 0;
         self.n_asks = self.n_asks.saturating_sub(1);
-        let Planned { done, batch, ahead } = batch::plan_ahead(&context, &mut self.recent, work, &before, asks).await.ok().flatten()?;
-        let sealed = store.seal(batch);
-        if sealed.is_err() {
-            self.recent.was_wrong();
-        }
-        Some((done, sealed.ok()?, ahead))
+        batch::plan_ahead(&context, &mut self.recent, work, &before, asks).await.ok().flatten()
     }
 
     /// Waits until all that was planned is on disk, or was taken again.

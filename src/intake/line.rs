@@ -1,7 +1,8 @@
 //! The line of planned batches: all that stand in it when a commit ends are the next commit, and are answered together.
 //!
 //! A batch is planned while those before it are committed, and stands on what they leave; so when one fails, nothing behind it may be committed either: all
-//! of them go back to whoever planned them, and the line is shut until that has taken them again. It plans nothing, and it takes nothing by itself.
+//! of them go back to whoever planned them, and the line is shut until that has taken them again. Whoever commits from it seals what stands in it, too,
+//! meanwhile: whoever plans has the most to do. It plans nothing, and it takes nothing by itself.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -28,7 +29,9 @@ use crate::intake::guard::Guard;
 use crate::intake::world::Ends;
 use crate::store::Sealed;
 use crate::store::error::CommitError;
+use crate::store::error::StoreError;
 use crate::store::look_up::LookUpHash;
+use crate::store::rows::CommitBatch;
 use crate::time::Clock;
 use crate::time::Timestamp;
 
@@ -59,7 +62,14 @@ impl Load {
 pub(super) struct Waiting {
     pub(super) load: Load,
     pub(super) done: Done,
-    pub(super) batch: Sealed,
+    pub(super) batch: CommitBatch,
+}
+
+/// A batch that is sealed, or could not be.
+struct Ready {
+    load: Load,
+    done: Done,
+    batch: Result<Sealed, StoreError>,
 }
 
 /// What became of the batches that stood first.
@@ -163,27 +173,45 @@ impl Line {
 
 /// Commits what stands in the line, one commit after another, until it is over; `landed` is told of each.
 pub(super) async fn commit_all<C: Clock>(parts: Arc<IntakeParts<C>>, line: Arc<Line>, landed: mpsc::UnboundedSender<Landed>) {
-    let mut flight = begin(&parts, line.next().await);
+    let mut flight = begin(&parts, seal(&parts, line.next().await));
     while let Some(commit) = flight.take() {
         let (told, next) = land(&parts, &line, commit).await;
         if landed.send(told).is_err() {
             // Nobody plans any more: what is on its way ends by itself, and nobody is answered.
             return;
         }
-        flight = if next.is_some() { next } else { begin(&parts, line.next().await) };
+        flight = if next.is_some() { next } else { begin(&parts, seal(&parts, line.next().await)) };
     }
 }
 
-/// Waits for a commit, begins the next one where something stands in the line, and answers those of the first.
+fn seal<C>(parts: &IntakeParts<C>, waiting: Vec<Waiting>) -> Vec<Ready> {
+    waiting.into_iter().map(|Waiting { load, done, batch }| Ready { load, done, batch: parts.store.seal(batch) }).collect()
+}
+
+/// Waits for a commit and seals what comes meanwhile, begins the next one where there is something, and answers those of the first.
 async fn land<C: Clock>(parts: &IntakeParts<C>, line: &Line, commit: Flight) -> (Landed, Option<Flight>) {
-    let Flight { mut loads, begun, committed } = commit;
-    let took = match committed.await {
+    let Flight { mut loads, begun, mut committed } = commit;
+    let (mut next, mut is_over) = (Vec::new(), false);
+    let committed = loop {
+        tokio::select! {
+            biased;
+            committed = &mut committed => break committed,
+            waiting = line.next(), if !is_over => {
+                is_over = waiting.is_empty();
+                next.extend(seal(parts, waiting));
+            }
+        }
+    };
+    let took = match committed {
         Ok(took) => took,
-        Err(error) => return (Landed::Failed { error, loads: loads.into_iter().map(|(load, _)| load).collect(), behind: line.shut() }, None),
+        Err(error) => {
+            let behind = next.into_iter().map(|ready| ready.load).chain(line.shut()).collect();
+            return (Landed::Failed { error, loads: loads.into_iter().map(|(load, _)| load).collect(), behind }, None);
+        }
     };
     let (ends, is_stopped) = line.landed(loads.len(), &parts.guard, parts.clock.now());
     // Before those of the last one are answered: it has nothing to wait for any more, and answering takes a while.
-    let next = begin(parts, line.take());
+    let next = begin(parts, next);
     look_at_ends(parts, ends, is_stopped).await;
     for (load, done) in &mut loads {
         load.answer(done);
@@ -203,20 +231,27 @@ async fn land<C: Clock>(parts: &IntakeParts<C>, line: &Line, commit: Flight) -> 
 struct Flight {
     loads: Vec<(Load, Done)>,
     begun: Instant,
-    committed: Pin<Box<dyn Future<Output = Result<Duration, CommitError>> + Send>>,
+    committed: Committed,
 }
 
+/// Comes true when a commit has ended, with how long it took.
+type Committed = Pin<Box<dyn Future<Output = Result<Duration, CommitError>> + Send>>;
+
 /// Begins the next commit, where there is anything to commit.
-fn begin<C: Clock>(parts: &IntakeParts<C>, next: Vec<Waiting>) -> Option<Flight> {
+fn begin<C: Clock>(parts: &IntakeParts<C>, next: Vec<Ready>) -> Option<Flight> {
     if next.is_empty() {
         return None;
     }
     let (mut loads, mut batches) = (Vec::with_capacity(next.len()), Vec::with_capacity(next.len()));
-    for Waiting { load, done, batch } in next {
+    for Ready { load, done, batch } in next {
         loads.push((load, done));
         batches.push(batch);
     }
-    Some(Flight { loads, begun: Instant::now(), committed: Box::pin(parts.store.begin(batches)) })
+    let committed: Committed = match batches.into_iter().collect::<Result<Vec<Sealed>, StoreError>>() {
+        Ok(batches) => Box::pin(parts.store.begin(batches)),
+        Err(error) => Box::pin(std::future::ready(Err(error.into()))),
+    };
+    Some(Flight { loads, begun: Instant::now(), committed })
 }
 
 #[cfg(test)]
@@ -235,6 +270,7 @@ mod tests {
     use super::begin;
     use super::commit_all;
     use super::land;
+    use super::seal;
     use crate::care::policy::Policy;
     use crate::directory::Directory;
     use crate::directory::Sources;
@@ -281,7 +317,7 @@ mod tests {
     }
 
     /// A batch that keeps one message, and what its sender waits for. Two of the same number are the same message.
-    fn waiting(store: &Store, id: i64, number: u8) -> (Waiting, oneshot::Receiver<Verdict>) {
+    fn waiting(id: i64, number: u8) -> (Waiting, oneshot::Receiver<Verdict>) {
         let row = JournalRow {
             id: JournalId(id),
             feed: "main".to_owned(),
@@ -300,7 +336,7 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let load = Load { receipts: vec![answer], n_jobs: 1, ..Load::default() };
         let done = Done { verdicts: vec![Verdict::applied()], ..Done::default() };
-        let batch = store.seal(CommitBatch { journal: vec![row], ..CommitBatch::default() }).unwrap();
+        let batch = CommitBatch { journal: vec![row], ..CommitBatch::default() };
         (Waiting { load, done, batch }, answered)
     }
 
@@ -310,7 +346,7 @@ mod tests {
         let (line, (told, mut landed)) = (Arc::new(Line::default()), mpsc::unbounded_channel());
         let mut answers = Vec::new();
         for number in 1..=3 {
-            let (batch, answered) = waiting(&parts.store, i64::from(number), number);
+            let (batch, answered) = waiting(i64::from(number), number);
             assert!(line.push(batch).is_none());
             answers.push(answered);
         }
@@ -330,10 +366,10 @@ mod tests {
         let (folder, parts) = house().await;
         let line = Arc::new(Line::default());
         let [(kept, kept_answer), (repeat, repeat_answer), (behind, behind_answer), (late, _)] =
-            [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(&parts.store, id, number));
+            [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(id, number));
         assert!(line.push(kept).is_none());
         assert!(line.push(repeat).is_none());
-        let commit = begin(&parts, line.take()).unwrap();
+        let commit = begin(&parts, seal(&parts, line.take())).unwrap();
         assert!(line.push(behind).is_none());
         let (failed, next) = land(&parts, &line, commit).await;
         assert!(next.is_none());
@@ -347,7 +383,7 @@ mod tests {
         }
 
         line.open();
-        let (again, answered) = waiting(&parts.store, 5, 1);
+        let (again, answered) = waiting(5, 1);
         assert!(line.push(again).is_none());
         line.end();
         commit_all(Arc::clone(&parts), line, mpsc::unbounded_channel().0).await;
@@ -363,7 +399,7 @@ mod tests {
         let (line, guard) = (Line::default(), Guard::new(true));
         let may_end = guard.brake(NOW).may_end;
         for n_ended in [2, 3] {
-            let (mut batch, _) = waiting(&parts.store, 1, 1);
+            let (mut batch, _) = waiting(1, 1);
             batch.done.ends = Ends { n_ended, ..Ends::default() };
             assert!(line.push(batch).is_none());
         }

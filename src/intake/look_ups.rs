@@ -11,6 +11,7 @@ use std::sync::PoisonError;
 use foldhash::fast::RandomState;
 use ring::digest;
 
+use crate::care::fact::Fact;
 use crate::ids::Identifier;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
@@ -125,6 +126,32 @@ impl LookUps {
     pub(crate) fn visit(&self, kind: LookUpKind, number: &VisitId) -> LookUpHash {
         let of_kind = VISIT_KINDS.into_iter().zip(self.visit_kinds(number)).find(|(known, _)| *known == kind);
         of_kind.map_or_else(|| self.hash(kind, &visit_parts(&number.0)), |(_, hash)| hash)
+    }
+}
+
+impl LookUps {
+    /// Every look-up that facts may lead through, each once.
+    pub(crate) fn named<'a>(&self, facts: impl IntoIterator<Item = &'a Fact>) -> Vec<LookUpHash> {
+        let mut named = Vec::new();
+        for fact in facts {
+            self.name(fact, &mut named);
+        }
+        named.sort_unstable();
+        named.dedup();
+        named
+    }
+
+    fn name(&self, fact: &Fact, named: &mut Vec<LookUpHash>) {
+        named.push(self.patient(&fact.patient));
+        if let Some(visit) = &fact.visit {
+            let others = [&visit.account, &visit.alternate, &visit.preadmit].into_iter().flatten();
+            named.extend(std::iter::once(&visit.id).chain(others).flat_map(|id| self.visit_kinds(id)));
+        }
+        if let Some(relation) = &fact.relation {
+            let visits = relation.visits.iter().chain(&relation.accounts).flat_map(|pair| [&pair.from, &pair.into]);
+            named.extend(visits.flat_map(|id| self.visit_kinds(id)));
+            named.extend(relation.patients.iter().flat_map(|pair| [&pair.from, &pair.into]).map(|id| self.patient(id)));
+        }
     }
 }
 

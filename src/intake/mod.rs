@@ -34,6 +34,7 @@ pub(crate) mod world;
 #[cfg(test)]
 mod law;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,7 +61,9 @@ pub struct Incoming {
     /// Its trigger event, where it has one.
     pub trigger: Option<TriggerEvent>,
     /// What it says.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<Arc<Fact>>,
+    /// Every look-up that its facts may lead through.
+    pub(crate) named: Vec<LookUpHash>,
     /// What it says of staff and units.
     pub(crate) directory: Option<Changes>,
     /// What makes it this message; absent when it cannot be told from another.

@@ -4,6 +4,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -105,6 +106,7 @@ fn blank(raw: Bytes, profile: &Profile, arrived: Arrived, header: AckHeader, cha
             received_at: arrived.at,
             trigger: None,
             facts: Vec::new(),
+            named: Vec::new(),
             directory: None,
             dedupe: None,
             known_for: profile.dedupe,
@@ -161,6 +163,7 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
     if !refused {
         read.incoming.dedupe = Some(dedupe(&read.incoming, &message, look_ups));
     }
+    read.incoming.named = look_ups.named(read.incoming.facts.iter().map(AsRef::as_ref));
     read
 }
 
@@ -176,7 +179,7 @@ fn decide(read: &mut ReadMessage, reading: Reading) {
     };
     if unusable.is_none() {
         // Without facts a message is told from others by its bytes.
-        read.incoming.facts = reading.facts;
+        read.incoming.facts = reading.facts.into_iter().map(Arc::new).collect();
     }
     read.reading = Some(ReadingSummary { version: reading.version, recorded_at: reading.recorded_at, occurred_at: reading.occurred_at });
     match reading.disposition_hint {

@@ -28,7 +28,7 @@ const PAUSE: u32 = 16;
 #[derive(Debug)]
 struct Family {
     patient: PatientEntry,
-    visits: Vec<(i64, VisitEntry)>,
+    visits: Vec<(i64, Box<VisitEntry>)>,
 }
 
 /// What was used since some moment.

@@ -29,7 +29,6 @@ use crate::ids::JournalId;
 use crate::intake::Verdict;
 use crate::intake::answer::Answering;
 use crate::intake::answer::Feed;
-use crate::intake::batch::name_look_ups;
 use crate::intake::batch::take_message;
 use crate::intake::guard::Guard;
 use crate::intake::guard::Word;
@@ -305,8 +304,8 @@ impl Rehearsal {
             let waiting = std::mem::take(&mut self.quarantined);
             let mut next = Vec::new();
             for (message, bytes) in waiting {
-                let named = names(&message);
-                let retried = named.iter().any(|hash| explained.contains(hash)).then(|| self.take_one(&message, &mut next));
+                let is_explained = message.incoming.named.iter().any(|hash| explained.contains(hash));
+                let retried = is_explained.then(|| self.take_one(&message, &mut next));
                 if retried.is_none_or(|verdict| verdict.disposition == Disposition::Quarantined) {
                     self.quarantined.push((message, bytes));
                 }
@@ -333,15 +332,6 @@ impl Rehearsal {
         }
         verdict
     }
-}
-
-/// Everything a message names that it may wait for.
-fn names(message: &ReadMessage) -> Vec<LookUpHash> {
-    let mut named = foldhash::HashSet::default();
-    for fact in &message.incoming.facts {
-        name_look_ups(fact, &LookUps::InMemory, &mut named);
-    }
-    named.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Records of patients become one for good, and keep what was said by the id it was said of; visits that are merged keep their facts, so that both can
 //! be split again. Numbers that turn out to be of one visit make it one. It decides nothing about rooms.
 
+use std::sync::Arc;
+
 use crate::care::account::hash_in_visits;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
@@ -38,7 +40,7 @@ impl World {
     /// What a relation does to visits: renames, moves and merges.
     pub(super) fn relate_visits(
         &mut self,
-        fact: &Fact,
+        fact: &Arc<Fact>,
         relation: &Relation,
         patient: i64,
         cause: &Cause,
@@ -72,7 +74,7 @@ impl World {
         &mut self,
         from: &VisitId,
         into: &VisitId,
-        fact: &Fact,
+        fact: &Arc<Fact>,
         patient: i64,
         cause: &Cause,
         rules: &Rules<'_>,
@@ -100,7 +102,7 @@ impl World {
 
     /// Visits that go over to another patient or account. Those of a whole account are only made the patient's here: what is said of an account is
     /// folded into its visits with all else that was.
-    fn move_visits(&mut self, fact: &Fact, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
+    fn move_visits(&mut self, fact: &Arc<Fact>, relation: &Relation, patient: i64, cause: &Cause, rules: &Rules<'_>) -> Result<Vec<i64>, Need> {
         let mut rows = Vec::new();
         for pair in &relation.visits {
             if pair.from == pair.into {
@@ -228,7 +230,7 @@ impl World {
         }
         let facts = visit.facts.as_ref().ok_or(Need::Facts(row))?;
         visit.document.taken_back.push(hash);
-        visit.document.state = VisitState::fold(facts.iter().filter(|fact| visit.document.counts(fact)));
+        visit.document.state = VisitState::fold(facts.iter().map(AsRef::as_ref).filter(|fact| visit.document.counts(fact)));
         visit.is_dirty = true;
         Ok(Some(row))
     }

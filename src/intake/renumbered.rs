@@ -186,10 +186,11 @@ impl World {
         let whole = if let Some(state) = known.and_then(|known| self.fold_onto(known, &of)) {
             Whole { state, of, left_out: false }
         } else {
-            let mut facts = Vec::new();
+            let mut facts: Vec<&Fact> = Vec::new();
             for (part, ..) in &of {
                 let visit = self.visits.get(part).ok_or(Need::Visit(*part))?;
-                facts.extend(visit.facts.as_ref().ok_or(Need::Facts(*part))?.iter().filter(|fact| visit.document.counts(fact)));
+                let said = visit.facts.as_ref().ok_or(Need::Facts(*part))?;
+                facts.extend(said.iter().map(AsRef::as_ref).filter(|fact| visit.document.counts(fact)));
             }
             let state = VisitState::fold(facts.iter().copied());
             let n_facts = facts.len();

@@ -3,6 +3,8 @@
 //! A fact about a known visit under a patient that nothing explains is never applied: it waits, and the room stays as it is. What is named by nothing
 //! goes to the patient's only open visit, if it does not contradict it.
 
+use std::sync::Arc;
+
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::fact::Act;
@@ -70,7 +72,7 @@ impl World {
     /// Takes one fact: identity first, then the visit, then the rooms that may have changed.
     ///
     /// `decided` is where it was found to go before any fact of its message was taken: what those before it said of the patient undoes that no more.
-    pub(crate) fn take(&mut self, fact: &Fact, decided: Route, rules: &Rules<'_>) -> Result<Taken, Need> {
+    pub(crate) fn take(&mut self, fact: &Arc<Fact>, decided: Route, rules: &Rules<'_>) -> Result<Taken, Need> {
         let cause = cause_of(fact);
         let found = if speaks_of_a_visit(fact) { self.route(fact, rules)? } else { Route::None };
         let visit = if let Route::Waits(_) = found { decided } else { found };
@@ -279,7 +281,7 @@ impl World {
         stays.dedup();
         if stays.len() > 1 {
             let was_of_it = |visit: &VisitEntry| visit.document.whole().accounts().was_of(account, at).unwrap_or(true);
-            stays.retain(|row| self.visits.get(row).is_some_and(was_of_it));
+            stays.retain(|row| self.visits.get(row).is_some_and(|visit| was_of_it(visit)));
         }
         if stays.len() > 1 {
             stays.retain(|row| self.visits.get(row).is_some_and(|visit| visit.is_open));

@@ -4,6 +4,7 @@
 //! over. What it changed it gives away as rows. `explain` and `verify` keep one world in memory for as long as they run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use foldhash::HashMap;
 use foldhash::HashSet;
@@ -94,9 +95,9 @@ pub(crate) struct VisitEntry {
     pub(crate) version: i64,
     pub(crate) document: VisitDocument,
     /// Every fact, once somebody needed them.
-    pub(crate) facts: Option<Vec<Fact>>,
+    pub(crate) facts: Option<Vec<Arc<Fact>>>,
     /// The facts of this batch.
-    pub(crate) new_facts: Vec<Fact>,
+    pub(crate) new_facts: Vec<Arc<Fact>>,
     /// The room's status, `none` while there is no room.
     pub(crate) status: String,
     pub(crate) is_open: bool,
@@ -148,7 +149,8 @@ impl Ends {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) patients: BTreeMap<i64, PatientEntry>,
-    pub(crate) visits: BTreeMap<i64, VisitEntry>,
+    /// In memory of their own: they are large, and go from batch to batch.
+    pub(crate) visits: BTreeMap<i64, Box<VisitEntry>>,
     pub(crate) targets: HashMap<LookUpHash, Targets>,
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
     pub(crate) absent_look_ups: HashSet<LookUpHash>,
@@ -286,7 +288,7 @@ impl World {
             unpublished: Vec::new(),
             is_dirty: true,
         };
-        self.visits.insert(row, entry);
+        self.visits.insert(row, Box::new(entry));
         row
     }
 
@@ -322,7 +324,7 @@ impl World {
     }
 
     /// Folds a fact into a visit. Gives back whether it counts: one from before the late window is history.
-    pub(crate) fn fold(&mut self, row: i64, fact: &Fact, rules: &Rules<'_>) -> Result<bool, Need> {
+    pub(crate) fn fold(&mut self, row: i64, fact: &Arc<Fact>, rules: &Rules<'_>) -> Result<bool, Need> {
         let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
         let moves = visit.document.state.moves().to_vec();
         match visit.document.state.placement(fact, rules.policy.late_window) {
@@ -332,7 +334,7 @@ impl World {
             Placement::Last => {
                 visit.document.state.apply(fact);
                 if let Some(facts) = &mut visit.facts {
-                    facts.push(fact.clone());
+                    facts.push(Arc::clone(fact));
                 }
             }
             Placement::Among => {
@@ -340,11 +342,11 @@ impl World {
                 if facts.iter().any(|known| known.hash == fact.hash) {
                     return Ok(false);
                 }
-                facts.push(fact.clone());
-                visit.document.state = VisitState::fold(facts.iter().filter(|fact| visit.document.counts(fact)));
+                facts.push(Arc::clone(fact));
+                visit.document.state = VisitState::fold(facts.iter().map(AsRef::as_ref).filter(|fact| visit.document.counts(fact)));
             }
         }
-        visit.new_facts.push(fact.clone());
+        visit.new_facts.push(Arc::clone(fact));
         visit.is_dirty = true;
         let patient = visit.patient;
         let has_moved = visit.document.state.moves() != moves;
@@ -413,7 +415,7 @@ impl World {
         winner.document.merged_from.extend(merged_from);
         winner.document.conflicts.extend(conflicts);
         winner.document.taken_back.extend(taken_back);
-        winner.document.state = VisitState::fold(facts.iter().filter(|fact| winner.document.counts(fact)));
+        winner.document.state = VisitState::fold(facts.iter().map(AsRef::as_ref).filter(|fact| winner.document.counts(fact)));
         winner.facts = Some(facts);
         winner.is_dirty = true;
         let ids: Vec<VisitId> = winner.document.state.ids().to_vec();

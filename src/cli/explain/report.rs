@@ -1,6 +1,7 @@
 //! What `explain` says to people: a block for each message, what became of it first, then what was read and from which field.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -108,7 +109,7 @@ impl Report<'_> {
     }
 
     /// What it would do to rooms, or why it does nothing.
-    fn effects(&self, facts: &[Fact], led: &[Led]) -> anyhow::Result<()> {
+    fn effects(&self, facts: &[Arc<Fact>], led: &[Led]) -> anyhow::Result<()> {
         for (event_type, body) in led {
             let line = crate::cli::story::line(self.console, *event_type, body);
             self.row("would", &line, "")?;

@@ -28,7 +28,6 @@ use crate::ids::JournalId;
 use crate::intake::Incoming;
 use crate::intake::RawMessage;
 use crate::intake::batch::Work;
-use crate::intake::batch::name_look_ups;
 use crate::intake::batch::rows::waits_for;
 use crate::intake::batch::take_all;
 use crate::intake::look_ups::LookUps;
@@ -107,7 +106,8 @@ impl Shelf {
             feed: FeedName::from("main"),
             received_at: self.now,
             trigger: facts.first().map(|fact| fact.trigger),
-            facts,
+            named: LookUps::InMemory.named(&facts),
+            facts: facts.into_iter().map(Arc::new).collect(),
             dedupe: None,
             known_for: Duration::MAX,
             directory: None,
@@ -225,10 +225,7 @@ impl Shelf {
         let (mut visits, mut patients) = (BTreeSet::new(), BTreeSet::new());
         let mut with_facts = BTreeSet::new();
         let look_ups = LookUps::InMemory;
-        let mut wanted = HashSet::default();
-        for fact in work.messages.iter().chain(&work.undo).flat_map(|message| &message.facts) {
-            name_look_ups(fact, &look_ups, &mut wanted);
-        }
+        let mut wanted: HashSet<LookUpHash> = work.messages.iter().chain(&work.undo).flat_map(|message| message.named.iter().copied()).collect();
         visits.extend(work.visits.iter().map(|(row, _)| *row));
         for _ in 0..200 {
             self.cost.starts += 1;
@@ -292,12 +289,15 @@ impl Shelf {
             let document = VisitDocument::read(&shelved.doc).unwrap();
             let facts = with_facts.contains(&row).then(|| {
                 let owners = std::iter::once(&row).chain(&document.absorbed);
-                owners.flat_map(|owner| self.facts.get(owner).into_iter().flatten()).map(|(_, doc)| Fact::read(doc).unwrap()).collect::<Vec<_>>()
+                owners
+                    .flat_map(|owner| self.facts.get(owner).into_iter().flatten())
+                    .map(|(_, doc)| Arc::new(Fact::read(doc).unwrap()))
+                    .collect::<Vec<_>>()
             });
             self.cost.facts_read += facts.as_ref().map_or(0, Vec::len);
             world.visits.insert(
                 row,
-                VisitEntry {
+                Box::new(VisitEntry {
                     patient: shelved.patient,
                     version: 1,
                     document,
@@ -309,7 +309,7 @@ impl Shelf {
                     wake_at: shelved.wake_at,
                     updated_at: Timestamp::from_micros(0),
                     is_dirty: false,
-                },
+                }),
             );
         }
         world.settle_owners();
@@ -337,7 +337,7 @@ impl Shelf {
             if visit.is_dirty {
                 let doc = visit.document.document();
                 self.cost.bytes_written += doc.bytes.len();
-                let VisitEntry { patient, status, is_open, wake_at, .. } = visit;
+                let VisitEntry { patient, status, is_open, wake_at, .. } = *visit;
                 self.visits.insert(row, Shelved { patient, status, is_open, wake_at, doc });
             }
         }
