@@ -177,4 +177,4 @@ impl Stored for Fact {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;

@@ -7,8 +7,8 @@
 //! format 1 | document format 1 | key id 8 (big-endian) | nonce 12 | ciphertext | tag 16
 //! ```
 //!
-//! whose format says whether the content was packed before it was encrypted,
-//! and is bound to its header, its table and its row, so that no value can be moved to another row. It never logs, and no `Debug` shows a key.
+//! whose format says whether the content was packed before it was encrypted, and with which dictionary. It is bound to its header, its table and its row, so
+//! that no value can be moved to another row. It never logs, and no `Debug` shows a key.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,11 +27,12 @@ use crate::store::look_up::LookUpKey;
 use crate::store::master_key::KEY_BYTES;
 use crate::store::master_key::MasterKey;
 use crate::store::packing::Packer;
+use crate::store::packing::With;
 use crate::store::packing::unpack;
 
 /// The form of a sealed value whose content is as it came.
 const PLAIN: u8 = 1;
-/// The form of a sealed value whose content was packed.
+/// The form of a sealed value whose content was packed; with a dictionary, as much more as its number.
 const PACKED: u8 = 2;
 const HEADER_BYTES: usize = 10;
 const TAG_BYTES: usize = 16;
@@ -177,14 +178,24 @@ impl<'a> Sealer<'a> {
 
     pub(super) fn seal(&mut self, key: &SealingKey, place: Place, document: &Document) -> Result<Vec<u8>, StoreError> {
         let nonce = self.nonce()?;
-        let (form, content) = self.packer.pack(&document.bytes).map_or((PLAIN, document.bytes.as_slice()), |packed| (PACKED, packed));
+        let packed = self.packer.pack(place.table, &document.bytes);
+        let (form, content) = packed.map_or((PLAIN, document.bytes.as_slice()), |(With(number), packed)| (PACKED + number, packed));
         encrypt(&key.0.aead, nonce, header(form, document.format, key.0.id), place, content)
     }
+}
 
-    /// Seals a key under another.
-    fn wrap(&mut self, aead: &LessSafeKey, place: Place, key: &[u8]) -> Result<Vec<u8>, StoreError> {
-        encrypt(aead, self.nonce()?, header(PLAIN, 0, OWN_KEY), place, key)
-    }
+/// Seals a key under another.
+fn wrap(random: &SystemRandom, aead: &LessSafeKey, place: Place, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let mut nonce = [0; NONCE_LEN];
+    random.fill(&mut nonce).map_err(|_| StoreError::Random)?;
+    encrypt(aead, nonce, header(PLAIN, 0, OWN_KEY), place, key)
+}
+
+/// A key that was never drawn before, and the same as it stands in the store.
+fn new_key(random: &SystemRandom, master: &LessSafeKey, place: Place) -> Result<([u8; KEY_BYTES], Vec<u8>), StoreError> {
+    let mut bytes = [0; KEY_BYTES];
+    random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
+    Ok((bytes, wrap(random, master, place, &bytes)?))
 }
 
 fn encrypt(aead: &LessSafeKey, nonce: [u8; NONCE_LEN], header: [u8; HEADER_BYTES], place: Place, content: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -219,7 +230,7 @@ fn bound_to(header: &[u8; HEADER_BYTES], place: Place) -> Aad<[u8; HEADER_BYTES 
 /// The key id in a sealed value's header.
 pub(super) fn key_id(table: Table, sealed: &[u8]) -> Result<i64, StoreError> {
     match sealed.first_chunk::<HEADER_BYTES>() {
-        Some([PLAIN | PACKED, _, id @ ..]) => Ok(i64::from_be_bytes(*id)),
+        Some([PLAIN..=u8::MAX, _, id @ ..]) => Ok(i64::from_be_bytes(*id)),
         _ => Err(StoreError::Form { table }),
     }
 }
@@ -232,7 +243,7 @@ pub(super) fn unseal(key: &SealingKey, place: Place, sealed: Vec<u8>) -> Result<
 fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<Document, StoreError> {
     let table = place.table;
     let header = *sealed.first_chunk::<HEADER_BYTES>().ok_or(StoreError::Form { table })?;
-    let [form @ (PLAIN | PACKED), format, ..] = header else { return Err(StoreError::Form { table }) };
+    let [form @ PLAIN..=u8::MAX, format, ..] = header else { return Err(StoreError::Form { table }) };
     let nonce = *sealed.get(HEADER_BYTES..).and_then(<[u8]>::first_chunk::<NONCE_LEN>).ok_or(StoreError::Form { table })?;
     let content = HEADER_BYTES + NONCE_LEN;
     if sealed.len() < content + TAG_BYTES {
@@ -243,7 +254,10 @@ fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<
         .map_err(|_| StoreError::Unsealed { table })?
         .len();
     sealed.truncate(length);
-    let bytes = if form == PACKED { unpack(&sealed).ok_or(StoreError::Form { table })? } else { sealed };
+    let bytes = match form.checked_sub(PACKED) {
+        Some(number) => unpack(&sealed, With(number)).ok_or(StoreError::Form { table })?,
+        None => sealed,
+    };
     Ok(Document { format, bytes })
 }
 
@@ -272,13 +286,8 @@ impl Keys {
     pub(super) fn generate(master: &MasterKey) -> Result<WrappedKeys, StoreError> {
         let random = SystemRandom::new();
         let master = aead(master.bytes())?;
-        let mut sealer = Sealer::new(&random);
-        let mut wrap = |place| {
-            let mut bytes = [0; KEY_BYTES];
-            random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
-            sealer.wrap(&master, place, &bytes)
-        };
-        Ok(WrappedKeys { own: wrap(OWN_PLACE)?, look_up: wrap(LOOK_UP_PLACE)? })
+        let wrapped = |place| Ok::<_, StoreError>(new_key(&random, &master, place)?.1);
+        Ok(WrappedKeys { own: wrapped(OWN_PLACE)?, look_up: wrapped(LOOK_UP_PLACE)? })
     }
 
     /// Opens the keys of a store; they are the canary that tells a wrong master key.
@@ -296,9 +305,7 @@ impl Keys {
 
     /// A new data key for the patient with this row id.
     pub(super) fn new_patient_key(&self, patient: i64) -> Result<SealingKey, StoreError> {
-        let mut bytes = [0; KEY_BYTES];
-        self.random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
-        let wrapped = Sealer::new(&self.random).wrap(&self.master, Place::row(Table::Keys, patient), &bytes)?;
+        let (bytes, wrapped) = new_key(&self.random, &self.master, Place::row(Table::Keys, patient))?;
         Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
     }
 
@@ -331,6 +338,7 @@ mod tests {
     use super::key_id;
     use super::unseal;
     use super::unseal_with;
+    use super::wrap;
     use crate::store::look_up::LookUpKind;
     use crate::store::master_key::MasterKey;
 
@@ -389,7 +397,7 @@ mod tests {
         let made = Keys::generate(&master).unwrap();
         let key = unseal_with(&aead(master.bytes()).unwrap(), LOOK_UP_PLACE, made.look_up.clone()).unwrap().bytes;
         let random = ring::rand::SystemRandom::new();
-        let scattered = Sealer::new(&random).wrap(&aead(master.bytes()).unwrap(), SCATTERED_LOOK_UP_PLACE, &key).unwrap();
+        let scattered = wrap(&random, &aead(master.bytes()).unwrap(), SCATTERED_LOOK_UP_PLACE, &key).unwrap();
         let now = Keys::open(&master, WrappedKeys { own: made.own.clone(), look_up: made.look_up }).unwrap();
         let before = Keys::open(&master, WrappedKeys { own: made.own, look_up: scattered }).unwrap();
         let parts: [&[u8]; 2] = [b"GHH", b"V10000"];

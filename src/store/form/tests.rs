@@ -16,9 +16,19 @@ use crate::care::fact::Stamp;
 use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::store::sealing::Document;
+use crate::store::sealing::Table;
 
 fn packed(lines: &str) -> Vec<Document> {
     lines.lines().map(|line| Document::new(PRESENT, STANDARD.decode(line).unwrap())).collect()
+}
+
+/// Documents as they are written now, by the table that they stand in.
+pub(in crate::store) fn examples() -> [(Table, Vec<Document>); 3] {
+    [
+        (Table::Visits, packed(include_str!("examples/visit.2"))),
+        (Table::Patients, packed(include_str!("examples/patient.2"))),
+        (Table::Facts, packed(include_str!("examples/fact.2"))),
+    ]
 }
 
 fn read_the_same<T: Stored>(json: &str, names: &str, present: &str) {
