@@ -302,7 +302,7 @@ async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted>
         NotStarted { code, error: error.into() }
     })?;
     Store::open(options).await.map_err(|error| {
-        let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated) { 64 } else { 69 };
+        let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotMigrated | StoreError::NotAStore) { 64 } else { 69 };
         NotStarted { code, error: anyhow::Error::new(error).context("cannot open the store") }
     })
 }

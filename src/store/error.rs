@@ -36,6 +36,9 @@ pub enum StoreError {
          a store that was here and is gone has to come from its backup first"
     )]
     NotMigrated,
+    /// The file is something else.
+    #[error("the file of `store.url` is not a store of wardroom's\nhint: name another file; where there is none, the daemon makes one")]
+    NotAStore,
     /// The scheme could not be brought up to date.
     #[error("the store's tables could not be brought up to date (code {code})")]
     Migrate {
@@ -242,6 +245,7 @@ fn from_code(code: &str) -> StoreError {
         13 => StoreError::Full { code: owned },
         5 | 6 => StoreError::Busy { code: owned },
         10 | 8 | 14 | 23 => StoreError::Unreachable { code: owned },
+        26 => StoreError::NotAStore,
         _ => StoreError::Refused { code: owned },
     }
 }
@@ -264,6 +268,7 @@ mod tests {
             assert!(matches!(from_code(code), StoreError::Denied { .. }) && from_code(code).is_transient(), "{code}");
         }
         assert!(!from_code("42601").is_transient());
+        assert!(matches!(from_code("26"), StoreError::NotAStore), "SQLITE_NOTADB");
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Store {
         let backend = if is_postgres(url) {
             Backend::Postgres(PostgresBackend::open_read_only(url, options.readers)?)
         } else {
-            Backend::Sqlite(SqliteBackend::open_read_only(url, options.readers)?)
+            Backend::Sqlite(SqliteBackend::open_read_only(url, options.readers).await?)
         };
         Self::with_keys(backend, &options).await
     }

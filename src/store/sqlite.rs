@@ -171,6 +171,7 @@ impl SqliteBackend {
     pub(super) async fn open(url: &str, readers: u32, tasks: TaskTracker) -> Result<Self, StoreError> {
         let options = options(url)?;
         let lock = lock(&options)?;
+        is_a_store_or_none(&options).await?;
         let writing = options
             .clone()
             .create_if_missing(true)
@@ -197,11 +198,12 @@ impl SqliteBackend {
     }
 
     /// Opens the file beside a daemon that may be running.
-    pub(super) fn open_read_only(url: &str, readers: u32) -> Result<Self, StoreError> {
+    pub(super) async fn open_read_only(url: &str, readers: u32) -> Result<Self, StoreError> {
         let options = options(url)?;
         if !options.get_filename().exists() {
             return Err(StoreError::NotMigrated);
         }
+        is_a_store_or_none(&options).await?;
         let n_statements = Arc::default();
         Ok(Self {
             finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)),
@@ -509,6 +511,17 @@ fn lock(options: &SqliteConnectOptions) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
         Err(TryLockError::Error(source)) => Err(StoreError::LockFile { path, source }),
     }
+}
+
+/// Before anything is changed in a file: a database of somebody else's is left alone.
+async fn is_a_store_or_none(options: &SqliteConnectOptions) -> Result<(), StoreError> {
+    if !std::fs::metadata(options.get_filename()).is_ok_and(|file| file.len() > 0) {
+        return Ok(());
+    }
+    let mut connection = options.connect().await?;
+    let is_foreign: bool = sqlx::query_scalar(text::IS_FOREIGN).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    if is_foreign { Err(StoreError::NotAStore) } else { Ok(()) }
 }
 
 /// `[1,2,3]`

@@ -17,6 +17,9 @@ macro_rules! hashes {
 
 pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 pub(super) const CHECKPOINT_ALL: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// Whether a file is the database of something else: it has tables, and none of ours.
+pub(super) const IS_FOREIGN: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE '%sqlx%' AND name NOT LIKE 'sqlite_%') \
+     AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'look_ups')";
 pub(super) const KNOWN: &str = concat!(
     "SELECT dedupe, id, received_us, disposition, ack_code FROM journal WHERE dedupe IS NOT NULL AND disposition <> 2 AND dedupe IN ",
     hashes!()

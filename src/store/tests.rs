@@ -589,6 +589,21 @@ async fn nothing_of_a_content_stands_in_the_file() {
 }
 
 #[tokio::test]
+async fn a_file_of_something_else_is_left_as_it_is() {
+    let house = House::new();
+    let other = rusqlite::Connection::open(&house.path).unwrap();
+    other.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+    other.close().unwrap();
+    for text in [None, Some("no database at all".repeat(100))] {
+        text.iter().for_each(|text| std::fs::write(&house.path, text).unwrap());
+        let before = std::fs::read(&house.path).unwrap();
+        assert!(matches!(Store::open(house.options(KEY)).await, Err(StoreError::NotAStore)));
+        assert!(matches!(Store::open_read_only(house.options(KEY)).await, Err(StoreError::NotAStore)));
+        assert!(std::fs::read(&house.path).unwrap() == before);
+    }
+}
+
+#[tokio::test]
 async fn a_store_opens_again_with_its_key_and_with_no_other() {
     let house = House::new();
     assert!(!super::exists(&house.options(KEY).url).unwrap());

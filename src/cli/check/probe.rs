@@ -65,7 +65,7 @@ async fn opens(config: Config) -> Result<bool, Failed> {
             Ok(true)
         }
         Err(StoreError::NotMigrated) => Ok(false),
-        Err(error @ (StoreError::Url | StoreError::WrongKey)) => Err(Failed::Wrong(in_words(&error))),
+        Err(error @ (StoreError::Url | StoreError::WrongKey | StoreError::NotAStore)) => Err(Failed::Wrong(in_words(&error))),
         Err(error) => Err(in_words(&error).into()),
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use rusqlite::CachedStatement;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
+use rusqlite::ffi;
 use rusqlite::params;
 
 use crate::store::error::StoreError;
@@ -60,9 +61,16 @@ pub(super) struct Writer {
     durable: bool,
 }
 
+/// SQLite opens what it may not write all the same, and says so with the first commit only.
+fn can_write(connection: &Connection) -> Result<(), StoreError> {
+    if connection.is_readonly("main")? { Err(StoreError::Denied { code: ffi::SQLITE_READONLY.to_string() }) } else { Ok(()) }
+}
+
 impl Writer {
     pub(super) fn open(opening: Opening) -> Result<Self, StoreError> {
-        Ok(Self { connection: opening.open()?, opening, durable: true })
+        let connection = opening.open()?;
+        can_write(&connection)?;
+        Ok(Self { connection, opening, durable: true })
     }
 
     pub(super) const fn opening(&self) -> &Opening {
@@ -294,5 +302,25 @@ impl<'c> Session<'c> {
             Ok(0)
         })?;
         if is_as_read { Ok(()) } else { Err(Trouble::Conflict) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+    use rusqlite::OpenFlags;
+
+    use super::StoreError;
+    use super::can_write;
+
+    #[test]
+    fn a_file_that_may_only_be_read_is_told_of_when_it_is_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("store.db");
+        let writer = Connection::open(&file).unwrap();
+        writer.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+        assert!(can_write(&writer).is_ok());
+        let reader = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        assert!(matches!(can_write(&reader), Err(StoreError::Denied { .. })));
     }
 }
