@@ -45,7 +45,7 @@ impl Opening {
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         // After most commits SQLite goes through all of its cache (a tree that was balanced makes it believe that the file became shorter), and what is
         // not in there the kernel has: more of it would cost more than it saves.
-        let pragmas = [("synchronous", 2), ("foreign_keys", 0), ("temp_store", 2), ("cache_size", -8192), ("journal_size_limit", 134_217_728)];
+        let pragmas = [("synchronous", 2), ("foreign_keys", 0), ("temp_store", 2), ("cache_size", -3072), ("journal_size_limit", 134_217_728)];
         for (pragma, value) in pragmas {
             connection.pragma_update(None, pragma, value)?;
         }
