@@ -415,6 +415,9 @@ async fn gauges(store: Store, watched: Watched, clock: Arc<SystemClock>, stop: C
             metrics::gauge!("wardroom_outbox_events").set(depth.n_pending as f64);
             metrics::gauge!("wardroom_outbox_oldest_seconds").set(age.as_secs_f64());
         }
+        if let Some(n_bytes) = store.log_bytes() {
+            metrics::gauge!("wardroom_store_log_bytes").set(n_bytes as f64);
+        }
         if let Ok(count) = store.quarantine_count().await {
             metrics::gauge!("wardroom_quarantine_messages").set(count as f64);
         }

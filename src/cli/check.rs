@@ -51,6 +51,8 @@ pub enum Failed {
     Unreachable(String),
     /// The configuration names something else than what is there.
     Wrong(String),
+    /// It may be as it should be.
+    Doubtful(String),
 }
 
 impl From<String> for Failed {
@@ -127,6 +129,7 @@ async fn examine(
                 Ok(text) => Finding::new(State::Ok, subject, text),
                 Err(Failed::Unreachable(text)) => Finding::new(State::Unreachable, subject, text),
                 Err(Failed::Wrong(text)) => Finding::new(State::Wrong, subject, text),
+                Err(Failed::Doubtful(text)) => Finding::new(State::Warning, subject, text),
             });
         }
     }

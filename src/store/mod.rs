@@ -34,6 +34,8 @@ pub(crate) mod tests;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -140,6 +142,11 @@ pub struct Store {
 pub fn exists(url: &SecretString) -> Result<bool, StoreError> {
     let url = url.expose_secret();
     if is_postgres(url) { Ok(true) } else { Ok(sqlite::file_of(url)?.exists()) }
+}
+
+/// The file that keeps other daemons out of a SQLite store.
+pub(crate) fn lock_file(file: &Path) -> PathBuf {
+    sqlite::lock_file(file)
 }
 
 fn is_postgres(url: &str) -> bool {
@@ -257,6 +264,14 @@ impl Store {
     /// Whether no other process changes anything in it while it is open.
     pub const fn is_ours_alone(&self) -> bool {
         matches!(self.backend, Backend::Sqlite(_))
+    }
+
+    /// How long the write-ahead log of a SQLite file is, in bytes.
+    pub fn log_bytes(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Sqlite(backend) => Some(backend.log_bytes()),
+            Backend::Postgres(_) => None,
+        }
     }
 
     /// How many statements were run, since the store was opened.

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::fs::TryLockError;
+use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -253,6 +254,11 @@ impl SqliteBackend {
     pub(super) async fn synchronous(&self) -> i64 {
         let writer = self.writer.as_ref().unwrap().lock().await;
         writer.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap()
+    }
+
+    /// How long the write-ahead log is, in bytes.
+    pub(super) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(beside(&self.finder.file, "-wal")).map_or(0, |log| log.len())
     }
 
     pub(super) fn n_statements(&self) -> u64 {
@@ -500,10 +506,20 @@ fn pool(options: SqliteConnectOptions, readers: u32) -> SqlitePool {
 }
 
 /// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
+/// The file that keeps other daemons out of a store.
+pub(super) fn lock_file(file: &Path) -> PathBuf {
+    beside(file, ".lock")
+}
+
+/// The file of this name with something more at its end.
+fn beside(file: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(end);
+    PathBuf::from(name)
+}
+
 fn lock(options: &SqliteConnectOptions) -> Result<File, StoreError> {
-    let mut name = OsString::from(options.get_filename());
-    name.push(".lock");
-    let path = PathBuf::from(name);
+    let path = lock_file(options.get_filename());
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|source| StoreError::LockFile { path: path.clone(), source })?;
     match file.try_lock() {

@@ -61,6 +61,12 @@ pub const METRICS: &[Metric] = &[
     histogram("wardroom_commit_seconds", Unit::Seconds, SECONDS, &[], "Time one commit takes, until it is on disk"),
     counter("wardroom_commit_conflicts_total", &[], "Commits planned again: another replica was first, or one of their messages was a repeat"),
     counter("wardroom_commit_failures_total", &[], "Commits the store refused; their messages were not acknowledged"),
+    gauge(
+        "wardroom_store_log_bytes",
+        Unit::Bytes,
+        &[],
+        "Length of a SQLite store's write-ahead log; it grows while another process keeps it from being written back",
+    ),
     gauge("wardroom_feed_silent", Unit::Count, &["feed"], "1 while leaves wait because the feed is silent beyond its rhythm"),
     gauge("wardroom_guard_on", Unit::Count, &[], "1 while leaves and ends wait for an operator because many rooms would end at once"),
     counter("wardroom_held_changes_total", &[], "Leaves and ends that were held back, each time a room was planned"),

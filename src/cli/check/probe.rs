@@ -1,11 +1,13 @@
 //! Reaching what the configuration names, the way the daemon does it, and changing nothing: files that can be written, a store that the key
 //! opens, a broker that lets us in.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
 use crate::app::pressure;
@@ -17,6 +19,7 @@ use crate::cli::setting::amqp_options;
 use crate::config::Config;
 use crate::config::publish::AmqpConfig;
 use crate::config::publish::PublishConfig;
+use crate::config::store::KeySource;
 use crate::config::store::StoreUrl;
 use crate::outbox::amqp::AmqpError;
 use crate::outbox::amqp::AmqpOptions;
@@ -24,6 +27,7 @@ use crate::outbox::amqp::AmqpPublisher;
 use crate::store;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::master_key::MasterKey;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The reply code of AMQP for what is not there.
@@ -33,7 +37,7 @@ const NOT_FOUND: u16 = 404;
 pub(super) fn standard(config: &Config) -> Vec<Probe> {
     let store = match &config.store.url {
         StoreUrl::Sqlite(file) if file.exists() => Some(can_write_and_open(file.clone(), config.clone())),
-        StoreUrl::Sqlite(file) => Some(can_write(file.clone())),
+        StoreUrl::Sqlite(file) => Some(can_make(file.clone(), config.store.key.clone())),
         StoreUrl::SqliteInMemory => None,
         StoreUrl::Postgres { .. } => Some(can_open(config.clone())),
     };
@@ -47,7 +51,9 @@ pub(super) fn standard(config: &Config) -> Vec<Probe> {
         (StoreUrl::Sqlite(file), Some(min_free)) => Some(has_space(file.clone(), min_free)),
         (StoreUrl::Sqlite(_) | StoreUrl::SqliteInMemory | StoreUrl::Postgres { .. }, _) => None,
     };
-    named("store", store).into_iter().chain(named("disk", disk)).chain(named("publish", publish)).collect()
+    let listeners = config.feeds.iter().map(|feed| (format!("feed {}", feed.name), feed.listen)).chain([("admin".to_owned(), config.admin.listen)]);
+    let ports = listeners.filter(|(_, address)| address.port() != 0).map(|(name, address)| (name, can_listen(address)));
+    named("store", store).into_iter().chain(named("disk", disk)).chain(named("publish", publish)).chain(ports).collect()
 }
 
 /// An attempt, for as long as anybody would wait.
@@ -77,9 +83,40 @@ fn can_open(config: Config) -> Attempt {
     })
 }
 
+/// Whether the file and a key for it can be made, or the key is there already.
+fn can_make(file: PathBuf, key: KeySource) -> Attempt {
+    Box::pin(async move {
+        if let KeySource::File(key) = key {
+            match key.exists() {
+                true => drop(MasterKey::load(&key).map_err(|error| Failed::Wrong(in_words(&error)))?),
+                false => drop(can_write(key).await?),
+            }
+        }
+        can_lock(&file).await?;
+        can_write(file).await
+    })
+}
+
+/// Whether the file beside the store that keeps other daemons out can be opened, as far as it is there already.
+async fn can_lock(file: &Path) -> Result<(), Failed> {
+    let lock = store::lock_file(file);
+    if lock.exists() { can_write(lock).await.map(drop) } else { Ok(()) }
+}
+
+/// Whether the daemon could listen there. While it runs it is what listens, so that this is for somebody to look at.
+fn can_listen(address: SocketAddr) -> Attempt {
+    Box::pin(async move {
+        match TcpListener::bind(address).await {
+            Ok(_) => Ok(format!("{address} can be listened on")),
+            Err(error) => Err(Failed::Doubtful(format!("{address}: {error}\nhint: a wardroom that runs listens there itself; nobody else may"))),
+        }
+    })
+}
+
 /// Whether the file can be written, and the key opens what is in it.
 fn can_write_and_open(file: PathBuf, config: Config) -> Attempt {
     Box::pin(async move {
+        can_lock(&file).await?;
         let written = can_write(file).await?;
         Ok(if opens(config).await? { format!("{written}, and the key opens it") } else { written })
     })

@@ -27,7 +27,7 @@ use crate::store::write::RawFound;
 /// Connections that read for batches; as many as were ever needed at once.
 #[derive(Clone, Debug)]
 pub(super) struct Finder {
-    file: PathBuf,
+    pub(super) file: PathBuf,
     idle: Arc<Mutex<Vec<Connection>>>,
     n_statements: Arc<AtomicU64>,
 }
