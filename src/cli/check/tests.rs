@@ -9,7 +9,7 @@ use crate::store::StoreOptions;
 use crate::store::master_key::MasterKey;
 use crate::time::Timestamp;
 
-const FEED: &str = "[[feeds]]\nname = \"main\"\nlisten = \"127.0.0.1:2575\"\ntime_zone = \"UTC\"\n";
+const FEED: &str = "[admin]\nlisten = \"127.0.0.1:0\"\n[[feeds]]\nname = \"main\"\nlisten = \"127.0.0.1:0\"\ntime_zone = \"UTC\"\n";
 
 fn no_probes(_: &crate::config::Config) -> Vec<Probe> {
     Vec::new()
@@ -73,6 +73,32 @@ async fn a_store_that_the_key_does_not_open_is_told_of_before_the_daemon_meets_i
     let (table, code) = check_with(folder.path(), FEED, false, no_probes).await;
     assert_eq!(code, 64, "{table}");
     assert!(table.contains("✗ wrong  store") && table.contains("the key does not open this store"), "{table}");
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_made_or_read_is_told_of_before_there_is_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let with_key = |key: &str| format!("[store]\nkey = \"file:{key}\"\n{FEED}");
+    let (table, code) = check_with(folder.path(), &with_key("missing/wardroom.key"), false, no_probes).await;
+    assert!(code == 69 && table.contains("✗ unreachable  store          missing/wardroom.key: "), "{table}");
+    std::fs::create_dir(folder.path().join("wardroom.key")).unwrap();
+    let (table, code) = check_with(folder.path(), &with_key("wardroom.key"), false, no_probes).await;
+    assert!(code == 64 && table.contains("✗ wrong  store"), "{table}");
+    assert!(!folder.path().join("wardroom.db").exists(), "nothing is made");
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_has_is_a_warning_for_it_may_be_the_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let text = FEED.replace("listen = \"127.0.0.1:0\"\ntime", &format!("listen = \"{address}\"\ntime"));
+    let (table, code) = check_with(folder.path(), &text, false, no_probes).await;
+    assert!(code == 0 && table.contains(&format!("feed main      {address}: ")), "{table}");
+    assert!(table.ends_with("\n0 wrong, 0 unreachable, 1 warning\n"), "{table}");
+    drop(taken);
+    let (table, _) = check_with(folder.path(), &text, false, no_probes).await;
+    assert!(table.contains(&format!("{address} can be listened on")), "{table}");
 }
 
 #[tokio::test]
