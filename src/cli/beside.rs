@@ -37,7 +37,7 @@ pub(super) fn is_there(setting: &Setting) -> Result<(), (u8, anyhow::Error)> {
 
 /// What a store that does not open is to the command, with its exit code.
 pub(super) fn not_open(error: StoreError) -> (u8, anyhow::Error) {
-    let code = if matches!(error, StoreError::Url | StoreError::WrongKey) { 64 } else { 69 };
+    let code = if matches!(error, StoreError::Url | StoreError::WrongKey | StoreError::NotAStore) { 64 } else { 69 };
     (code, anyhow::Error::new(error).context("cannot open the store"))
 }
 

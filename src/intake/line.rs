@@ -137,17 +137,15 @@ impl Line {
         brake
     }
 
-    fn take(&self) -> Vec<Waiting> {
-        std::mem::take(&mut self.state().waiting)
-    }
-
     /// All that stand in it, once there are any; nothing once it is over.
     async fn next(&self) -> Vec<Waiting> {
         loop {
             let changed = self.changed.notified();
-            let waiting = self.take();
-            if !waiting.is_empty() || self.state().is_over {
-                return waiting;
+            {
+                let mut state = self.state();
+                if !state.waiting.is_empty() || state.is_over {
+                    return std::mem::take(&mut state.waiting);
+                }
             }
             changed.await;
         }
@@ -247,6 +245,7 @@ fn begin<C: Clock>(parts: &IntakeParts<C>, next: Vec<Ready>) -> Option<Flight> {
         loads.push((load, done));
         batches.push(batch);
     }
+    // Sealing fails for want of random numbers alone, and then for all.
     let committed: Committed = match batches.into_iter().collect::<Result<Vec<Sealed>, StoreError>>() {
         Ok(batches) => Box::pin(parts.store.begin(batches)),
         Err(error) => Box::pin(std::future::ready(Err(error.into()))),
@@ -369,7 +368,7 @@ mod tests {
             [(1, 1), (2, 1), (3, 3), (4, 4)].map(|(id, number)| waiting(id, number));
         assert!(line.push(kept).is_none());
         assert!(line.push(repeat).is_none());
-        let commit = begin(&parts, seal(&parts, line.take())).unwrap();
+        let commit = begin(&parts, seal(&parts, line.next().await)).unwrap();
         assert!(line.push(behind).is_none());
         let (failed, next) = land(&parts, &line, commit).await;
         assert!(next.is_none());

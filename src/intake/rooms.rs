@@ -59,10 +59,8 @@ impl World {
         let is_there = |visit: &VisitEntry| visit.status == RoomStatus::Active.as_str() || visit.status == RoomStatus::OnLeave.as_str();
         // Ids of one person are all in one record, so that only its visits need to be looked at.
         let Some(patient) = self.visits.get(&row).map(|visit| visit.patient) else { return false };
-        let beside = |(other, visit): (&i64, &Box<VisitEntry>)| {
-            (visit.patient == patient && *other != row && is_there(visit)).then(|| bed_of(visit)).flatten()
-        };
-        let mut beside = self.visits.iter().filter_map(beside).peekable();
+        let others = self.visits.iter().filter(|(other, visit)| visit.patient == patient && **other != row && is_there(visit));
+        let mut beside = others.filter_map(|(_, visit)| bed_of(visit)).peekable();
         if beside.peek().is_none() {
             return false;
         }

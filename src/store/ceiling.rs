@@ -139,7 +139,7 @@ impl BareSealer {
     /// # Errors
     /// When the machine gives no random bytes.
     pub fn seal(&self, documents: &[Document]) -> Result<usize, StoreError> {
-        let mut sealer = Sealer::new(&self.keys.random);
+        let mut sealer = Sealer::new(&self.keys);
         documents.iter().try_fold(0, |sum, document| Ok(sum + sealer.seal(&self.patient, Place::row(Table::Visits, 1), document)?.len()))
     }
 }

@@ -37,8 +37,14 @@ pub enum StoreError {
     )]
     NotMigrated,
     /// The file is something else.
-    #[error("the file of `store.url` is not a store of wardroom's\nhint: name another file; where there is none, the daemon makes one")]
+    #[error(
+        "the file of `store.url` is not a store of wardroom's, or was damaged\n\
+         hint: name another file; where there is none, the daemon makes one. A store that was here has to come from its backup first"
+    )]
     NotAStore,
+    /// The file may be read, and not written.
+    #[error("the file of `store.url` may only be read\nhint: the daemon's user must be allowed to write it, and in its folder")]
+    OnlyRead,
     /// The scheme could not be brought up to date.
     #[error("the store's tables could not be brought up to date (code {code})")]
     Migrate {

@@ -168,7 +168,7 @@ impl Store {
     /// Opens the store for the daemon: brings it up to date, checks the key, and keeps a second daemon out of a SQLite file.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::WrongKey`], or the store cannot be reached or made.
+    /// [`StoreError::Locked`], [`StoreError::NotAStore`], [`StoreError::OnlyRead`], [`StoreError::WrongKey`], or the store cannot be reached or made.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
         let url = options.url.expose_secret();
         let tasks = TaskTracker::new();
@@ -209,7 +209,7 @@ impl Store {
     /// Opens the store beside a daemon that may be running; every write is refused.
     ///
     /// # Errors
-    /// [`StoreError::NotMigrated`], [`StoreError::WrongKey`], or the store cannot be reached.
+    /// [`StoreError::NotMigrated`], [`StoreError::NotAStore`], [`StoreError::WrongKey`], or the store cannot be reached.
     pub async fn open_read_only(options: StoreOptions) -> Result<Self, StoreError> {
         let url = options.url.expose_secret();
         let backend = if is_postgres(url) {
@@ -222,7 +222,9 @@ impl Store {
 
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
-        let keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
+        let is_ours_alone = matches!(backend, Backend::Sqlite(_));
+        let mut keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
+        keys.has_dictionaries = is_ours_alone;
         Ok(Self {
             backend,
             keys: Arc::new(keys),

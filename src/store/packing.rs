@@ -56,6 +56,7 @@ impl With {
 /// Packs one content after another in the same memory.
 #[derive(Default)]
 pub(super) struct Packer {
+    has_dictionaries: bool,
     table: CompressTable,
     packed: Vec<u8>,
 }
@@ -67,6 +68,11 @@ impl fmt::Debug for Packer {
 }
 
 impl Packer {
+    /// With dictionaries or without any.
+    pub(super) fn new(has_dictionaries: bool) -> Self {
+        Self { has_dictionaries, ..Self::default() }
+    }
+
     /// The content of a table packed, and with what; `None` where it stays as it is.
     pub(super) fn pack(&mut self, table: Table, content: &[u8]) -> Option<(With, &[u8])> {
         let length = u32::try_from(content.len()).ok().filter(|_| content.len() >= WORTH_IT)?;
@@ -76,7 +82,7 @@ impl Packer {
         }
         let (prefix, packed) = self.packed.split_first_chunk_mut::<LENGTH_BYTES>()?;
         *prefix = length.to_le_bytes();
-        let with = With::for_table(table);
+        let with = if self.has_dictionaries { With::for_table(table) } else { With::NOTHING };
         let n_packed = match with.content() {
             Some(dictionary) => compress_into_with_dict(content, packed, dictionary),
             None => compress_into_with_table(content, packed, &mut self.table),
@@ -111,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_unpacked_whatever_was_packed_before_it() {
-        let mut packer = Packer::default();
+        let mut packer = Packer::new(true);
         for table in [Table::Directory, Table::Visits] {
             for n in [96_usize, 1000, 100, 70_000, 300, 200_000, 96] {
                 let content: Vec<u8> = b"SMITH^JANE^".iter().copied().cycle().take(n).collect();
@@ -124,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_gets_no_shorter_stays_as_it_is() {
-        let mut packer = Packer::default();
+        let mut packer = Packer::new(true);
         assert!(packer.pack(Table::Journal, b"SMITH^JANE").is_none());
         let noise: Vec<u8> = (0..200_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         assert!(packer.pack(Table::Journal, &noise).is_none());
@@ -140,7 +146,9 @@ mod tests {
     #[test]
     fn what_was_packed_without_a_dictionary_is_still_read() {
         let content = b"PID|1||77^^^GHH^MR||SMITH^JANE".repeat(5);
-        assert_eq!(unpack(&compress_prepend_size(&content), With::NOTHING).unwrap(), content);
+        let mut packer = Packer::new(false);
+        let (with, packed) = packer.pack(Table::Journal, &content).unwrap();
+        assert_eq!((with, unpack(packed, with).unwrap()), (With::NOTHING, content));
     }
 
     #[test]
@@ -161,7 +169,7 @@ mod tests {
     /// A dictionary that knows nothing of the names of fields any more is worth nothing.
     #[test]
     fn documents_as_they_are_written_now_become_shorter_by_their_dictionary() {
-        let mut packer = Packer::default();
+        let mut packer = Packer::new(true);
         for (table, documents) in examples() {
             for document in documents {
                 let without = compress_prepend_size(&document.bytes).len();

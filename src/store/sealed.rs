@@ -93,7 +93,7 @@ fn column(hash: Option<LookUpHash>) -> Option<Vec<u8>> {
 }
 
 pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBatch, StoreError> {
-    let mut sealer = Sealer::new(&keys.random);
+    let mut sealer = Sealer::new(keys);
     let mut seal = |key: Option<&SealingKey>, place: Place, document: &Document| sealer.seal(key.unwrap_or(&keys.own), place, document);
     let mut columns = SealedBatch {
         patients_read: batch.read_patients,
@@ -194,7 +194,7 @@ fn quarantine_columns(row: &QuarantineRow) -> QuarantineColumns {
 
 /// Seals audit rows onto the end of their chain, and says where it ends now.
 pub(super) fn seal_audit(keys: &Keys, lane: u16, mut head: Head, rows: &[AuditRow]) -> Result<(Head, Vec<AuditColumns>), StoreError> {
-    let mut sealer = Sealer::new(&keys.random);
+    let mut sealer = Sealer::new(keys);
     let mut columns = Vec::with_capacity(rows.len());
     for row in rows {
         let id = head.next_id(lane);

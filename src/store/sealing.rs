@@ -155,20 +155,20 @@ fn aead(bytes: &[u8]) -> Result<LessSafeKey, StoreError> {
 
 /// Seals one value after another, drawing nonces many at a time.
 pub(super) struct Sealer<'a> {
-    random: &'a SystemRandom,
+    keys: &'a Keys,
     nonces: [u8; NONCE_LEN * NONCES_AT_ONCE],
     next: usize,
     packer: Packer,
 }
 
 impl<'a> Sealer<'a> {
-    pub(super) fn new(random: &'a SystemRandom) -> Self {
-        Self { random, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE, packer: Packer::default() }
+    pub(super) fn new(keys: &'a Keys) -> Self {
+        Self { keys, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE, packer: Packer::new(keys.has_dictionaries) }
     }
 
     fn nonce(&mut self) -> Result<[u8; NONCE_LEN], StoreError> {
         if self.next >= NONCES_AT_ONCE {
-            self.random.fill(&mut self.nonces).map_err(|_| StoreError::Random)?;
+            self.keys.random.fill(&mut self.nonces).map_err(|_| StoreError::Random)?;
             self.next = 0;
         }
         let nonce = self.nonces.as_chunks::<NONCE_LEN>().0.get(self.next).copied().ok_or(StoreError::Random)?;
@@ -267,6 +267,9 @@ pub(super) struct Keys {
     pub(super) own: SealingKey,
     master: LessSafeKey,
     pub(super) look_up: LookUpKey,
+    /// Whether contents are packed with dictionaries. Where other daemons have the store too they may be of the version before, which knows none yet: what
+    /// it cannot read must not be there before all of them can.
+    pub(super) has_dictionaries: bool,
 }
 
 /// The two keys that a store is made with, wrapped: what stands in `meta`.
@@ -300,7 +303,7 @@ impl Keys {
             look_up => (true, look_up?),
         };
         let own = SealingKey(Arc::new(KeyParts { id: OWN_KEY, aead: aead(&own.bytes)?, wrapped: wrapped.own }));
-        Ok(Self { random: SystemRandom::new(), own, master, look_up: LookUpKey::new(&look_up.bytes, groups_numbers) })
+        Ok(Self { random: SystemRandom::new(), own, master, look_up: LookUpKey::new(&look_up.bytes, groups_numbers), has_dictionaries: true })
     }
 
     /// A new data key for the patient with this row id.
@@ -358,7 +361,7 @@ mod tests {
 
     fn opens_in_its_place(keys: &Keys, key: &SealingKey, document: &Document) {
         let place = Place::row(Table::Visits, 5);
-        let sealed = Sealer::new(&keys.random).seal(key, place, document).unwrap();
+        let sealed = Sealer::new(keys).seal(key, place, document).unwrap();
         assert_eq!(key_id(Table::Visits, &sealed).unwrap(), 77);
         assert!(!sealed.windows(5).any(|window| window == b"SMITH"));
         assert_eq!(unseal(key, place, sealed.clone()).unwrap(), *document);
@@ -378,7 +381,7 @@ mod tests {
     #[test]
     fn nonces_are_never_drawn_twice() {
         let keys = keys();
-        let mut sealer = Sealer::new(&keys.random);
+        let mut sealer = Sealer::new(&keys);
         let nonces: std::collections::HashSet<_> = (0..1000).map(|_| sealer.nonce().unwrap()).collect();
         assert_eq!(nonces.len(), 1000);
     }

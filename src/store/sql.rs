@@ -14,7 +14,6 @@ macro_rules! migrations {
             ("tally", include_str!(concat!("migrations/", $database, "/0002_tally.sql"))),
             ("leases", include_str!(concat!("migrations/", $database, "/0003_leases.sql"))),
             ("rooms of the audit", include_str!(concat!("migrations/", $database, "/0004_rooms_of_the_audit.sql"))),
-            ("dictionaries", include_str!(concat!("migrations/", $database, "/0005_dictionaries.sql"))),
         ]
     };
 }

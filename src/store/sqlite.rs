@@ -183,6 +183,7 @@ impl SqliteBackend {
         sql::migrator(sql::SQLITE_MIGRATIONS).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
         connection.close().await?;
         let writer = Writer::open(Opening { file: options.get_filename().to_owned(), auto_checkpoint: AUTO_CHECKPOINT })?;
+        writer.can_write()?;
         let n_statements = Arc::default();
         let finder = Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements));
         Ok(Self {
@@ -505,7 +506,6 @@ fn pool(options: SqliteConnectOptions, readers: u32) -> SqlitePool {
         .connect_lazy_with(options.read_only(true))
 }
 
-/// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
 /// The file that keeps other daemons out of a store.
 pub(super) fn lock_file(file: &Path) -> PathBuf {
     beside(file, ".lock")
@@ -518,6 +518,7 @@ fn beside(file: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
 fn lock(options: &SqliteConnectOptions) -> Result<File, StoreError> {
     let path = lock_file(options.get_filename());
     let file = File::options().create(true).truncate(false).write(true).open(&path);
@@ -534,7 +535,8 @@ async fn is_a_store_or_none(options: &SqliteConnectOptions) -> Result<(), StoreE
     if !std::fs::metadata(options.get_filename()).is_ok_and(|file| file.len() > 0) {
         return Ok(());
     }
-    let mut connection = options.connect().await?;
+    // A connection that may write brings the log into the file when it is the last to go.
+    let mut connection = options.clone().read_only(true).connect().await?;
     let is_foreign: bool = sqlx::query_scalar(text::IS_FOREIGN).fetch_one(&mut connection).await?;
     connection.close().await?;
     if is_foreign { Err(StoreError::NotAStore) } else { Ok(()) }

@@ -595,12 +595,34 @@ async fn a_file_of_something_else_is_left_as_it_is() {
     other.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
     other.close().unwrap();
     for text in [None, Some("no database at all".repeat(100))] {
-        text.iter().for_each(|text| std::fs::write(&house.path, text).unwrap());
+        if let Some(text) = text {
+            std::fs::write(&house.path, text).unwrap();
+        }
         let before = std::fs::read(&house.path).unwrap();
         assert!(matches!(Store::open(house.options(KEY)).await, Err(StoreError::NotAStore)));
         assert!(matches!(Store::open_read_only(house.options(KEY)).await, Err(StoreError::NotAStore)));
         assert!(std::fs::read(&house.path).unwrap() == before);
     }
+}
+
+/// Whoever closes a file last brings the log into it, where they may: a look from outside must not.
+#[tokio::test]
+async fn a_log_that_was_left_behind_is_left_to_the_daemon() {
+    let (house, other) = (House::new(), House::new());
+    let store = house.open().await;
+    with_messages(&store, 1..=20).await;
+    let log = |house: &House| house.path.with_file_name(format!("{}-wal", house.path.file_name().unwrap().to_str().unwrap()));
+    // As a daemon leaves it that was killed.
+    std::fs::copy(&house.path, &other.path).unwrap();
+    std::fs::copy(log(&house), log(&other)).unwrap();
+    let before = (std::fs::read(&other.path).unwrap(), std::fs::read(log(&other)).unwrap());
+    assert!(!before.1.is_empty());
+    let seen = Store::open_read_only(other.options(KEY)).await.unwrap();
+    assert!(seen.journal_message(JournalId(20)).await.unwrap().is_some());
+    seen.close().await;
+    drop(seen);
+    assert!((std::fs::read(&other.path).unwrap(), std::fs::read(log(&other)).unwrap()) == before);
+    store.close().await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Reaching what the configuration names, the way the daemon does it, and changing nothing: files that can be written, a store that the key
-//! opens, a broker that lets us in.
+//! opens, a broker that lets us in, ports that are free.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -87,9 +88,10 @@ fn can_open(config: Config) -> Attempt {
 fn can_make(file: PathBuf, key: KeySource) -> Attempt {
     Box::pin(async move {
         if let KeySource::File(key) = key {
-            match key.exists() {
-                true => drop(MasterKey::load(&key).map_err(|error| Failed::Wrong(in_words(&error)))?),
-                false => drop(can_write(key).await?),
+            if key.exists() {
+                MasterKey::load(&key).map_err(|error| Failed::Wrong(in_words(&error)))?;
+            } else {
+                can_write(key).await?;
             }
         }
         can_lock(&file).await?;
@@ -108,7 +110,13 @@ fn can_listen(address: SocketAddr) -> Attempt {
     Box::pin(async move {
         match TcpListener::bind(address).await {
             Ok(_) => Ok(format!("{address} can be listened on")),
-            Err(error) => Err(Failed::Doubtful(format!("{address}: {error}\nhint: a wardroom that runs listens there itself; nobody else may"))),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                Err(Failed::Doubtful(format!("{address}: {error}\nhint: a wardroom that runs listens there itself; nobody else may")))
+            }
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failed::Doubtful(format!(
+                "{address}: {error}\nhint: ports below 1024 are for users who have the right to them; has the daemon's?"
+            ))),
+            Err(error) => Err(format!("{address}: {error}\nhint: the address must be one of this machine's").into()),
         }
     })
 }

@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 use rusqlite::CachedStatement;
 use rusqlite::Connection;
 use rusqlite::OptionalExtension as _;
-use rusqlite::ffi;
 use rusqlite::params;
 
 use crate::store::error::StoreError;
@@ -61,16 +60,14 @@ pub(super) struct Writer {
     durable: bool,
 }
 
-/// SQLite opens what it may not write all the same, and says so with the first commit only.
-fn can_write(connection: &Connection) -> Result<(), StoreError> {
-    if connection.is_readonly("main")? { Err(StoreError::Denied { code: ffi::SQLITE_READONLY.to_string() }) } else { Ok(()) }
-}
-
 impl Writer {
     pub(super) fn open(opening: Opening) -> Result<Self, StoreError> {
-        let connection = opening.open()?;
-        can_write(&connection)?;
-        Ok(Self { connection, opening, durable: true })
+        Ok(Self { connection: opening.open()?, opening, durable: true })
+    }
+
+    /// SQLite opens what it may not write all the same, and says so with the first commit only.
+    pub(super) fn can_write(&self) -> Result<(), StoreError> {
+        if self.connection.is_readonly("main")? { Err(StoreError::OnlyRead) } else { Ok(()) }
     }
 
     pub(super) const fn opening(&self) -> &Opening {
@@ -310,17 +307,18 @@ mod tests {
     use rusqlite::Connection;
     use rusqlite::OpenFlags;
 
+    use super::Opening;
     use super::StoreError;
-    use super::can_write;
+    use super::Writer;
 
     #[test]
     fn a_file_that_may_only_be_read_is_told_of_when_it_is_opened() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("store.db");
-        let writer = Connection::open(&file).unwrap();
-        writer.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
-        assert!(can_write(&writer).is_ok());
-        let reader = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
-        assert!(matches!(can_write(&reader), Err(StoreError::Denied { .. })));
+        let opening = Opening { file: folder.path().join("store.db"), auto_checkpoint: 0 };
+        let mut writer = Writer::open(opening.clone()).unwrap();
+        writer.connection.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+        assert!(writer.can_write().is_ok());
+        writer.connection = Connection::open_with_flags(&opening.file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+        assert!(matches!(writer.can_write(), Err(StoreError::OnlyRead)));
     }
 }
