@@ -315,8 +315,8 @@ mod tests {
     fn a_file_that_may_only_be_read_is_told_of_when_it_is_opened() {
         let folder = tempfile::tempdir().unwrap();
         let opening = Opening { file: folder.path().join("store.db"), auto_checkpoint: 0 };
+        Connection::open(&opening.file).unwrap().execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
         let mut writer = Writer::open(opening.clone()).unwrap();
-        writer.connection.execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
         assert!(writer.can_write().is_ok());
         writer.connection = Connection::open_with_flags(&opening.file, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         assert!(matches!(writer.can_write(), Err(StoreError::OnlyRead)));
