@@ -198,7 +198,7 @@ impl Store {
         let backend = if is_postgres(url) {
             Backend::Postgres(PostgresBackend::open_beside(url, options.readers)?)
         } else {
-            Backend::Sqlite(SqliteBackend::open_beside(url, options.readers)?)
+            Backend::Sqlite(SqliteBackend::open_beside(url, options.readers).await?)
         };
         let mut store = Self::with_keys(backend, &options).await?;
         store.lane = BESIDE_LANE;

@@ -601,6 +601,7 @@ async fn a_file_of_something_else_is_left_as_it_is() {
         let before = std::fs::read(&house.path).unwrap();
         assert!(matches!(Store::open(house.options(KEY)).await, Err(StoreError::NotAStore)));
         assert!(matches!(Store::open_read_only(house.options(KEY)).await, Err(StoreError::NotAStore)));
+        assert!(matches!(Store::open_beside(house.options(KEY)).await, Err(StoreError::NotAStore)));
         assert!(std::fs::read(&house.path).unwrap() == before);
     }
 }
