@@ -1,6 +1,7 @@
 //! The daemon: its parts, wired and started, and stopped in order.
 //!
-//! Order of starting: health first, so that whoever watches sees why it is not ready; then the store, the relay, the intake, and the listeners last. It
+//! Order of starting: all ports are taken, and health first heard, so that whoever watches sees why it is not ready; then the store, the relay, the
+//! intake, and the listeners last. It
 //! stops the other way round: listeners take nothing new, frames in flight are committed and answered, the relay settles what it sent, the store closes.
 
 use std::collections::BTreeMap;
@@ -11,8 +12,6 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -27,6 +26,8 @@ use crate::cli::orders;
 use crate::cli::setting::Setting;
 use crate::cli::setting::amqp_options;
 use crate::cli::setting::feed;
+use crate::config::Config;
+use crate::config::feeds::FeedConfig;
 use crate::config::publish::PublishConfig;
 use crate::directory::Directory;
 use crate::directory::LOOK_EVERY;
@@ -65,12 +66,14 @@ use crate::wake;
 use certificates::Certificate;
 use connections::Connections;
 use follow::Follow;
+use ports::Port;
 use pressure::Limits;
 
 mod certificates;
 mod connections;
 mod follow;
 mod ledger;
+pub(crate) mod ports;
 pub(crate) mod pressure;
 mod reasons;
 
@@ -136,7 +139,9 @@ impl Daemon {
         let failed = CancellationToken::new();
 
         let started = reasons::start(&readiness);
-        let (admin_listener, admin_address) = bind(config.admin.listen, "admin.listen").await?;
+        let (admin_listener, admin_address) =
+            had(config, "admin.listen", config.admin.listen, Port::take(config.admin.listen).and_then(Port::listen))?;
+        let ports = take_ports(config)?;
         let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
             Some(files) => {
@@ -203,8 +208,8 @@ impl Daemon {
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
         let connections = Connections::start(listeners.clone(), stop_listening.clone(), stop_working.clone()).map_err(NotStarted::unavailable)?;
-        for (config, feed) in config.feeds.iter().zip(&feeds) {
-            let (listener, address) = bind(config.listen, &format!("feeds.{}.listen", config.name)).await?;
+        for ((config, feed), port) in config.feeds.iter().zip(&feeds).zip(ports) {
+            let (listener, address) = had(&setting.config, &listen_key(config), config.listen, port.listen())?;
             addresses.push(address);
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
@@ -307,13 +312,21 @@ async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted>
     })
 }
 
-async fn bind(address: SocketAddr, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} (`{key}`)\nhint: see what uses the port, e.g. with `ss -ltnp`, or choose another"));
-    let listener = listener.map_err(NotStarted::unavailable)?;
-    let bound = listener.local_addr().map_err(NotStarted::unavailable)?;
-    Ok((listener, bound))
+/// The port of each feed.
+fn take_ports(config: &Config) -> Result<Vec<Port>, NotStarted> {
+    config.feeds.iter().map(|feed| had(config, &listen_key(feed), feed.listen, Port::take(feed.listen))).collect()
+}
+
+fn listen_key(feed: &FeedConfig) -> String {
+    format!("feeds.{}.listen", feed.name)
+}
+
+/// A port, or why it cannot be had.
+fn had<T>(config: &Config, key: &str, address: SocketAddr, port: std::io::Result<T>) -> Result<T, NotStarted> {
+    port.map_err(|error| {
+        let hint = ports::hint(error.kind(), ports::is_running(&config.store.url));
+        NotStarted::unavailable(anyhow::Error::new(error).context(format!("cannot listen on {address} (`{key}`)\nhint: {hint}")))
+    })
 }
 
 fn server_tls(files: &ServerTlsFiles) -> Result<ServerTls, NotStarted> {

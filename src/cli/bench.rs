@@ -18,15 +18,18 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::cli::console::Console;
+use crate::outbox::relay::CONFIRMS;
 use crate::store::Store;
 use crate::store::ceiling;
 
+use backend::Backend;
 use daemons::Daemons;
 use daemons::House;
 use daemons::N_UNITS;
 use load::Fared;
 use load::Load;
 
+mod backend;
 mod ceilings;
 mod daemons;
 mod fill;
@@ -78,7 +81,7 @@ pub struct BenchArgs {
     /// Share the load out among N daemons
     #[arg(long, value_name = "N", default_value_t = 1, requires_if("2", "store"), value_parser = clap::value_parser!(u16).range(1..=16))]
     replicas: u16,
-    /// Publish to this broker; default: JSON Lines in the folder
+    /// Publish to this broker, where a backend takes the events out again; default: JSON Lines in the folder
     #[arg(long, value_name = "URL")]
     amqp: Option<SecretString>,
     /// Send at most N messages a second in all
@@ -210,6 +213,7 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
     };
     let sync_ms = ceilings::sync_ms(folder)?;
     let house = House::furnish(folder, args.team, args.store.as_ref(), args.amqp.as_ref(), args.replicas)?;
+    let backend = Backend::start(args.amqp.as_ref()).await?;
     if args.fill > 0 || args.waiting > 0 {
         fill_before(args, &house, load, console).await?;
     }
@@ -223,7 +227,7 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
     console.tell(&format!("loading for {} seconds", args.warm_up + args.seconds));
     let store = house.store().await?;
     drained(&store).await?;
-    let n_lines_before = house.n_lines()?;
+    let n_published_before = daemons.metric(CONFIRMS).await?;
     let before = daemons.used()?;
     let begun = Instant::now();
     let feeds = daemons.feeds();
@@ -234,11 +238,12 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
     let messages_per_commit = ratio(daemons.metric("wardroom_commit_messages_sum").await?, n_batches);
     drained(&store).await?;
     let published = begun.elapsed();
+    let n_published = daemons.metric(CONFIRMS).await? - n_published_before;
     let started_in_ms = daemons.started_in.as_secs_f64() * 1000.0;
     daemons.end().await?;
     let idle_connection_kib = idle.map(|(kib, _connections)| kib);
 
-    let n_events = house.n_lines()? - n_lines_before;
+    backend.end().await?;
     let ceilings = if args.no_ceilings || args.store.is_some() || args.amqp.is_some() {
         None
     } else {
@@ -286,7 +291,7 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
             idle_connection_kib,
             written_bytes_per_message: (used.written_bytes - before.written_bytes) / n_sent,
         },
-        events_per_message: float(n_events) / n_sent,
+        events_per_message: n_published / n_sent,
         waiting_events,
         messages_per_commit,
         sync_ms,

@@ -96,7 +96,11 @@ impl MasterKey {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            if fs::metadata(path).map_err(failed)?.permissions().mode() & 0o007 != 0 {
+            let file = fs::metadata(path).map_err(failed)?;
+            if file.is_dir() {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+            if file.permissions().mode() & 0o007 != 0 {
                 return Err(MasterKeyError::Open { path: path.to_owned() });
             }
         }

@@ -146,7 +146,12 @@ pub fn exists(url: &SecretString) -> Result<bool, StoreError> {
 
 /// The file that keeps other daemons out of a SQLite store.
 pub(crate) fn lock_file(file: &Path) -> PathBuf {
-    sqlite::lock_file(file)
+    sqlite::place::lock_file(file)
+}
+
+/// Whether a daemon has this SQLite store; nothing where that cannot be told.
+pub(crate) fn is_locked(file: &Path) -> Option<bool> {
+    sqlite::place::is_locked(file)
 }
 
 fn is_postgres(url: &str) -> bool {

@@ -5,11 +5,8 @@
 //! commit. A transaction runs as a whole on a thread of its own, on rusqlite: sqlx hands each statement to a thread and back, and a commit has many.
 //! Reading and migrations are sqlx's, as on PostgreSQL. Lists go in as JSON text, so that a statement's text is always the same.
 
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::fs::TryLockError;
-use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -58,6 +55,7 @@ mod absent;
 mod finder;
 mod hand;
 mod layer;
+pub(super) mod place;
 mod write_back;
 mod writer;
 
@@ -121,7 +119,7 @@ impl SqliteBackend {
     /// Opens the file for the one daemon that writes it, and brings it up to date.
     pub(super) async fn open(url: &str, readers: u32, tasks: TaskTracker) -> Result<Self, StoreError> {
         let options = options(url)?;
-        let lock = lock(&options)?;
+        let lock = place::lock(options.get_filename())?;
         is_a_store_or_none(&options).await?;
         let writing = options
             .clone()
@@ -155,10 +153,12 @@ impl SqliteBackend {
         if !options.get_filename().exists() {
             return Err(StoreError::NotMigrated);
         }
+        let is_still = place::is_still(options.get_filename());
+        let options = options.immutable(is_still);
         is_a_store_or_none(&options).await?;
         let n_statements = Arc::default();
         Ok(Self {
-            finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)),
+            finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)).that_lies_still(is_still),
             absent: None,
             readers: pool(options, readers),
             writer: None,
@@ -376,30 +376,6 @@ fn pool(options: SqliteConnectOptions, readers: u32) -> SqlitePool {
         .max_lifetime(None)
         .test_before_acquire(false)
         .connect_lazy_with(options.read_only(true))
-}
-
-/// The file that keeps other daemons out of a store.
-pub(super) fn lock_file(file: &Path) -> PathBuf {
-    beside(file, ".lock")
-}
-
-/// The file of this name with something more at its end.
-fn beside(file: &Path, end: &str) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push(end);
-    PathBuf::from(name)
-}
-
-/// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
-fn lock(options: &SqliteConnectOptions) -> Result<File, StoreError> {
-    let path = lock_file(options.get_filename());
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
-    let file = file.map_err(|source| StoreError::LockFile { path: path.clone(), source })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path }),
-        Err(TryLockError::Error(source)) => Err(StoreError::LockFile { path, source }),
-    }
 }
 
 /// Before anything is changed in a file: a database of somebody else's is left alone.

@@ -131,11 +131,27 @@ async fn a_port_in_use_is_named_with_its_key() {
         (format!("[[feeds]]\nlisten = \"127.0.0.1:{port}\""), "feeds.main.listen"),
         (format!("[admin]\nlisten = \"127.0.0.1:{port}\""), "admin.listen"),
     ] {
-        let (code, said) = refuses_to_start(&house(&config));
+        let dir = house(&config);
+        let (code, said) = refuses_to_start(&dir);
         assert_eq!(code, 69, "{said}");
+        assert!(said.contains("hint: see what uses the port"), "{said}");
         let said = said.lines().find(|line| line.starts_with("error: ")).unwrap();
         assert!(said.contains(key) && said.contains(&port.to_string()) && said.contains("in use"), "{said}");
+        let mut files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        files.sort();
+        assert_eq!(files, ["staff.csv", "units.csv", "wardroom.toml"], "nothing is made where a port cannot be had");
     }
+}
+
+#[tokio::test]
+async fn a_second_daemon_in_the_same_folder_is_told_that_one_runs() {
+    let daemon = Daemon::start("").await;
+    let mut config: toml::Table = fs::read_to_string(daemon.path("wardroom.toml")).unwrap().parse().unwrap();
+    config["admin"]["listen"] = daemon.admin.to_string().into();
+    fs::write(daemon.path("wardroom.toml"), config.to_string()).unwrap();
+    let (code, said) = refuses_to_start(&daemon.dir);
+    assert_eq!(code, 69, "{said}");
+    assert!(said.contains("hint: a wardroom runs on this store already"), "{said}");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::process::Child;
 use tokio::time::Instant;
 
+use super::backend;
 use crate::cli::child;
 use crate::cli::child::free_address;
 use crate::store::Store;
@@ -129,10 +130,7 @@ impl House {
         let publish = match &self.amqp {
             None => format!("to = \"jsonl\"\njsonl.path = \"events.{number}.jsonl\"\n"),
             Some(url) => {
-                format!(
-                    "to = \"amqp\"\n[publish.amqp]\nurl = \"{}\"\nexchange = \"wardroom.bench\"\nqueue = \"wardroom.bench\"\n",
-                    url.expose_secret()
-                )
+                format!("to = \"amqp\"\n[publish.amqp]\nurl = \"{}\"\nexchange = \"{}\"\nqueue = \"\"\n", url.expose_secret(), backend::NAME)
             }
         };
         format!(

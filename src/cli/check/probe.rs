@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 
+use crate::app::ports;
 use crate::app::pressure;
 use crate::cli::check::Attempt;
 use crate::cli::check::Failed;
@@ -53,7 +54,7 @@ pub(super) fn standard(config: &Config) -> Vec<Probe> {
         (StoreUrl::Sqlite(_) | StoreUrl::SqliteInMemory | StoreUrl::Postgres { .. }, _) => None,
     };
     let listeners = config.feeds.iter().map(|feed| (format!("feed {}", feed.name), feed.listen)).chain([("admin".to_owned(), config.admin.listen)]);
-    let ports = listeners.filter(|(_, address)| address.port() != 0).map(|(name, address)| (name, can_listen(address)));
+    let ports = listeners.filter(|(_, address)| address.port() != 0).map(|(name, address)| (name, can_listen(address, config.store.url.clone())));
     named("store", store).into_iter().chain(named("disk", disk)).chain(named("publish", publish)).chain(ports).collect()
 }
 
@@ -105,19 +106,16 @@ async fn can_lock(file: &Path) -> Result<(), Failed> {
     if lock.exists() { can_write(lock).await.map(drop) } else { Ok(()) }
 }
 
-/// Whether the daemon could listen there. While it runs it is what listens, so that this is for somebody to look at.
-fn can_listen(address: SocketAddr) -> Attempt {
+/// Whether the daemon could listen there. While it runs it is what listens, so that this may be for somebody to look at.
+fn can_listen(address: SocketAddr, store: StoreUrl) -> Attempt {
     Box::pin(async move {
-        match TcpListener::bind(address).await {
-            Ok(_) => Ok(format!("{address} can be listened on")),
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                Err(Failed::Doubtful(format!("{address}: {error}\nhint: a wardroom that runs listens there itself; nobody else may")))
-            }
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failed::Doubtful(format!(
-                "{address}: {error}\nhint: ports below 1024 are for users who have the right to them; has the daemon's?"
-            ))),
-            Err(error) => Err(format!("{address}: {error}\nhint: the address must be one of this machine's").into()),
-        }
+        let Err(error) = TcpListener::bind(address).await else { return Ok(format!("{address} can be listened on")) };
+        let is_running = ports::is_running(&store);
+        let text = format!("{address}: {error}\nhint: {}", ports::hint(error.kind(), is_running));
+        Err(match (error.kind(), is_running) {
+            (ErrorKind::AddrInUse, Some(true) | None) | (ErrorKind::PermissionDenied, _) => Failed::Doubtful(text),
+            _ => text.into(),
+        })
     })
 }
 
@@ -155,9 +153,11 @@ fn can_publish(amqp: AmqpConfig) -> Attempt {
     })
 }
 
-/// An error and what is behind it.
+/// An error and what is behind it, and then what to do.
 fn in_words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
+    let whole = error.to_string();
+    let (first, hint) = whole.split_once("\nhint: ").map_or((whole.as_str(), None), |(first, hint)| (first, Some(hint)));
+    let mut text = first.to_owned();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
@@ -166,7 +166,7 @@ fn in_words(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    hint.map_or_else(|| text.clone(), |hint| format!("{text}\nhint: {hint}"))
 }
 
 fn can_write(file: PathBuf) -> Attempt {
@@ -175,7 +175,17 @@ fn can_write(file: PathBuf) -> Attempt {
         let tried = tokio::task::spawn_blocking(move || try_to_write(&file)).await;
         match tried {
             Ok(Ok(text)) => Ok(format!("{shown} {text}")),
-            Ok(Err(error)) => Err(format!("{shown}: {error}").into()),
+            Ok(Err(error)) => {
+                let kind = error.kind();
+                let hint = if kind == ErrorKind::NotFound {
+                    "\nhint: make the folder"
+                } else if kind == ErrorKind::IsADirectory {
+                    "\nhint: it is a folder; name a file"
+                } else {
+                    "\nhint: the daemon's user must be allowed to write there"
+                };
+                Err(format!("{shown}: {error}{hint}").into())
+            }
             Err(_) => Err(format!("{shown}: the attempt broke off").into()),
         }
     })

@@ -80,22 +80,34 @@ async fn a_key_that_cannot_be_made_or_read_is_told_of_before_there_is_a_store() 
     let folder = tempfile::tempdir().unwrap();
     let with_key = |key: &str| format!("[store]\nkey = \"file:{key}\"\n{FEED}");
     let (table, code) = check_with(folder.path(), &with_key("missing/wardroom.key"), false, no_probes).await;
-    assert!(code == 69 && table.contains("✗ unreachable  store          missing/wardroom.key: "), "{table}");
+    assert!(
+        code == 69 && table.contains("✗ unreachable  store          missing/wardroom.key: ") && table.contains("hint: make the folder"),
+        "{table}"
+    );
     std::fs::create_dir(folder.path().join("wardroom.key")).unwrap();
     let (table, code) = check_with(folder.path(), &with_key("wardroom.key"), false, no_probes).await;
-    assert!(code == 64 && table.contains("✗ wrong  store"), "{table}");
+    assert!(code == 64 && table.contains("✗ wrong  store") && table.contains("is a directory"), "{table}");
     assert!(!folder.path().join("wardroom.db").exists(), "nothing is made");
 }
 
 #[tokio::test]
-async fn a_port_that_somebody_has_is_a_warning_for_it_may_be_the_daemon() {
+async fn a_port_that_somebody_has_is_a_warning_where_that_may_be_the_daemon() {
     let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("wardroom.db").display());
+    let master_key = MasterKey::load_or_create(&folder.path().join("wardroom.key")).unwrap();
+    let daemon = Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let text = FEED.replace("listen = \"127.0.0.1:0\"\ntime", &format!("listen = \"{address}\"\ntime"));
     let (table, code) = check_with(folder.path(), &text, false, no_probes).await;
     assert!(code == 0 && table.contains(&format!("feed main      {address}: ")), "{table}");
     assert!(table.ends_with("\n0 wrong, 0 unreachable, 1 warning\n"), "{table}");
+    daemon.close().await;
+    drop(daemon);
+    let (table, code) = check_with(folder.path(), &text, false, no_probes).await;
+    assert!(code == 69 && table.contains("see what uses the port"), "no daemon has the store: {table}");
+    let (table, code) = check_with(folder.path(), &format!("[store]\nurl = \"sqlite::memory:\"\n{text}"), false, no_probes).await;
+    assert!(code == 0 && table.contains("1 warning\n"), "nobody can tell: {table}");
     drop(taken);
     let (table, _) = check_with(folder.path(), &text, false, no_probes).await;
     assert!(table.contains(&format!("{address} can be listened on")), "{table}");

@@ -2,7 +2,8 @@
 //! next of the brokers it knows.
 //!
 //! Its queue has one active consumer at a time, so that what a broken connection left unacknowledged comes again
-//! before anything that came later. It is for `torture`, which has to see what really arrives. It keeps nothing.
+//! before anything that came later. It is for `torture`, which has to see what really arrives, and for `bench`, whose broker would otherwise keep every event.
+//! It keeps nothing.
 
 use std::time::Duration;
 
@@ -72,12 +73,17 @@ async fn session(options: &AmqpOptions, hear: &mut (impl FnMut(Vec<u8>) + Send))
     let channel = connection.create_channel().await.map_err(broken)?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await.map_err(broken)?;
     let queue = topology::name("queue", &options.queue)?;
-    let mut consumer = channel.basic_consume(queue, "torture".into(), BasicConsumeOptions::default(), FieldTable::default()).await.map_err(broken)?;
-    while let Some(delivery) = consumer.next().await {
-        let delivery = delivery.map_err(broken)?;
-        let tag = delivery.delivery_tag;
-        hear(delivery.data);
-        channel.basic_ack(tag, BasicAckOptions::default()).await.map_err(broken)?;
+    let mut last = 0;
+    let consumer = channel.basic_consume(queue, "wardroom".into(), BasicConsumeOptions::default(), FieldTable::default()).await.map_err(broken)?;
+    // One acknowledgement for all that have come: each is a command that the queue keeps on disk.
+    let mut arrived = consumer.ready_chunks(PREFETCH.into());
+    while let Some(deliveries) = arrived.next().await {
+        for delivery in deliveries {
+            let delivery = delivery.map_err(broken)?;
+            last = delivery.delivery_tag;
+            hear(delivery.data);
+        }
+        channel.basic_ack(last, BasicAckOptions { multiple: true }).await.map_err(broken)?;
     }
     Ok(())
 }

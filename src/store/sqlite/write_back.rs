@@ -16,8 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::store::error::StoreError;
 use crate::store::sqlite::AUTO_CHECKPOINT;
 use crate::store::sqlite::SqliteBackend;
-use crate::store::sqlite::beside;
 use crate::store::sqlite::layer;
+use crate::store::sqlite::place::beside;
 use crate::store::sqlite::with;
 use crate::store::sqlite_sql as text;
 

@@ -1,0 +1,85 @@
+//! The ports that the daemon listens on: its own before anything is made, and heard only when all else works.
+//!
+//! A port that cannot be had is known before a key, a store or a socket is left behind. It accepts nobody.
+
+use std::io;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
+
+use crate::config::store::StoreUrl;
+use crate::store;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A port that is ours, on which nobody is heard yet.
+#[derive(Debug)]
+pub(super) struct Port(TcpSocket);
+
+impl Port {
+    /// Takes a port.
+    ///
+    /// # Errors
+    /// When somebody else has it, the address is not this machine's, or the port is not for this user.
+    pub(super) fn take(address: SocketAddr) -> io::Result<Self> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // What is left of connections of the daemon before this one is in nobody's way.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok(Self(socket))
+    }
+
+    /// From now on whoever connects is heard.
+    ///
+    /// # Errors
+    /// When somebody else took the port at the same moment.
+    pub(super) fn listen(self) -> io::Result<(TcpListener, SocketAddr)> {
+        let listener = self.0.listen(BACKLOG)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    }
+}
+
+/// Whether a daemon has this store now; nothing where that cannot be told.
+pub(crate) fn is_running(store: &StoreUrl) -> Option<bool> {
+    match store {
+        StoreUrl::Sqlite(file) => store::is_locked(file),
+        StoreUrl::SqliteInMemory | StoreUrl::Postgres { .. } => None,
+    }
+}
+
+/// What an operator can do about a port that cannot be had, where it is known whether a daemon runs already.
+pub(crate) const fn hint(kind: ErrorKind, is_running: Option<bool>) -> &'static str {
+    match (kind, is_running) {
+        (ErrorKind::AddrInUse, Some(true)) => "a wardroom runs on this store already: that it listens there is most likely as it should be",
+        (ErrorKind::AddrInUse, _) => "see what uses the port, e.g. with `ss -ltnp`, or choose another",
+        (ErrorKind::AddrNotAvailable, _) => "the address must be one of this machine's",
+        (ErrorKind::PermissionDenied, _) => "ports below 1024 are for users who have the right to them; has the daemon's?",
+        _ => "look at the address, and at how many files the daemon may open",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use tokio::net::TcpStream;
+
+    use super::Port;
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_nobody_elses_and_heard_only_later() {
+        let somewhere = "127.0.0.1:0".parse().unwrap();
+        let (listener, address) = Port::take(somewhere).unwrap().listen().unwrap();
+        assert_eq!(Port::take(address).unwrap_err().kind(), ErrorKind::AddrInUse);
+        drop(listener);
+        let port = Port::take(address).unwrap();
+        assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let (_listener, same) = port.listen().unwrap();
+        assert_eq!(same, address);
+        TcpStream::connect(address).await.unwrap();
+    }
+}
