@@ -154,11 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn commits_of_every_length_come_out_whole() {
+    fn commits_of_every_length_come_out_whole_whether_they_are_synced_or_not() {
         let (_folder, writer, other) = store();
-        for n_pages in 1..=100_usize {
-            writer.execute("INSERT INTO notes VALUES (?)", [vec![7_u8; n_pages * 4092]]).unwrap();
-            assert_eq!(n_notes(&other), i64::try_from(n_pages).unwrap());
+        let mut n = 0;
+        for synchronous in ["OFF", "NORMAL", "FULL"] {
+            writer.pragma_update(None, "synchronous", synchronous).unwrap();
+            for n_pages in 1..=100_usize {
+                writer.execute("INSERT INTO notes VALUES (?)", [vec![7_u8; n_pages * 4092]]).unwrap();
+                n += 1;
+                assert_eq!(n_notes(&other), n, "{n_pages} pages, {synchronous}");
+                let longest: Vec<u8> = other.query_row("SELECT note FROM notes ORDER BY rowid DESC", [], |row| row.get(0)).unwrap();
+                assert_eq!(longest, vec![7; n_pages * 4092], "{n_pages} pages, {synchronous}");
+            }
         }
         writer.execute("INSERT INTO notes VALUES (?)", [vec![9_u8; 20 * MAX_GATHERED]]).unwrap();
         let longest: Vec<u8> = other.query_row("SELECT max(note) FROM notes", [], |row| row.get(0)).unwrap();

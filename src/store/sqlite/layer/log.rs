@@ -31,7 +31,7 @@ struct Gathered {
     bytes: Vec<u8>,
     /// Where in the file, in bytes.
     at: i64,
-    /// The page that is written next is the last of its commit.
+    /// The page that is written next is the last of its commit. Its header need not be held any more.
     ends: bool,
 }
 
@@ -143,8 +143,12 @@ unsafe fn put_out(gathered: &mut Gathered, own: Own<'_>) -> Result<(), c_int> {
     // SAFETY: the own file is open, and there are as many bytes as are said.
     let outcome = unsafe { write(own.file, gathered.bytes.as_ptr().cast(), length, gathered.at) };
     gathered.bytes.clear();
+    if outcome == ffi::SQLITE_OK {
+        // What was held may end with the header of a commit's last page, which comes next.
+        return Ok(());
+    }
     gathered.ends = false;
-    if outcome == ffi::SQLITE_OK { Ok(()) } else { Err(outcome) }
+    Err(outcome)
 }
 
 unsafe extern "C" fn write(file: *mut sqlite3_file, bytes: *const c_void, length: c_int, at: ffi::sqlite3_int64) -> c_int {
@@ -249,6 +253,29 @@ mod tests {
         let written = unsafe { put_out(&mut gathered, Own { file: ptr::null_mut(), methods: &methods }) };
         assert_eq!(written, Err(ffi::SQLITE_FULL));
         assert!(gathered.bytes.is_empty() && !gathered.ends);
+    }
+
+    /// A header may be the last that there is room for.
+    #[test]
+    fn a_commit_ends_with_its_last_page_wherever_what_is_held_was_written_before() {
+        unsafe extern "C" fn write(_: *mut sqlite3_file, _: *const c_void, _: c_int, _: ffi::sqlite3_int64) -> c_int {
+            ffi::SQLITE_OK
+        }
+        let methods = sqlite3_io_methods { xWrite: Some(write), ..LOG_METHODS };
+        for n_pages in 1..=100_i64 {
+            let own = sqlite3_file { pMethods: &raw const methods };
+            let mut log = Log { file: sqlite3_file { pMethods: &raw const LOG_METHODS }, gathered: Gathered::default(), own };
+            let file = (&raw mut log).cast::<sqlite3_file>();
+            for n in 1..=n_pages {
+                let (header, at) = ([u8::from(n == n_pages); 24], 32 + (n - 1) * 4120);
+                // SAFETY: the log is as it is when it was opened, and so many bytes are there.
+                let header = unsafe { super::write(file, header.as_ptr().cast(), 24, at) };
+                // SAFETY: as above.
+                let page = unsafe { super::write(file, [5_u8; 4096].as_ptr().cast(), 4096, at + 24) };
+                assert_eq!((header, page), (ffi::SQLITE_OK, ffi::SQLITE_OK));
+            }
+            assert!(log.gathered.bytes.is_empty(), "{n_pages} pages: the last are not written");
+        }
     }
 
     /// What an acknowledgement depends on when the power fails.
