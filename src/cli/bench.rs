@@ -211,7 +211,7 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
         rate: args.rate,
         series: 0,
     };
-    let sync_ms = ceilings::sync_ms(folder)?;
+    let sync_ms = ceilings::sync_ms(folder)?.median;
     let house = House::furnish(folder, args.team, args.store.as_ref(), args.amqp.as_ref(), args.replicas)?;
     let backend = Backend::start(args.amqp.as_ref()).await?;
     if args.fill > 0 || args.waiting > 0 {
@@ -313,6 +313,9 @@ async fn fill_before(args: &BenchArgs, house: &House, load: Load, console: &Cons
     let progress = console.progress(usize::try_from(n_rows)?, "rows put into the store");
     fill::fill(house, args.fill, args.waiting, |n_done| progress.set_position(n_done.into())).await?;
     progress.finish_and_clear();
+    if !ceilings::is_calm(&house.folder).await? {
+        console.tell("the disk still writes what was put into the store: what it takes of the disk's time shows in the latencies");
+    }
     Ok(())
 }
 

@@ -83,7 +83,7 @@ impl Default for RawAmqp {
             exchange: "wardroom.events".to_owned(),
             queue: "wardroom.backend".to_owned(),
             ca: String::new(),
-            window: 256,
+            window: 1024,
         }
     }
 }

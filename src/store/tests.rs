@@ -817,6 +817,30 @@ async fn what_is_acknowledged_is_synced_whatever_went_before() {
 }
 
 #[tokio::test]
+async fn what_is_settled_by_itself_is_seen_by_whoever_reads_however_many_pages_it_takes() {
+    let house = House::new();
+    let store = house.open().await;
+    let mut batch = CommitBatch::default();
+    for n in 1..=900 {
+        message(&store, &mut batch, n);
+        // About a page each.
+        let noise: Vec<u8> = (0..190).flat_map(|_| Uuid::new_v4().into_bytes()).collect();
+        batch.outbox.last_mut().unwrap().body = Document::new(2, noise);
+    }
+    store.commit(&batch).await.unwrap();
+    let reader = Store::open_read_only(house.options(KEY)).await.unwrap();
+    let mut last = 0;
+    for n in 20..=45 {
+        // Nothing comes behind it that would bring out what was held back.
+        store.settle_outbox(&(last + 1..=last + n).collect::<Vec<_>>()).await.unwrap();
+        last += n;
+        assert_eq!(reader.outbox_depth().await.unwrap().n_pending, 900 - last, "{n} at once");
+        assert_eq!(reader.pending_outbox(1, None).await.unwrap()[0].seq, last + 1, "{n} at once");
+    }
+    reader.close().await;
+}
+
+#[tokio::test]
 async fn what_was_published_is_settled_with_the_next_commit_and_by_itself_where_none_comes() {
     let house = House::new();
     let store = house.open().await;

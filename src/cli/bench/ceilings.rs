@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -28,6 +29,10 @@ use crate::time::Clock as _;
 use crate::time::SystemClock;
 
 const SYNCS: u32 = 200;
+/// A disk that syncs as fast as this every time has nothing else to do.
+const CALM_MS: f64 = 10.0;
+const CALM_WITHIN: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Frames, reads MSH-10, answers; keeps nothing.
 struct Bare;
@@ -52,8 +57,15 @@ pub(super) async fn bare_receiver(load: Load) -> anyhow::Result<Fared> {
     fared
 }
 
-/// The median of appending 4 KiB to a file and syncing it, in milliseconds.
-pub(super) fn sync_ms(folder: &Path) -> anyhow::Result<f64> {
+/// What appending 4 KiB to a file and syncing it takes, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SyncMs {
+    pub(super) median: f64,
+    pub(super) longest: f64,
+}
+
+/// Tries how long a sync takes on the disk of this folder.
+pub(super) fn sync_ms(folder: &Path) -> anyhow::Result<SyncMs> {
     let mut file = File::create(folder.join("sync"))?;
     let mut took = Vec::new();
     for _ in 0..SYNCS {
@@ -63,5 +75,18 @@ pub(super) fn sync_ms(folder: &Path) -> anyhow::Result<f64> {
         took.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
     took.sort_unstable_by(f64::total_cmp);
-    Ok(took.get(took.len() / 2).copied().unwrap_or_default())
+    Ok(SyncMs { median: took.get(took.len() / 2).copied().unwrap_or_default(), longest: took.last().copied().unwrap_or_default() })
+}
+
+/// Waits until the disk has done what was asked of it before: what it still writes of gigabytes is no matter of what is measured next. `false` where it
+/// does not come to rest.
+pub(super) async fn is_calm(folder: &Path) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    while sync_ms(folder)?.longest > CALM_MS {
+        if begun.elapsed() > CALM_WITHIN {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(true)
 }
