@@ -94,6 +94,14 @@ pub enum StoreError {
         /// The database's code.
         code: String,
     },
+    /// What the database reads of its own pages does not fit together.
+    #[error(
+        "the store's database is damaged (code {code})\nhint: stop whatever writes it, keep a copy of all its files, and take the last backup that is whole; a disk that fails, a file on a network drive and a file copied while the daemon wrote are what does this"
+    )]
+    Damaged {
+        /// The database's code.
+        code: String,
+    },
     /// Somebody else holds what is needed, for too long.
     #[error("the store is busy (code {code})")]
     Busy {
@@ -243,6 +251,7 @@ fn from_code(code: &str) -> StoreError {
             _ if code == "55P03" => StoreError::Busy { code: owned },
             _ if matches!(code, "25006" | "42501") => StoreError::Denied { code: owned },
             Some("28" | "3D") => StoreError::Denied { code: owned },
+            _ if matches!(code, "XX001" | "XX002") => StoreError::Damaged { code: owned },
             Some("08" | "53" | "57" | "58") => StoreError::Unreachable { code: owned },
             _ => StoreError::Refused { code: owned },
         };
@@ -251,6 +260,7 @@ fn from_code(code: &str) -> StoreError {
         13 => StoreError::Full { code: owned },
         5 | 6 => StoreError::Busy { code: owned },
         10 | 8 | 14 | 23 => StoreError::Unreachable { code: owned },
+        11 => StoreError::Damaged { code: owned },
         26 => StoreError::NotAStore,
         _ => StoreError::Refused { code: owned },
     }
@@ -275,6 +285,9 @@ mod tests {
         }
         assert!(!from_code("42601").is_transient());
         assert!(matches!(from_code("26"), StoreError::NotAStore), "SQLITE_NOTADB");
+        for code in ["11", "779", "XX001"] {
+            assert!(matches!(from_code(code), StoreError::Damaged { .. }) && !from_code(code).is_transient(), "{code}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::store::sealing::SealingKey;
 use crate::store::sealing::Table;
 use crate::store::sealing::key_id;
 use crate::store::sql;
+use crate::store::sqlite_sql;
 use crate::time::Timestamp;
 
 /// The two keys of the store as they stand in it, when they do.
@@ -213,6 +214,21 @@ impl Store {
         let (Some(parts), Backend::Postgres(backend)) = (share.parts(), &self.backend) else { return self.pending_outbox(limit, None).await };
         let rows = backend.pending_of(limit, &parts).await?;
         self.unseal_outbox(rows).await
+    }
+
+    /// What is wrong with the file of a SQLite store itself, in SQLite's words, which name pages, rows and indexes: nothing where it is whole, and nothing on
+    /// PostgreSQL, which sees to its files by itself. It reads all of the file.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn file_faults(&self) -> Result<Vec<String>, StoreError> {
+        let Backend::Sqlite(backend) = &self.backend else { return Ok(Vec::new()) };
+        match sqlx::query_scalar::<_, String>(sqlite_sql::FILE_FAULTS).fetch_all(&backend.readers).await.map_err(StoreError::from) {
+            Ok(found) => Ok(found.into_iter().filter(|fault| fault != "ok").collect()),
+            // So much that the search itself comes to no end.
+            Err(StoreError::Damaged { code }) => Ok(vec![format!("it cannot be read (code {code})")]),
+            Err(error) => Err(error),
+        }
     }
 
     /// How much waits in the outbox.

@@ -17,6 +17,8 @@ macro_rules! hashes {
 
 pub(super) const CHECKPOINT: &str = "PRAGMA wal_checkpoint(PASSIVE)";
 pub(super) const CHECKPOINT_ALL: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// Every page, every tree, and every index against its table; at the most so many faults.
+pub(super) const FILE_FAULTS: &str = "PRAGMA integrity_check(20)";
 /// Whether a file is the database of something else: it has tables, and none of ours.
 pub(super) const IS_FOREIGN: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name NOT LIKE '%sqlx%' AND name NOT LIKE 'sqlite_%') \
      AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'look_ups')";

@@ -817,6 +817,23 @@ async fn what_is_acknowledged_is_synced_whatever_went_before() {
 }
 
 #[tokio::test]
+async fn a_damaged_file_is_seen() {
+    let house = House::new();
+    let store = house.open().await;
+    with_messages(&store, 1..=200).await;
+    assert_eq!(store.file_faults().await.unwrap(), [""; 0]);
+    store.close().await;
+    drop(store);
+    // A page of some table, behind those of the schema.
+    let file = std::fs::OpenOptions::new().write(true).open(&house.path).unwrap();
+    let middle = file.metadata().unwrap().len() / 4096 / 2 * 4096;
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 4096], middle).unwrap();
+    let reader = Store::open_read_only(house.options(KEY)).await.unwrap();
+    assert!(!reader.file_faults().await.unwrap().is_empty());
+    reader.close().await;
+}
+
+#[tokio::test]
 async fn what_is_settled_by_itself_is_seen_by_whoever_reads_however_many_pages_it_takes() {
     let house = House::new();
     let store = house.open().await;

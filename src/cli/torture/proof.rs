@@ -1,4 +1,4 @@
-//! What must hold after torture, proved from what is left: the journal, the store's ledger and audit chain, and what a consumer received.
+//! What must hold after torture, proved from what is left: the journal, the store's file, its ledger and audit chain, and what a consumer received.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -118,6 +118,7 @@ pub(super) async fn prove(store: &Store, acknowledged: &[String], heard: &Heard)
     if ledger.events.pending + ledger.events.parked > 0 {
         faults.push(format!("{} events are pending and {} parked at the end", ledger.events.pending, ledger.events.parked));
     }
+    faults.extend(store.file_faults().await?.into_iter().map(|fault| format!("the store's file is damaged: {fault}")));
     let audit = store.verify_audit(|_, _| {}).await?;
     if let Some(fault) = audit.faults.first() {
         faults.push(format!("the audit trail is broken at row {}: {}", fault.id, meaning(fault.misfit)));
