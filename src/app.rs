@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::watch;
@@ -139,8 +140,7 @@ impl Daemon {
         let failed = CancellationToken::new();
 
         let started = reasons::start(&readiness);
-        let (admin_listener, admin_address) =
-            had(config, "admin.listen", config.admin.listen, Port::take(config.admin.listen).and_then(Port::listen))?;
+        let (admin_listener, admin_address) = take_port(config, "admin.listen", config.admin.listen).and_then(|port| listen(port, "admin.listen"))?;
         let ports = take_ports(config)?;
         let mut watched_tls: Vec<Certificate> = Vec::new();
         let admin_tls = match &config.admin.tls {
@@ -209,7 +209,7 @@ impl Daemon {
         let mut addresses = Vec::new();
         let connections = Connections::start(listeners.clone(), stop_listening.clone(), stop_working.clone()).map_err(NotStarted::unavailable)?;
         for ((config, feed), port) in config.feeds.iter().zip(&feeds).zip(ports) {
-            let (listener, address) = had(&setting.config, &listen_key(config), config.listen, port.listen())?;
+            let (listener, address) = listen(port, &listen_key(config))?;
             addresses.push(address);
             let mut options = ListenerOptions::new(config.name.clone());
             options.session.max_frame_bytes = config.max_frame_bytes;
@@ -314,19 +314,26 @@ async fn open_store(setting: &Setting, number: u16) -> Result<Store, NotStarted>
 
 /// The port of each feed.
 fn take_ports(config: &Config) -> Result<Vec<Port>, NotStarted> {
-    config.feeds.iter().map(|feed| had(config, &listen_key(feed), feed.listen, Port::take(feed.listen))).collect()
+    config.feeds.iter().map(|feed| take_port(config, &listen_key(feed), feed.listen)).collect()
 }
 
 fn listen_key(feed: &FeedConfig) -> String {
     format!("feeds.{}.listen", feed.name)
 }
 
-/// A port, or why it cannot be had.
-fn had<T>(config: &Config, key: &str, address: SocketAddr, port: std::io::Result<T>) -> Result<T, NotStarted> {
-    port.map_err(|error| {
-        let hint = ports::hint(error.kind(), ports::is_running(&config.store.url));
-        NotStarted::unavailable(anyhow::Error::new(error).context(format!("cannot listen on {address} (`{key}`)\nhint: {hint}")))
-    })
+fn take_port(config: &Config, key: &str, address: SocketAddr) -> Result<Port, NotStarted> {
+    Port::take(address).map_err(|error| no_port(key, address, error, ports::is_running(&config.store.url)))
+}
+
+fn listen(port: Port, key: &str) -> Result<(TcpListener, SocketAddr), NotStarted> {
+    let address = port.address();
+    // Whether a daemon has the store says nothing any more: it may be this one.
+    port.listen().map_err(|error| no_port(key, address, error, None))
+}
+
+fn no_port(key: &str, address: SocketAddr, error: std::io::Error, is_running: Option<bool>) -> NotStarted {
+    let hint = ports::hint(error.kind(), is_running);
+    NotStarted::unavailable(anyhow::Error::new(error).context(format!("cannot listen on {address} (`{key}`)\nhint: {hint}")))
 }
 
 fn server_tls(files: &ServerTlsFiles) -> Result<ServerTls, NotStarted> {

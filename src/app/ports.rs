@@ -1,6 +1,7 @@
 //! The ports that the daemon listens on: its own before anything is made, and heard only when all else works.
 //!
-//! A port that cannot be had is known before a key, a store or a socket is left behind. It accepts nobody.
+//! A port that somebody listens on is known before a key, a store or a socket is left behind; only one that two daemons take at the same moment is not. It
+//! accepts nobody.
 
 use std::io;
 use std::io::ErrorKind;
@@ -17,7 +18,10 @@ const BACKLOG: u32 = 1024;
 
 /// A port that is ours, on which nobody is heard yet.
 #[derive(Debug)]
-pub(super) struct Port(TcpSocket);
+pub(super) struct Port {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
 
 impl Port {
     /// Takes a port.
@@ -29,17 +33,20 @@ impl Port {
         // What is left of connections of the daemon before this one is in nobody's way.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        Ok(Self(socket))
+        Ok(Self { address: socket.local_addr()?, socket })
+    }
+
+    /// Where it is.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// From now on whoever connects is heard.
     ///
     /// # Errors
-    /// When somebody else took the port at the same moment.
+    /// When somebody else took the port at the same moment, which the system allows until one of them listens.
     pub(super) fn listen(self) -> io::Result<(TcpListener, SocketAddr)> {
-        let listener = self.0.listen(BACKLOG)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
+        Ok((self.socket.listen(BACKLOG)?, self.address))
     }
 }
 

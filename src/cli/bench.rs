@@ -314,7 +314,7 @@ async fn fill_before(args: &BenchArgs, house: &House, load: Load, console: &Cons
     fill::fill(house, args.fill, args.waiting, |n_done| progress.set_position(n_done.into())).await?;
     progress.finish_and_clear();
     if !ceilings::is_calm(&house.folder).await? {
-        console.tell("the disk still writes what was put into the store: what it takes of the disk's time shows in the latencies");
+        console.tell("the disk does not come to rest: what else it does shows in the latencies");
     }
     Ok(())
 }

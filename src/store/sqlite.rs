@@ -153,12 +153,10 @@ impl SqliteBackend {
         if !options.get_filename().exists() {
             return Err(StoreError::NotMigrated);
         }
-        let is_still = place::is_still(options.get_filename());
-        let options = options.immutable(is_still);
         is_a_store_or_none(&options).await?;
         let n_statements = Arc::default();
         Ok(Self {
-            finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)).that_lies_still(is_still),
+            finder: Finder::new(options.get_filename().to_owned(), Arc::clone(&n_statements)),
             absent: None,
             readers: pool(options, readers),
             writer: None,
@@ -220,7 +218,8 @@ impl SqliteBackend {
         if self.lock.is_some()
             && let Err(error) = self.shorten_log().await
         {
-            tracing::warn!(%error, "the write-ahead log could not be written back; it will be at the next start");
+            let hint = "until then a copy of the store is its file together with the one that ends in -wal";
+            tracing::warn!(%error, hint, "the write-ahead log could not be written back; it will be at the next start");
         }
     }
 

@@ -181,8 +181,10 @@ fn can_write(file: PathBuf) -> Attempt {
                     "\nhint: make the folder"
                 } else if kind == ErrorKind::IsADirectory {
                     "\nhint: it is a folder; name a file"
-                } else {
+                } else if kind == ErrorKind::PermissionDenied || kind == ErrorKind::ReadOnlyFilesystem {
                     "\nhint: the daemon's user must be allowed to write there"
+                } else {
+                    ""
                 };
                 Err(format!("{shown}: {error}{hint}").into())
             }

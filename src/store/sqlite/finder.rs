@@ -20,7 +20,6 @@ use crate::store::sqlite::BUSY_TIMEOUT;
 use crate::store::sqlite::STATEMENTS_KEPT;
 use crate::store::sqlite::hashes;
 use crate::store::sqlite::ids;
-use crate::store::sqlite::place::still_uri;
 use crate::store::sqlite_sql as text;
 use crate::store::write::RawFind;
 use crate::store::write::RawFound;
@@ -29,19 +28,13 @@ use crate::store::write::RawFound;
 #[derive(Clone, Debug)]
 pub(super) struct Finder {
     pub(super) file: PathBuf,
-    is_still: bool,
     idle: Arc<Mutex<Vec<Connection>>>,
     n_statements: Arc<AtomicU64>,
 }
 
 impl Finder {
     pub(super) fn new(file: PathBuf, n_statements: Arc<AtomicU64>) -> Self {
-        Self { file, is_still: false, idle: Arc::default(), n_statements }
-    }
-
-    /// The same for a file that nobody can write (see [`place`](super::place)).
-    pub(super) fn that_lies_still(self, is_still: bool) -> Self {
-        Self { is_still, ..self }
+        Self { file, idle: Arc::default(), n_statements }
     }
 
     pub(super) fn close(&self) {
@@ -69,12 +62,7 @@ impl Finder {
     }
 
     pub(super) fn open(&self) -> Result<Connection, rusqlite::Error> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = if self.is_still {
-            Connection::open_with_flags(still_uri(&self.file), flags | OpenFlags::SQLITE_OPEN_URI)?
-        } else {
-            Connection::open_with_flags(&self.file, flags)?
-        };
+        let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
         connection.pragma_update(None, "temp_store", 2)?;

@@ -9,9 +9,10 @@ use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
-use rustix::fs::Access;
-
 use crate::store::error::StoreError;
+
+/// How often a lock is tried that is shared by somebody who only looks. Whoever shares it for longer than that keeps it.
+const TRIES: u32 = 1000;
 
 /// The file that keeps other daemons out of a store.
 pub(in crate::store) fn lock_file(file: &Path) -> PathBuf {
@@ -28,9 +29,10 @@ pub(super) fn beside(file: &Path, end: &str) -> PathBuf {
 /// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
 pub(super) fn lock(store: &Path) -> Result<File, StoreError> {
     let path = lock_file(store);
-    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    // Where locks are another system's, sharing one asks for a file that may be read.
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let file = file.map_err(|source| StoreError::LockFile { path: path.clone(), source })?;
-    loop {
+    for _ in 0..TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::Error(source)) => return Err(StoreError::LockFile { path, source }),
@@ -40,9 +42,11 @@ pub(super) fn lock(store: &Path) -> Result<File, StoreError> {
         match file.try_lock_shared() {
             Ok(()) => file.unlock().map_err(|source| StoreError::LockFile { path: path.clone(), source })?,
             Err(TryLockError::Error(source)) => return Err(StoreError::LockFile { path, source }),
-            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path }),
+            Err(TryLockError::WouldBlock) => break,
         }
+        std::thread::yield_now();
     }
+    Err(StoreError::Locked { path })
 }
 
 /// Whether a daemon holds it; nothing where that cannot be told.
@@ -58,30 +62,13 @@ pub(in crate::store) fn is_locked(file: &Path) -> Option<bool> {
     }
 }
 
-/// Whether nobody can write the file where it lies, and nothing has: a copy on a medium that is read only, or in somebody else's folder. It has no log, and
-/// what SQLite keeps beside a file for whoever reads it cannot be made there.
-pub(super) fn is_still(file: &Path) -> bool {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    !beside(file, "-wal").exists() && rustix::fs::access(folder, Access::WRITE_OK).is_err()
-}
-
-/// The file as a URI that says so.
-pub(super) fn still_uri(file: &Path) -> String {
-    let name = file.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    format!("file:{name}?immutable=1")
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
 
-    use rusqlite::Connection;
-    use rusqlite::OpenFlags;
-
     use super::is_locked;
     use super::lock;
     use super::lock_file;
-    use super::still_uri;
     use crate::store::error::StoreError;
 
     #[test]
@@ -101,17 +88,5 @@ mod tests {
                 lock(&store).unwrap();
             }
         });
-    }
-
-    #[test]
-    fn a_file_of_any_name_is_read_where_nothing_can_be_made_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a copy?of #1 at 50%.db");
-        let made = Connection::open(&file).unwrap();
-        made.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE notes (text TEXT)").unwrap();
-        drop(made);
-        let read = Connection::open_with_flags(still_uri(&file), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI).unwrap();
-        assert_eq!(read.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "it needs nothing beside it");
     }
 }

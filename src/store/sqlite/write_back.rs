@@ -53,6 +53,8 @@ pub(super) struct Log {
 struct Pages {
     n_in_log: u64,
     n_back: u64,
+    /// Somebody else stood in the way. Where that was another who writes back, nothing is known of the pages.
+    is_busy: bool,
 }
 
 impl Log {
@@ -68,6 +70,9 @@ impl Log {
 
     /// Says once that somebody keeps the log from being written back, and once that it goes on.
     fn tell(&self, pages: &Pages) {
+        if pages.is_busy {
+            return;
+        }
         let n_waiting = pages.n_in_log.saturating_sub(pages.n_back);
         let is_held = n_waiting >= u64::from(AUTO_CHECKPOINT);
         if self.is_held.swap(is_held, Ordering::Relaxed) == is_held {
@@ -131,11 +136,11 @@ impl SqliteBackend {
         self.log.is_short.store(is_short, Ordering::Relaxed);
     }
 
-    /// Writes back all of the log, and gives back the space that it takes.
+    /// Writes back all of the log, and gives back the space that it takes. Busy where somebody reads the store, or writes back, for longer than SQLite waits.
     pub(in crate::store) async fn shorten_log(&self) -> Result<(), StoreError> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await?;
-        Ok(())
+        let pages = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await?;
+        if pages.is_busy { Err(StoreError::Busy { code: "checkpoint".to_owned() }) } else { Ok(()) }
     }
 
     /// How long the write-ahead log is, in bytes.
@@ -160,7 +165,9 @@ fn write_back_beside(connection: &Connection) -> Result<(), rusqlite::Error> {
 /// Writes back what nobody keeps from it.
 fn written_back(connection: &Connection, checkpoint: &str) -> Result<Pages, rusqlite::Error> {
     let number = |number: i64| u64::try_from(number).unwrap_or_default();
-    connection.query_row(checkpoint, [], |row| Ok(Pages { n_in_log: number(row.get(1)?), n_back: number(row.get(2)?) }))
+    let pages =
+        |row: &rusqlite::Row<'_>| Ok(Pages { n_in_log: number(row.get(1)?), n_back: number(row.get(2)?), is_busy: row.get::<_, i64>(0)? != 0 });
+    connection.query_row(checkpoint, [], pages)
 }
 
 #[cfg(test)]
@@ -188,9 +195,11 @@ mod tests {
         write_back_beside(&writer).unwrap();
         let held = written_back(&writer, text::CHECKPOINT).unwrap();
         assert!(held.n_in_log > 900 && held.n_back < 10, "{held:?}");
+        assert!(written_back(&writer, text::CHECKPOINT_ALL).unwrap().is_busy, "who asks for all of it is told that it is not");
         reader.execute_batch("END").unwrap();
         let free = written_back(&writer, text::CHECKPOINT).unwrap();
         assert_eq!(free.n_in_log, free.n_back, "{free:?}");
+        assert!(!written_back(&writer, text::CHECKPOINT_ALL).unwrap().is_busy);
     }
 
     #[test]
@@ -198,12 +207,14 @@ mod tests {
         let log = Log::default();
         let long = u64::from(AUTO_CHECKPOINT);
         let is_held = |n_in_log, n_back| {
-            log.tell(&Pages { n_in_log, n_back });
+            log.tell(&Pages { n_in_log, n_back, is_busy: false });
             log.is_held.load(Ordering::Relaxed)
         };
         assert!(!is_held(long - 1, 0), "commits wait for nobody yet");
         assert!(is_held(long, 0));
         assert!(is_held(3 * long, long));
+        log.tell(&Pages { n_in_log: 0, n_back: 0, is_busy: true });
+        assert!(log.is_held.load(Ordering::Relaxed), "nothing is known");
         assert!(!is_held(3 * long, 3 * long));
     }
 }
