@@ -214,7 +214,9 @@ impl From<sqlx::Error> for StoreError {
         match error {
             sqlx::Error::Database(database) => from_code(&database.code().unwrap_or_default()),
             sqlx::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull => Self::Full { code: word("io") },
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) => Self::Unreachable { code: word("io") },
+            // The system's words: no name found, nobody listens, a certificate of somebody unknown. They are of the connection, and never of a statement.
+            sqlx::Error::Io(error) => Self::Unreachable { code: format!("io: {error}") },
+            sqlx::Error::Tls(error) => Self::Unreachable { code: format!("tls: {error}") },
             sqlx::Error::WorkerCrashed => Self::Unreachable { code: word("worker") },
             sqlx::Error::PoolTimedOut => Self::Unreachable { code: word("no connection in time") },
             sqlx::Error::PoolClosed => Self::Closed,
