@@ -47,7 +47,8 @@ pub(super) fn publishing(readiness: &Readiness, status: &Arc<RelayStatus>) {
         if now.blocked {
             reasons.push(Reason::new("publish", "the broker blocks publishing", "look at the broker's memory and disk alarms"));
         }
-        if let Some(trouble) = now.last_error.filter(|_| !now.connected) {
+        // A broker that is there may return or refuse what it is sent: rooms are held then.
+        if let Some(trouble) = now.last_error.filter(|_| !now.connected || now.n_held_rooms > 0) {
             reasons.push(Reason::new("publish", trouble.kind, trouble.hint));
         }
         reasons
@@ -118,4 +119,28 @@ pub(super) fn guard(readiness: &Readiness, guard: &Arc<Guard>) {
         };
         guard.since().map(reason).into_iter().collect()
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::publishing;
+    use crate::admin::readiness::Readiness;
+    use crate::outbox::status::RelayStatus;
+    use crate::outbox::status::Trouble;
+
+    #[test]
+    fn events_that_a_broker_returns_are_a_reason_while_rooms_wait_for_that() {
+        let (readiness, status) = (Readiness::default(), Arc::<RelayStatus>::default());
+        publishing(&readiness, &status);
+        status.connected(true);
+        status.trouble(Trouble { kind: "unroutable", hint: "bind a queue" });
+        status.held(2);
+        let reasons = readiness.report().reasons;
+        assert!(reasons.iter().any(|reason| reason.what == "unroutable" && reason.remedy == "bind a queue"), "{reasons:?}");
+        status.held(0);
+        status.works();
+        assert!(readiness.report().ready);
+    }
 }

@@ -59,11 +59,11 @@ const OUTBOX_STATES: &str = "SELECT CASE WHEN parked_reason IS NULL THEN 0 ELSE 
 const ROOMS_OFF: &str = "SELECT COUNT(*) FROM visits v \
     LEFT JOIN (SELECT room_id, COUNT(DISTINCT room_version) AS n, MAX(room_version) AS last FROM audit WHERE kind LIKE 'room.%' GROUP BY room_id) a \
     ON a.room_id = v.room_id \
-    LEFT JOIN (SELECT room_id, MIN(CASE WHEN parked_reason IS NULL THEN room_version END) AS first, MAX(room_version) AS last FROM outbox GROUP BY room_id) w \
-    ON w.room_id = v.room_id \
+    LEFT JOIN (SELECT x.room_id, p.first, MAX(x.room_version) AS last, COUNT(CASE WHEN x.room_version >= p.first THEN 1 END) AS n FROM outbox x \
+    LEFT JOIN (SELECT room_id, MIN(room_version) AS first FROM outbox WHERE parked_reason IS NULL GROUP BY room_id) p ON p.room_id = x.room_id \
+    GROUP BY x.room_id, p.first) w ON w.room_id = v.room_id \
     WHERE v.room_id IS NOT NULL AND v.room_version > 0 AND (COALESCE(a.n, 0) <> v.room_version OR COALESCE(a.last, 0) <> v.room_version \
-    OR COALESCE(w.last, v.room_version) > v.room_version OR (w.first IS NOT NULL AND v.room_version - w.first + 1 <> \
-    (SELECT COUNT(*) FROM outbox x WHERE x.room_id = v.room_id AND x.room_version >= w.first)))";
+    OR COALESCE(w.last, v.room_version) > v.room_version OR (w.first IS NOT NULL AND v.room_version - w.first + 1 <> w.n))";
 const JOURNAL_PAGE: &str = concat!("SELECT ", columns!(journal), " FROM journal WHERE id > $1 ORDER BY id LIMIT $2");
 /// Events that wait without a room that has them.
 const STRAY_EVENTS: &str = "SELECT COUNT(*) FROM outbox x WHERE NOT EXISTS \

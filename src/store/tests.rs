@@ -896,10 +896,14 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
     let store = house.open().await;
     store.close().await;
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).connect().await.unwrap();
-    for statement in super::ledger::ALL.iter().copied() {
-        use sqlx::Executor;
-        use sqlx::SqlSafeStr;
-        connection.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    for statement in super::ledger::ALL {
+        let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+        let plan = sqlx::query(explained).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+        let steps: Vec<(i64, i64, String)> = plan.iter().map(|row| (row.get("id"), row.get("parent"), row.get("detail"))).collect();
+        // The whole of a table is read once, and not again for each row of another.
+        let again: Vec<i64> = steps.iter().filter(|(_, _, step)| step.starts_with("CORRELATED")).map(|(id, _, _)| *id).collect();
+        let scans = steps.iter().any(|(_, parent, step)| again.contains(parent) && step.starts_with("SCAN"));
+        assert!(!scans, "{statement}: {steps:?}");
     }
     for statement in sql::ALL.iter().chain(sqlite_sql::ALL) {
         let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
