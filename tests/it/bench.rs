@@ -1,16 +1,22 @@
-//! The bench measures a daemon of its own, full stores and idle connections too, and draws what it found.
+//! The bench measures a daemon of its own, with full stores, idle connections and a broker too, and draws what it found.
 
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
 use serde_json::Value;
+use tokio_util::task::TaskTracker;
+use wardroom::outbox::amqp::AmqpError;
+use wardroom::outbox::amqp::AmqpOptions;
+use wardroom::outbox::amqp::AmqpPublisher;
 
 use super::support::daemon::program;
 use super::support::eventually;
+use super::support::rabbit::Rabbit;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -31,6 +37,28 @@ async fn a_bench_measures_a_store_that_is_full_already_and_draws_latency_against
     assert_eq!(connections, [1, 2, 3]);
     let drawn = std::fs::read_to_string(folder.path().join("latency.svg")).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("p99"), "{drawn}");
+}
+
+#[tokio::test]
+async fn a_bench_takes_its_events_out_of_the_broker_and_leaves_nothing_there() {
+    let Some(rabbit) = Rabbit::start("a_bench_takes_its_events_out_of_the_broker_and_leaves_nothing_there").await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let url = rabbit.url();
+    let look = async |queue: &str| {
+        let (exchange, queue) = ("wardroom.bench".to_owned(), queue.to_owned());
+        let options = AmqpOptions { exchange, queue, ..AmqpOptions::new(url.clone().into()) };
+        AmqpPublisher::new(options, Arc::default(), TaskTracker::new()).check().await
+    };
+    // Something of this name that an earlier one left, and of another kind.
+    look("wardroom.bench").await.unwrap();
+    let arguments = ["--json", "bench", "--seconds", "1", "--warm-up", "0", "--connections", "3", "--rate", "300", "--folder", ".", "--amqp", &url];
+    let output = program(&folder).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64).unwrap();
+    assert!(number("/n_messages") > 0.0 && number("/n_failed") == 0.0 && number("/events_per_message") > 0.0, "{figures:#}");
+    assert!(matches!(look("").await, Err(AmqpError::Topology { .. })), "the exchange is gone");
+    look("wardroom.bench").await.expect("the queue is gone: one of another kind has room");
 }
 
 #[tokio::test]
