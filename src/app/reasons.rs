@@ -47,8 +47,7 @@ pub(super) fn publishing(readiness: &Readiness, status: &Arc<RelayStatus>) {
         if now.blocked {
             reasons.push(Reason::new("publish", "the broker blocks publishing", "look at the broker's memory and disk alarms"));
         }
-        // A broker that is there may return or refuse what it is sent: rooms are held then.
-        if let Some(trouble) = now.last_error.filter(|_| !now.connected || now.n_held_rooms > 0) {
+        if let Some(trouble) = now.last_error {
             reasons.push(Reason::new("publish", trouble.kind, trouble.hint));
         }
         reasons

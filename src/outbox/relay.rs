@@ -45,6 +45,9 @@ pub const SECONDS: &str = "wardroom_publish_seconds";
 /// file is synced on the disk that commits wait for too. What comes when nothing was sent for so long is sent at once.
 const REST: Duration = Duration::from_millis(10);
 
+/// The store fails, so that nobody knows what waits.
+const UNREADABLE: Trouble = Trouble { kind: "outbox", hint: "look at the store's disk or server; events wait in it, and nothing is lost" };
+
 /// How the relay paces itself.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayOptions {
@@ -214,7 +217,8 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "the store cannot say which events are this daemon's to publish");
+                tracing::error!(%error, hint = UNREADABLE.hint, "the store cannot say which events are this daemon's to publish");
+                self.status.trouble(UNREADABLE);
                 // Until it has run out, nobody else publishes them.
                 self.share.as_ref().is_some_and(Share::holds)
             }
@@ -250,7 +254,8 @@ impl<O: Outbox, P: Publisher> Relay<O, P> {
             let rows = match self.outbox.pending(limit, &share).await {
                 Ok(rows) => rows,
                 Err(error) => {
-                    tracing::error!(%error, "the outbox cannot be read");
+                    tracing::error!(%error, hint = UNREADABLE.hint, "the outbox cannot be read; events wait in it");
+                    self.status.trouble(UNREADABLE);
                     return None;
                 }
             };

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -40,12 +41,20 @@ struct Pending {
     shares: Mutex<VecDeque<(i16, i64)>>,
     /// What the relay asked of the store, in order.
     asked: Mutex<Vec<&'static str>>,
+    /// Whether it cannot be read.
+    is_away: AtomicBool,
 }
 
 impl Pending {
     fn of(rows: impl IntoIterator<Item = OutboxRow>) -> Arc<Self> {
         let rows: BTreeMap<i64, OutboxRow> = rows.into_iter().map(|row| (row.seq, row)).collect();
-        Arc::new(Self { n_left: watch::Sender::new(rows.len()), rows: Mutex::new(rows), shares: Mutex::default(), asked: Mutex::default() })
+        Arc::new(Self {
+            n_left: watch::Sender::new(rows.len()),
+            rows: Mutex::new(rows),
+            shares: Mutex::default(),
+            asked: Mutex::default(),
+            is_away: AtomicBool::default(),
+        })
     }
 
     fn change(&self, change: impl FnOnce(&mut BTreeMap<i64, OutboxRow>)) {
@@ -60,29 +69,32 @@ impl Pending {
 }
 
 impl Outbox for Pending {
-    type Error = Infallible;
+    type Error = io::Error;
 
-    async fn share(&self) -> Result<Share, Infallible> {
+    async fn share(&self) -> Result<Share, io::Error> {
         self.asked.lock().unwrap().push("share");
         Ok(self.shares.lock().unwrap().pop_front().map_or(Share::All, |part| Share::of([part])))
     }
 
-    async fn give_up(&self) -> Result<(), Infallible> {
+    async fn give_up(&self) -> Result<(), io::Error> {
         self.asked.lock().unwrap().push("give up");
         Ok(())
     }
 
-    async fn pending(&self, limit: usize, _: &Share) -> Result<Vec<OutboxRow>, Infallible> {
+    async fn pending(&self, limit: usize, _: &Share) -> Result<Vec<OutboxRow>, io::Error> {
         self.asked.lock().unwrap().push("pending");
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         Ok(self.rows.lock().unwrap().values().take(limit).cloned().collect())
     }
 
-    async fn settle(&self, seqs: &[i64]) -> Result<(), Infallible> {
+    async fn settle(&self, seqs: &[i64]) -> Result<(), io::Error> {
         self.change(|rows| rows.retain(|seq, _| !seqs.contains(seq)));
         Ok(())
     }
 
-    async fn park(&self, seq: i64, _: &'static str) -> Result<(), Infallible> {
+    async fn park(&self, seq: i64, _: &'static str) -> Result<(), io::Error> {
         self.change(|rows| drop(rows.remove(&seq)));
         Ok(())
     }
@@ -269,6 +281,22 @@ async fn a_failure_is_shown_until_something_works_again() {
     }
     assert_eq!(running.status.now().last_error.map(|trouble| trouble.kind), Some("file_write"));
     gate.notify_one();
+    outbox.empty().await;
+    while running.status.now().last_error.is_some() {
+        tokio::task::yield_now().await;
+    }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outbox_that_cannot_be_read_is_shown_until_it_can() {
+    let outbox = Pending::of([row(1, 1, 1)]);
+    outbox.is_away.store(true, Ordering::SeqCst);
+    let running = start(&outbox, Scripted::default(), RelayOptions::default());
+    while running.status.now().last_error.map(|trouble| trouble.kind) != Some("outbox") {
+        tokio::task::yield_now().await;
+    }
+    outbox.is_away.store(false, Ordering::SeqCst);
     outbox.empty().await;
     while running.status.now().last_error.is_some() {
         tokio::task::yield_now().await;
