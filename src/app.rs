@@ -1,8 +1,8 @@
 //! The daemon: its parts, wired and started, and stopped in order.
 //!
-//! Order of starting: all ports are taken, and health first heard, so that whoever watches sees why it is not ready; then the store, the relay, the
-//! intake, and the listeners last. It
-//! stops the other way round: listeners take nothing new, frames in flight are committed and answered, the relay settles what it sent, the store closes.
+//! Order of starting: all ports are taken, and health is heard first, so that whoever watches sees why it is not ready; then the store, the relay, the
+//! intake, and the listeners last. It stops the other way round: listeners take nothing new, frames in flight are committed and answered, the relay settles
+//! what it sent, the store closes.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;

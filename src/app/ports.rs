@@ -62,7 +62,8 @@ pub(crate) fn is_running(store: &StoreUrl) -> Option<bool> {
 pub(crate) const fn hint(kind: ErrorKind, is_running: Option<bool>) -> &'static str {
     match (kind, is_running) {
         (ErrorKind::AddrInUse, Some(true)) => "a wardroom runs on this store already: that it listens there is most likely as it should be",
-        (ErrorKind::AddrInUse, _) => "see what uses the port, e.g. with `ss -ltnp`, or choose another",
+        (ErrorKind::AddrInUse, Some(false)) => "see what uses the port, e.g. with `ss -ltnp`, or choose another",
+        (ErrorKind::AddrInUse, None) => "a wardroom that runs listens there itself; if none does, see what uses the port, e.g. with `ss -ltnp`",
         (ErrorKind::AddrNotAvailable, _) => "the address must be one of this machine's",
         (ErrorKind::PermissionDenied, _) => "ports below 1024 are for users who have the right to them; has the daemon's?",
         _ => "look at the address, and at how many files the daemon may open",
@@ -79,14 +80,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_that_is_taken_is_nobody_elses_and_heard_only_later() {
-        let somewhere = "127.0.0.1:0".parse().unwrap();
-        let (listener, address) = Port::take(somewhere).unwrap().listen().unwrap();
-        assert_eq!(Port::take(address).unwrap_err().kind(), ErrorKind::AddrInUse);
-        drop(listener);
-        let port = Port::take(address).unwrap();
+        let port = Port::take("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = port.address();
         assert_eq!(TcpStream::connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
         let (_listener, same) = port.listen().unwrap();
         assert_eq!(same, address);
         TcpStream::connect(address).await.unwrap();
+        assert_eq!(Port::take(address).unwrap_err().kind(), ErrorKind::AddrInUse);
     }
 }

@@ -166,7 +166,10 @@ fn in_words(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    hint.map_or_else(|| text.clone(), |hint| format!("{text}\nhint: {hint}"))
+    match hint {
+        Some(hint) => format!("{text}\nhint: {hint}"),
+        None => text,
+    }
 }
 
 fn can_write(file: PathBuf) -> Attempt {

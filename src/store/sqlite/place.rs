@@ -8,11 +8,14 @@ use std::fs::TryLockError;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::store::error::StoreError;
 
-/// How often a lock is tried that is shared by somebody who only looks. Whoever shares it for longer than that keeps it.
+/// How often a lock is tried that is shared by somebody who only looks, and how long to leave them to it in between. Whoever shares it for longer than all
+/// of that, which is a second, keeps it.
 const TRIES: u32 = 1000;
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// The file that keeps other daemons out of a store.
 pub(in crate::store) fn lock_file(file: &Path) -> PathBuf {
@@ -44,7 +47,7 @@ pub(super) fn lock(store: &Path) -> Result<File, StoreError> {
             Err(TryLockError::Error(source)) => return Err(StoreError::LockFile { path, source }),
             Err(TryLockError::WouldBlock) => break,
         }
-        std::thread::yield_now();
+        std::thread::sleep(BETWEEN_TRIES);
     }
     Err(StoreError::Locked { path })
 }

@@ -28,6 +28,8 @@ const SHORT_LOG_ROWS: u64 = 1024;
 /// The log is written back beside the commits pass by pass, each of what came during the one before, until one was of fewer pages than this: what came
 /// during that is what commits wait for.
 const FEW_PAGES: u64 = 128;
+/// A page in the log, and what stands before it.
+const FRAME_BYTES: u64 = 4096 + 24;
 /// How many passes there are at the most, where commits write as fast as this.
 const PASSES: usize = 16;
 /// How far the thread that writes the log back stands behind others (as in nice(2), which is about a thread on Linux only).
@@ -53,7 +55,7 @@ pub(super) struct Log {
 struct Pages {
     n_in_log: u64,
     n_back: u64,
-    /// Somebody else stood in the way. Where that was another who writes back, nothing is known of the pages.
+    /// Somebody else stood in the way. Where that was another who writes back, the numbers are 0.
     is_busy: bool,
 }
 
@@ -69,11 +71,7 @@ impl Log {
     }
 
     /// Says once that somebody keeps the log from being written back, and once that it goes on.
-    fn tell(&self, pages: &Pages) {
-        if pages.is_busy {
-            return;
-        }
-        let n_waiting = pages.n_in_log.saturating_sub(pages.n_back);
+    fn tell(&self, n_waiting: u64) {
         let is_held = n_waiting >= u64::from(AUTO_CHECKPOINT);
         if self.is_held.swap(is_held, Ordering::Relaxed) == is_held {
             return;
@@ -128,7 +126,8 @@ impl SqliteBackend {
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
         let left = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await?;
-        self.log.tell(&left);
+        // Who cannot even look whether anything can be written back knows how long the log is: longer than this only where it is held.
+        self.log.tell(if left.is_busy { self.log_bytes() / FRAME_BYTES } else { left.n_in_log.saturating_sub(left.n_back) });
         Ok(())
     }
 
@@ -175,7 +174,6 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::Log;
-    use super::Pages;
     use super::write_back_beside;
     use super::written_back;
     use crate::store::sqlite::AUTO_CHECKPOINT;
@@ -206,15 +204,13 @@ mod tests {
     fn a_log_that_is_held_is_told_of_once_and_again_when_it_goes_on() {
         let log = Log::default();
         let long = u64::from(AUTO_CHECKPOINT);
-        let is_held = |n_in_log, n_back| {
-            log.tell(&Pages { n_in_log, n_back, is_busy: false });
+        let is_held = |n_waiting| {
+            log.tell(n_waiting);
             log.is_held.load(Ordering::Relaxed)
         };
-        assert!(!is_held(long - 1, 0), "commits wait for nobody yet");
-        assert!(is_held(long, 0));
-        assert!(is_held(3 * long, long));
-        log.tell(&Pages { n_in_log: 0, n_back: 0, is_busy: true });
-        assert!(log.is_held.load(Ordering::Relaxed), "nothing is known");
-        assert!(!is_held(3 * long, 3 * long));
+        assert!(!is_held(long - 1), "commits wait for nobody yet");
+        assert!(is_held(long));
+        assert!(is_held(2 * long));
+        assert!(!is_held(0));
     }
 }
