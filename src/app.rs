@@ -175,6 +175,7 @@ impl Daemon {
         let wake_at = Arc::new(WakeAt::default());
         let ids = Arc::new(IdSource::new(number));
         let feeds: Vec<Arc<Feed>> = config.feeds.iter().map(|config| Arc::new(feed(config))).collect();
+        let connections = Connections::start(listeners.clone(), stop_listening.clone(), stop_working.clone()).map_err(NotStarted::unavailable)?;
         let parts = IntakeParts {
             store: store.clone(),
             ids: Arc::clone(&ids),
@@ -185,6 +186,7 @@ impl Daemon {
             outbox: Arc::clone(&outbox),
             wake: Arc::clone(&wake_at),
             guard: Arc::clone(&guard),
+            connections: connections.runtime(),
         };
         let (intake, look_ups, task) = daemon::start(parts);
         let (runtime, died) = (Handle::current(), failed.clone().drop_guard());
@@ -207,7 +209,6 @@ impl Daemon {
         let mut all_stats = Vec::new();
         let mut pulses: Vec<(FeedName, Arc<Pulse>)> = Vec::new();
         let mut addresses = Vec::new();
-        let connections = Connections::start(listeners.clone(), stop_listening.clone(), stop_working.clone()).map_err(NotStarted::unavailable)?;
         for ((config, feed), port) in config.feeds.iter().zip(&feeds).zip(ports) {
             let (listener, address) = listen(port, &listen_key(config))?;
             addresses.push(address);

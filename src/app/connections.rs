@@ -32,6 +32,11 @@ impl Connections {
         Ok(Self { runtime: handle, tracker, stop_listening })
     }
 
+    /// The runtime of the thread.
+    pub(super) fn runtime(&self) -> Handle {
+        self.runtime.clone()
+    }
+
     /// Serves what comes to a listener until listening is stopped.
     pub(super) fn serve(&self, listener: TcpListener, options: ListenerOptions, answerer: Arc<impl Answerer>) -> io::Result<()> {
         // A socket belongs to the runtime in which it was made.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::admin::orders::ask;
@@ -87,6 +88,7 @@ async fn carry_out(setting: &Setting, store: &Store, number: u16, order: Order, 
         outbox: Arc::new(Notify::new()),
         wake: Arc::new(WakeAt::default()),
         guard: Arc::new(Guard::default()),
+        connections: Handle::current(),
     };
     let (intake, _, task) = daemon::start(parts);
     #[expect(clippy::disallowed_methods, reason = "the command waits for it a few lines further down")]

@@ -9,8 +9,10 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
@@ -131,6 +133,8 @@ pub struct IntakeParts<C> {
     pub wake: Arc<WakeAt>,
     /// What says that leaves and ends wait.
     pub guard: Arc<Guard>,
+    /// The runtime that connections are served on.
+    pub connections: Handle,
 }
 
 /// Makes the intake; the second part is its task, to be run by whoever owns the tasks. It ends when all handles are gone.
@@ -155,22 +159,31 @@ async fn run<C: Clock>(parts: IntakeParts<C>, look_ups: LookUps, mut queue: mpsc
         let may_plan = intake.aheads.is_empty() || (intake.pace.is_divided() && intake.n_unlanded < BATCH);
         tokio::select! {
             biased;
-            landed = intake.landed.recv() => {
+            // That a commit ended well is heard of with the next messages, where nothing waits for it: being woken takes longer than what there is to do.
+            () = intake.line.called(), if may_plan => {
+                if !intake.hear().await {
+                    break;
+                }
+            }
+            landed = intake.landed.recv(), if !may_plan => {
                 let Some(landed) = landed else { break };
                 intake.heed(landed).await;
-                if !intake.unexplained.is_empty() {
-                    intake.settle().await;
-                    intake.take_up().await;
-                }
             }
             n_jobs = queue.recv_many(&mut jobs, n_wanted), if may_plan => {
                 if n_jobs == 0 {
                     break;
                 }
                 gather(&mut queue, &mut jobs, &intake.pace).await;
+                if !intake.hear().await {
+                    break;
+                }
                 intake.pace.saw(intake.n_unlanded + jobs.len() + queue.len());
                 intake.take(jobs.drain(..)).await;
             }
+        }
+        if !intake.unexplained.is_empty() {
+            intake.settle().await;
+            intake.take_up().await;
         }
     }
     intake.settle().await;
@@ -253,6 +266,17 @@ impl<C: Clock> Running<C> {
         batch::plan_ahead(&context, &mut self.recent, work, &before, asks).await.ok().flatten()
     }
 
+    /// Heeds the commits that have ended meanwhile. `false` when nobody commits any more.
+    async fn hear(&mut self) -> bool {
+        loop {
+            match self.landed.try_recv() {
+                Ok(landed) => self.heed(landed).await,
+                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
     /// Waits until all that was planned is on disk, or was taken again.
     async fn settle(&mut self) {
         while !self.aheads.is_empty() {
@@ -300,7 +324,7 @@ impl<C: Clock> Running<C> {
         match commit(&self.parts, &self.look_ups, &mut self.recent, &load.work).await {
             Ok(mut done) => {
                 self.pace.committed(begun.elapsed());
-                load.answer(&done);
+                load.answer(&self.parts, &done);
                 account(&self.parts, &load.work, &mut done);
                 count_commit(load.work.messages.len(), begun.elapsed());
                 self.unexplained.append(&mut done.explained);

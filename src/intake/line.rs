@@ -45,11 +45,20 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn answer(&mut self, done: &Done) {
-        for (receipt, verdict) in self.receipts.drain(..).zip(&done.verdicts) {
-            // A connection that is gone does not need its answer; its message is kept all the same.
-            drop(receipt.send(verdict.clone()));
-        }
+    /// Answers those who wait for a batch that is on disk.
+    ///
+    /// Senders hear of it on the thread that their connections are served on: from any other each answer would wake that thread anew, which is a call to the
+    /// system for every message, and so it is one for all of them.
+    pub(super) fn answer<C>(&mut self, parts: &IntakeParts<C>, done: &Done) {
+        let receipts = std::mem::take(&mut self.receipts).into_iter().zip(done.verdicts.clone());
+        let answering = async move {
+            for (receipt, verdict) in receipts {
+                // A connection that is gone does not need its answer; its message is kept all the same.
+                drop(receipt.send(verdict));
+            }
+        };
+        // It ends at once; and when the thread has ended, so have its connections.
+        drop(parts.connections.spawn(answering));
         for done in self.waiting.drain(..) {
             // Whoever asked may have been stopped meanwhile.
             done.send(()).ok();
@@ -81,6 +90,16 @@ pub(super) enum Landed {
     Failed { error: CommitError, loads: Vec<Load>, behind: Vec<Load> },
 }
 
+impl Landed {
+    /// Whether somebody waits for what whoever plans does about it.
+    const fn is_waited_for(&self) -> bool {
+        match self {
+            Self::Committed { explained, .. } => !explained.is_empty(),
+            Self::Failed { .. } => true,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<Waiting>,
@@ -95,6 +114,8 @@ struct State {
 pub(super) struct Line {
     state: Mutex<State>,
     changed: Notify,
+    /// Told when whoever plans is waited for.
+    call: Notify,
 }
 
 impl Line {
@@ -124,6 +145,11 @@ impl Line {
     pub(super) fn end(&self) {
         self.state().is_over = true;
         self.changed.notify_one();
+    }
+
+    /// Comes true when somebody waits for whoever plans: a commit failed, or explains what waits in quarantine, or nobody commits any more.
+    pub(super) async fn called(&self) {
+        self.call.notified().await;
     }
 
     /// What is held back now: what is on its way to the disk has ended rooms already.
@@ -169,14 +195,29 @@ impl Line {
     }
 }
 
+/// Tells whoever plans when nobody commits any more.
+struct Calling(Arc<Line>);
+
+impl Drop for Calling {
+    fn drop(&mut self) {
+        self.0.call.notify_one();
+    }
+}
+
 /// Commits what stands in the line, one commit after another, until it is over; `landed` is told of each.
 pub(super) async fn commit_all<C: Clock>(parts: Arc<IntakeParts<C>>, line: Arc<Line>, landed: mpsc::UnboundedSender<Landed>) {
+    // Before its sender is: whoever hears the call finds it gone.
+    let (_calling, landed) = (Calling(Arc::clone(&line)), landed);
     let mut flight = begin(&parts, seal(&parts, line.next().await));
     while let Some(commit) = flight.take() {
         let (told, next) = land(&parts, &line, commit).await;
+        let is_waited_for = told.is_waited_for();
         if landed.send(told).is_err() {
             // Nobody plans any more: what is on its way ends by itself, and nobody is answered.
             return;
+        }
+        if is_waited_for {
+            line.call.notify_one();
         }
         flight = if next.is_some() { next } else { begin(&parts, seal(&parts, line.next().await)) };
     }
@@ -212,7 +253,7 @@ async fn land<C: Clock>(parts: &IntakeParts<C>, line: &Line, commit: Flight) -> 
     let next = begin(parts, next);
     look_at_ends(parts, ends, is_stopped).await;
     for (load, done) in &mut loads {
-        load.answer(done);
+        load.answer(parts, done);
     }
     let (mut n_jobs, mut n_messages, mut explained) = (0, 0, Vec::new());
     for (load, done) in &mut loads {
@@ -258,6 +299,7 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Arc;
 
+    use tokio::runtime::Handle;
     use tokio::sync::Notify;
     use tokio::sync::mpsc;
     use tokio::sync::oneshot;
@@ -311,6 +353,7 @@ mod tests {
             outbox: Arc::new(Notify::new()),
             wake: Arc::new(WakeAt::default()),
             guard: Arc::new(Guard::default()),
+            connections: Handle::current(),
         };
         (folder, Arc::new(parts))
     }

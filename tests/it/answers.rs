@@ -267,6 +267,22 @@ async fn a_message_that_names_thousands_waits_and_holds_nobody_up() {
     assert_eq!(code, 200, "{ready}");
 }
 
+/// Whether a message is new is found out by its commit once messages have been new for long: that commit fails, with nobody else there to plan for.
+#[tokio::test]
+async fn a_repeat_that_comes_alone_behind_many_that_were_new_is_answered_at_once() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    let new: Vec<String> = (0..80).map(|n| Plain::new(format!("N{n}"), "A08", 643_001, "4N", n).text()).collect();
+    for (n, message) in new.iter().enumerate() {
+        assert_eq!(peer.ask(message.clone()).await, format!("AA N{n}"));
+    }
+    let begun = tokio::time::Instant::now();
+    assert_eq!(peer.ask(new[79].clone()).await, "AA N79");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "the sender would have given up: {:?}", begun.elapsed());
+    let (_, metrics) = daemon.get("/metrics").await;
+    assert!(metrics.lines().any(|line| line.starts_with("wardroom_commit_conflicts_total ") && line.ends_with(" 1")), "{metrics}");
+}
+
 #[tokio::test]
 async fn numbers_that_cannot_be_read_wait_and_make_no_two_patients_one() {
     let daemon = Daemon::start("").await;
