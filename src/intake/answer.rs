@@ -168,7 +168,9 @@ impl<C: Clock> FeedAnswerer<C> {
             }
         }
         if read_messages.is_empty() {
-            return Answer::Silent;
+            // Whoever sends a batch waits for its answer, also where nothing is in it. A batch of acknowledgements is answered no more than each of them.
+            let empty = batch.wrapped.as_ref().filter(|_| batch.messages.is_empty() && self.feed.ack_mode != AckMode::None);
+            return empty.map_or(Answer::Silent, |wrapper| Answer::Frames(vec![self.wrap(Some(wrapper), &[])]));
         }
         let mut answers: Vec<Answering> = Vec::with_capacity(read_messages.len());
         // Waiting for a place in the queue counts too: behind a store that stalls it may take longer than the commit.
@@ -203,6 +205,11 @@ impl<C: Clock> FeedAnswerer<C> {
         }
     }
 
+    fn wrap(&self, wrapper: Option<&batch::Wrapper>, payloads: &[Bytes]) -> Bytes {
+        let id = self.arrived().journal.to_string();
+        batch::wrap_answers(wrapper, payloads, self.clock.now(), &id)
+    }
+
     fn build(&self, answers: &[Answering], wrapper: Option<&batch::Wrapper>, now: Timestamp) -> Answer {
         let mut payloads: Vec<Bytes> = Vec::with_capacity(answers.len());
         for answer in answers {
@@ -215,8 +222,7 @@ impl<C: Clock> FeedAnswerer<C> {
         if payloads.is_empty() {
             Answer::Silent
         } else if together {
-            let id = self.arrived().journal.to_string();
-            Answer::Frames(vec![batch::wrap_answers(wrapper, &payloads, now, &id)])
+            Answer::Frames(vec![self.wrap(wrapper, &payloads)])
         } else {
             Answer::Frames(payloads)
         }

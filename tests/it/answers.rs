@@ -49,6 +49,7 @@ const FIXTURES: &[(&str, &[&str])] = &[
     ("several-msh-in-a-frame", &["AA M09-1, AA M09-2, AA M09-3"]),
     ("batch-bhs", &["BHS, AA M10-1, AA M10-2, BTS"]),
     ("batch-fhs", &["BHS, AA M11-1, BTS"]),
+    ("batch-empty", &["BHS, BTS"]),
     ("no-msh", &["AR 100"]),
     ("segments-without-msh", &["AR 100"]),
     ("no-frame-at-all", &[]),
