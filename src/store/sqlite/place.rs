@@ -22,9 +22,16 @@ pub(in crate::store) fn lock_file(file: &Path) -> PathBuf {
     beside(file, ".lock")
 }
 
-/// The file of this name with something more at its end.
+/// The file that is meant, where it is there, else where it will be; as it was named where even its folder cannot be looked at.
+fn behind_links(file: &Path) -> PathBuf {
+    let folder = file.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    let in_its_folder = || Some(std::fs::canonicalize(folder?).ok()?.join(file.file_name()?));
+    std::fs::canonicalize(file).ok().or_else(in_its_folder).unwrap_or_else(|| file.to_owned())
+}
+
+/// The file of this name with something more at its end: one and the same, by whatever links the first is reached.
 pub(super) fn beside(file: &Path, end: &str) -> PathBuf {
-    let mut name = OsString::from(file);
+    let mut name = OsString::from(behind_links(file));
     name.push(end);
     PathBuf::from(name)
 }
@@ -73,6 +80,26 @@ mod tests {
     use super::lock;
     use super::lock_file;
     use crate::store::error::StoreError;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_store_that_is_reached_by_two_names_has_one_lock() {
+        use std::os::unix::fs::symlink;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("data"), folder.path().join("link"));
+        std::fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        let held = lock(&link.join("wardroom.db")).unwrap();
+        assert!(matches!(lock(&real.join("wardroom.db")), Err(StoreError::Locked { .. })), "before the file is there");
+        drop(held);
+        File::create(real.join("wardroom.db")).unwrap();
+        symlink(real.join("wardroom.db"), folder.path().join("other.db")).unwrap();
+        let held = lock(&folder.path().join("other.db")).unwrap();
+        assert_eq!(is_locked(&link.join("wardroom.db")), Some(true));
+        assert!(matches!(lock(&real.join("wardroom.db")), Err(StoreError::Locked { .. })));
+        drop(held);
+    }
 
     #[test]
     fn a_store_is_one_daemons_and_looking_whose_keeps_nobody_out() {
