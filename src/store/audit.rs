@@ -17,6 +17,7 @@ use crate::store::chain::Misfit;
 use crate::store::chain::Verification;
 use crate::store::error::StoreError;
 use crate::store::on_backend;
+use crate::store::rows::StoredAudit;
 use crate::store::sealed;
 use crate::store::sealed::AuditColumns;
 use crate::store::sealing::SealingKey;
@@ -60,7 +61,7 @@ impl AuditReport {
 }
 
 /// A patient's key, where there is one; nothing when it is damaged.
-type KeysFound = HashMap<i64, Option<SealingKey>>;
+pub(super) type KeysFound = HashMap<i64, Option<SealingKey>>;
 
 impl Store {
     /// Reads the whole audit trail and says whether every row is there and as it was written; `progress` is told how many rows were read, of how many.
@@ -100,12 +101,12 @@ impl Store {
         Ok(report)
     }
 
-    async fn chain_ends(&self) -> Result<BTreeMap<i64, Head>, StoreError> {
+    pub(super) async fn chain_ends(&self) -> Result<BTreeMap<i64, Head>, StoreError> {
         Ok(chain::ends(on_backend!(self.backend, backend => sqlx::query_as(sql::CHAIN_ENDS).fetch_all(&backend.readers).await?)))
     }
 
-    async fn keys_found(&self, rows: &[AuditColumns]) -> Result<KeysFound, StoreError> {
-        let ids: BTreeSet<i64> = rows.iter().filter_map(|row| key_id(Table::Audit, &row.7).ok()).filter(|id| *id != 0).collect();
+    pub(super) async fn keys_found<'r>(&self, rows: impl IntoIterator<Item = &'r AuditColumns> + Send) -> Result<KeysFound, StoreError> {
+        let ids: BTreeSet<i64> = rows.into_iter().filter_map(|row| key_id(Table::Audit, &row.7).ok()).filter(|id| *id != 0).collect();
         if ids.is_empty() {
             return Ok(KeysFound::new());
         }
@@ -116,11 +117,20 @@ impl Store {
 
     /// Whether the body opens; nothing when its key is gone.
     fn opens(&self, keys: &KeysFound, row: &AuditColumns) -> Option<bool> {
-        let key = match key_id(Table::Audit, &row.7) {
-            Ok(0) => Some(&self.keys.own),
-            Ok(id) => keys.get(&id)?.as_ref(),
-            Err(_) => None,
-        };
-        Some(key.is_some_and(|key| sealed::audit_row(Some(key), row.clone()).is_ok()))
+        let is_gone = key_id(Table::Audit, &row.7).is_ok_and(|id| id != 0 && !keys.contains_key(&id));
+        (!is_gone).then(|| self.audit_key(keys, row).is_some_and(|key| sealed::audit_row(Some(key), row.clone()).is_ok()))
+    }
+
+    /// The row with its body, or without it when that does not open.
+    pub(super) fn opened_with(&self, keys: &KeysFound, row: AuditColumns) -> StoredAudit {
+        sealed::opened_audit_row(self.audit_key(keys, &row), row)
+    }
+
+    /// The key that a row's body is sealed under, where there is one.
+    fn audit_key<'k>(&'k self, keys: &'k KeysFound, row: &AuditColumns) -> Option<&'k SealingKey> {
+        match key_id(Table::Audit, &row.7).ok()? {
+            0 => Some(&self.keys.own),
+            id => keys.get(&id)?.as_ref(),
+        }
     }
 }

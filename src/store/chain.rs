@@ -120,12 +120,19 @@ impl Fault {
     }
 }
 
-const fn lane_of(id: i64) -> i64 {
+/// The chain that a row belongs to.
+pub(super) const fn lane_of(id: i64) -> i64 {
     id & (LANES - 1)
 }
 
-const fn number_of(id: i64) -> i64 {
+/// A row's number in its chain.
+pub(super) const fn number_of(id: i64) -> i64 {
     id >> LANES.trailing_zeros()
+}
+
+/// The row with this number in a chain.
+pub(super) const fn id_of(lane: i64, number: i64) -> i64 {
+    number.saturating_mul(LANES).saturating_add(lane)
 }
 
 /// The ends of the chains, by lane, from the lanes and the ends as they stand in `meta`. One that cannot be read is none: then its rows have no end.
@@ -187,7 +194,7 @@ impl Verification {
     pub(super) fn finish(self, ends_now: &BTreeMap<i64, Head>) -> Vec<Fault> {
         let short = self.lanes.into_iter().filter(|(_, lane)| lane.at.number < lane.end.number).map(|(number, lane)| {
             let n_missing = u64::try_from(lane.end.number.saturating_sub(lane.at.number)).unwrap_or(0);
-            let id = lane.at.number.saturating_add(1).saturating_mul(LANES).saturating_add(number);
+            let id = id_of(number, lane.at.number.saturating_add(1));
             Fault { misfit: Misfit::CutOff { n_missing }, id, at: None, kind: None }
         });
         let is_recorded = |lane: &i64, last: i64| ends_now.get(lane).is_some_and(|end| end.number >= last);

@@ -16,6 +16,7 @@ pub mod look_up;
 pub mod master_key;
 pub mod rows;
 pub mod sealing;
+pub mod trail;
 
 mod packing;
 mod postgres;

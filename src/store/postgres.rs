@@ -28,6 +28,7 @@ use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
 use crate::store::look_up::LookUpHash;
 use crate::store::postgres_sql as text;
+use crate::store::sealed::AuditColumns;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::OutboxColumns;
 use crate::store::sealed::QuarantineColumns;
@@ -207,6 +208,18 @@ impl PostgresBackend {
 
     pub(super) async fn data_keys(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         self.rows(sqlx::query_as(text::KEYS).bind(patients)).await
+    }
+
+    pub(super) async fn audit_rows(&self, wanted: &[i64]) -> Result<Vec<AuditColumns>, StoreError> {
+        self.rows(sqlx::query_as(text::AUDIT_ROWS).bind(wanted)).await
+    }
+
+    pub(super) async fn visits_of_patients(&self, patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
+        self.rows(sqlx::query_as(text::VISITS_OF_PATIENTS).bind(patients)).await
+    }
+
+    pub(super) async fn messages_of_patients(&self, messages: &[i64], patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
+        self.rows(sqlx::query_as(text::JOURNAL_PATIENTS).bind(messages).bind(patients)).await
     }
 
     pub(super) async fn facts(&self, owners: &[i64]) -> Result<Vec<FactColumns>, StoreError> {

@@ -14,6 +14,9 @@ pub(super) const PATIENTS: &str = concat!(
     " FROM patients WHERE id IN (SELECT id FROM wanted)"
 );
 pub(super) const KEYS: &str = "SELECT id, data_key FROM patients WHERE id = ANY($1)";
+pub(super) const AUDIT_ROWS: &str = concat!("SELECT ", columns!(audit), " FROM audit WHERE id = ANY($1) ORDER BY id");
+pub(super) const VISITS_OF_PATIENTS: &str = "SELECT id FROM visits WHERE patient_id = ANY($1)";
+pub(super) const JOURNAL_PATIENTS: &str = "SELECT id FROM journal WHERE id = ANY($1) AND patient_id = ANY($2)";
 pub(super) const FACTS: &str = concat!("SELECT ", columns!(facts), " FROM facts WHERE owner = ANY($1)");
 pub(super) const FACTS_KNOWN: &str = "SELECT f.owner, f.hash FROM UNNEST($1::bigint[], $2::bytea[]) AS w (owner, hash) \
                                       JOIN facts f ON f.owner = w.owner AND f.hash = w.hash";
@@ -128,6 +131,9 @@ pub(super) const ALL: &[&str] = &[
     VISITS_OPEN,
     PATIENTS,
     KEYS,
+    AUDIT_ROWS,
+    VISITS_OF_PATIENTS,
+    JOURNAL_PATIENTS,
     FACTS,
     FACTS_KNOWN,
     QUARANTINE_BY_HASHES,

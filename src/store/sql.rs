@@ -14,6 +14,7 @@ macro_rules! migrations {
             ("tally", include_str!(concat!("migrations/", $database, "/0002_tally.sql"))),
             ("leases", include_str!(concat!("migrations/", $database, "/0003_leases.sql"))),
             ("rooms of the audit", include_str!(concat!("migrations/", $database, "/0004_rooms_of_the_audit.sql"))),
+            ("looks of the audit", include_str!(concat!("migrations/", $database, "/0005_looks_of_the_audit.sql"))),
         ]
     };
 }
@@ -106,6 +107,25 @@ pub(super) const AUDIT_OF_ROOM: &str = concat!(
     " FROM audit WHERE made_for IN (SELECT f.made_for FROM audit f WHERE f.room_id = $3 AND (f.made_for IS NULL OR f.room_version = 1)) ",
     "AND room_id = $3 AND room_version <> 1 AND id > $1 ORDER BY id LIMIT $2"
 );
+/// Rows that are no change of a room, after a time and a row.
+pub(super) const AUDIT_OTHERS: &str = concat!(
+    "SELECT ",
+    columns!(audit),
+    " FROM audit WHERE room_version IS NULL AND (at_us, id) > ($1, $2) AND at_us < $3 ORDER BY at_us, id LIMIT $4"
+);
+/// How far so many rows lead, and how many there are: the trail is read in steps, and no statement lasts.
+pub(super) const AUDIT_STEP: &str = "SELECT MAX(id), COUNT(*) FROM (SELECT id FROM audit WHERE id > $1 ORDER BY id LIMIT $2) AS step";
+/// Changes of rooms within a step and a span of time, without what they say.
+pub(super) const AUDIT_MARKS: &str = "SELECT id, at_us, kind, room_id FROM audit \
+                                      WHERE id > $1 AND id <= $2 AND at_us >= $3 AND at_us < $4 AND room_version IS NOT NULL";
+/// Changes of rooms within a step and a span of time.
+pub(super) const AUDIT_CHANGES: &str =
+    concat!("SELECT ", columns!(audit), " FROM audit WHERE id > $1 AND id <= $2 AND at_us >= $3 AND at_us < $4 AND room_version IS NOT NULL");
+/// What each chain has within a step and a span of time: the first row, the last, and how many.
+pub(super) const AUDIT_STRETCHES: &str = "SELECT id & 1023, MIN(id), MAX(id), COUNT(*) FROM audit \
+                                          WHERE id > $1 AND id <= $2 AND at_us >= $3 AND at_us < $4 GROUP BY id & 1023";
+/// The next row of a chain. It may look at every row behind it: only for a chain in which many are missing.
+pub(super) const AUDIT_NEXT_OF_CHAIN: &str = "SELECT MIN(id) FROM audit WHERE id > $1 AND (id & 1023) = $2";
 
 pub(super) const JOURNAL_COUNTS: &str =
     "SELECT feed, disposition, COUNT(*) FROM journal WHERE id >= $1 GROUP BY feed, disposition ORDER BY feed, disposition";
@@ -145,6 +165,12 @@ pub(super) const ALL: &[&str] = &[
     OUTBOX_OLDEST,
     AUDIT_PAGE,
     AUDIT_OF_ROOM,
+    AUDIT_OTHERS,
+    AUDIT_STEP,
+    AUDIT_MARKS,
+    AUDIT_CHANGES,
+    AUDIT_STRETCHES,
+    AUDIT_NEXT_OF_CHAIN,
     JOURNAL_COUNTS,
     JOURNAL_MESSAGE,
     MERGE_MESSAGES,

@@ -34,6 +34,7 @@ use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::error::migrate_error;
 use crate::store::look_up::LookUpHash;
+use crate::store::sealed::AuditColumns;
 use crate::store::sealed::FactColumns;
 use crate::store::sealed::QuarantineColumns;
 use crate::store::sealed::SealedBatch;
@@ -315,6 +316,21 @@ impl SqliteBackend {
     pub(super) async fn data_keys(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         self.n_statements.fetch_add(1, Ordering::Relaxed);
         Ok(sqlx::query_as(text::KEYS).bind(ids(patients)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn audit_rows(&self, wanted: &[i64]) -> Result<Vec<AuditColumns>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::AUDIT_ROWS).bind(ids(wanted)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn visits_of_patients(&self, patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::VISITS_OF_PATIENTS).bind(ids(patients)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn messages_of_patients(&self, messages: &[i64], patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::JOURNAL_PATIENTS).bind(ids(messages)).bind(ids(patients)).fetch_all(&self.readers).await?)
     }
 
     pub(super) async fn facts(&self, owners: &[i64]) -> Result<Vec<FactColumns>, StoreError> {

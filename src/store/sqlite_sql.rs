@@ -38,6 +38,10 @@ pub(super) const PATIENTS: &str = concat!(
     " FROM patients WHERE id IN (SELECT id FROM wanted)"
 );
 pub(super) const KEYS: &str = concat!("SELECT id, data_key FROM patients WHERE id IN ", ids!());
+pub(super) const AUDIT_ROWS: &str = concat!("SELECT ", columns!(audit), " FROM audit WHERE id IN ", ids!(), " ORDER BY id");
+pub(super) const VISITS_OF_PATIENTS: &str = concat!("SELECT id FROM visits WHERE patient_id IN ", ids!());
+pub(super) const JOURNAL_PATIENTS: &str =
+    concat!("SELECT id FROM journal WHERE id IN ", ids!(), " AND patient_id IN (SELECT value FROM json_each($2))");
 pub(super) const FACTS: &str = concat!("SELECT ", columns!(facts), " FROM facts WHERE owner IN ", ids!());
 pub(super) const FACTS_KNOWN: &str = "SELECT f.owner, f.hash FROM json_each($1) o JOIN json_each($2) h ON h.key = o.key \
                                       JOIN facts f ON f.owner = o.value AND f.hash = unhex(h.value)";
@@ -102,6 +106,9 @@ pub(super) const ALL: &[&str] = &[
     VISITS_OPEN,
     PATIENTS,
     KEYS,
+    AUDIT_ROWS,
+    VISITS_OF_PATIENTS,
+    JOURNAL_PATIENTS,
     FACTS,
     FACTS_KNOWN,
     QUARANTINE_BY_HASHES,

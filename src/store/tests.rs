@@ -35,6 +35,12 @@ mod audit;
 mod postgres;
 mod shares;
 mod sqlite;
+mod trail;
+
+use trail::rows_are_looked_through_step_by_step_and_opened_where_that_is_wanted;
+use trail::the_trail_is_read_out_in_the_order_of_time_and_of_its_chains;
+use trail::visits_and_messages_of_patients_are_found;
+use trail::what_is_no_change_of_a_room_is_found_by_its_time;
 
 const MARKER: &str = "SMITHMARKER^JANE";
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -581,6 +587,10 @@ contract!(
     a_batch_costs_as_many_statements_as_a_single_message,
     a_commit_that_nobody_waits_for_still_happens,
     concurrent_commits_lose_nothing_and_keep_the_chain,
+    the_trail_is_read_out_in_the_order_of_time_and_of_its_chains,
+    what_is_no_change_of_a_room_is_found_by_its_time,
+    rows_are_looked_through_step_by_step_and_opened_where_that_is_wanted,
+    visits_and_messages_of_patients_are_found,
 );
 
 #[test]

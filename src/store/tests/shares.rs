@@ -117,8 +117,6 @@ async fn a_database_of_the_scheme_before_is_brought_up_to_date_while_a_daemon_wo
     let before = PostgresBackend::open_beside(&url, 2).unwrap();
     let (_, earlier) = sql::POSTGRES_MIGRATIONS.split_last().unwrap();
     sql::migrator(earlier).run_direct(None, &mut *before.readers.acquire().await.unwrap(), false).await.unwrap();
-    // The statements of this program write the column that is new with the last one; those of the daemon before did not.
-    sqlx::query("ALTER TABLE audit ADD COLUMN made_for BIGINT").execute(&before.readers).await.unwrap();
     let made = crate::store::sealing::Keys::generate(&options.master_key).unwrap();
     for (key, value) in [("key/own", made.own), ("key/look_up", made.look_up)] {
         sqlx::query(sql::META_KEEP).bind(key).bind(value).execute(&before.readers).await.unwrap();
