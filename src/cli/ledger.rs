@@ -5,12 +5,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use jiff::Zoned;
-use jiff::civil;
-use jiff::tz::TimeZone;
-
 use crate::cli::beside;
 use crate::cli::console::Console;
+use crate::cli::instant::instant;
 use crate::cli::setting::Setting;
 use crate::cli::table::table;
 use crate::intake::ledger::FeedLedger;
@@ -25,14 +22,6 @@ pub struct LedgerArgs {
     /// Leave out messages that came before this hour (RFC 3339, or a date in the machine's time zone); events are always counted all
     #[arg(long, value_name = "T", value_parser = instant)]
     since: Option<Timestamp>,
-}
-
-fn instant(text: &str) -> Result<Timestamp, &'static str> {
-    if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        return Ok(at.into());
-    }
-    let zoned = text.parse::<civil::DateTime>().ok().and_then(|at| at.to_zoned(TimeZone::system()).ok());
-    zoned.as_ref().map(Zoned::timestamp).map(Timestamp::from).ok_or("expected a time such as 2026-11-21T08:00:00-05:00, or a date")
 }
 
 /// Runs the command: 0 it balances, 1 it does not.

@@ -12,6 +12,7 @@ pub mod console;
 pub mod demo;
 pub mod explain;
 pub mod guard;
+mod instant;
 mod interrupt;
 pub mod ledger;
 pub mod merge;
@@ -78,7 +79,7 @@ enum Command {
     ///
     /// It counts rows and looks at no content: whether a row of the audit trail was changed says `wardroom audit verify`.
     Ledger(ledger::LedgerArgs),
-    /// Whether the record of who did what and who looked at what is whole
+    /// The record of who did what and who looked at what: search it, see that it is whole, take it out
     Audit(audit::AuditArgs),
     /// Look at messages in quarantine, try them again, or end them
     Quarantine(quarantine::QuarantineArgs),

@@ -205,9 +205,9 @@ async fn show(id: JournalId, store: &Store, console: &Console) -> anyhow::Result
     Ok(ExitCode::SUCCESS)
 }
 
-/// A segment that cannot speak to the terminal.
-fn printable(segment: &str) -> String {
-    segment.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+/// A text that cannot speak to the terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 /// What somebody can do about a reason to wait.

@@ -5,7 +5,7 @@
 
 mod list;
 mod show;
-mod timeline;
+pub(super) mod timeline;
 mod why;
 
 use std::path::Path;
@@ -120,20 +120,9 @@ async fn look(args: &RoomsArgs, setting: &Setting, store: &Store, console: &Cons
         RoomsCommand::Timeline(room) => ("rooms timeline", &room.room),
         RoomsCommand::Why(why) => ("rooms why", &why.room.room),
     };
-    let room = match find(store, given).await? {
-        Sought::Found(room) => room,
-        Sought::Nothing => {
-            let hint = "hint: `wardroom rooms list --all` shows every room; name one by its id, the beginning of it, or its four letters";
-            return console.fail(1, &anyhow::anyhow!("no room is called `{given}`\n{hint}"));
-        }
-        Sought::Several(mut ids) => {
-            ids.sort_unstable();
-            let listed: Vec<String> = ids.iter().take(MOST_LISTED).map(ToString::to_string).collect();
-            let (n_rooms, listed) = (ids.len(), listed.join("\n  "));
-            let begins = if n_rooms > MOST_LISTED { format!("the first {MOST_LISTED} are") } else { "they are".to_owned() };
-            let hint = "hint: type more of the id; `wardroom rooms list --all` shows every room";
-            return console.fail(64, &anyhow::anyhow!("`{given}` may be any of {n_rooms} rooms; {begins}\n  {listed}\n{hint}"));
-        }
+    let room = match named(given, store, console).await? {
+        Ok(room) => room,
+        Err(code) => return Ok(code),
     };
     viewing::record(store, command, Seen::Rooms(vec![room.room.id])).await?;
     match &args.command {
@@ -160,12 +149,32 @@ pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<StoredRoom>> {
 }
 
 /// The published rooms of one visit's stays.
-fn rooms_of(visit: i64, found: &Found, rooms: &mut Vec<StoredRoom>) -> anyhow::Result<()> {
+pub(super) fn rooms_of(visit: i64, found: &Found, rooms: &mut Vec<StoredRoom>) -> anyhow::Result<()> {
     for stored in found.visits.iter().filter(|stored| stored.id == visit) {
         let published = VisitDocument::read(&stored.doc)?.rooms.into_iter().filter_map(|slot| slot.published);
         rooms.extend(published.map(|room| StoredRoom { room, updated_at: stored.updated_at }));
     }
     Ok(())
+}
+
+/// The room that somebody means; what is wrong with it has been said when this gives an exit code.
+pub(super) async fn named(given: &str, store: &Store, console: &Console) -> anyhow::Result<Result<Box<StoredRoom>, ExitCode>> {
+    let said = match find(store, given).await? {
+        Sought::Found(room) => return Ok(Ok(room)),
+        Sought::Nothing => {
+            let hint = "hint: `wardroom rooms list --all` shows every room; name one by its id, the beginning of it, or its four letters";
+            console.fail(1, &anyhow::anyhow!("no room is called `{given}`\n{hint}"))
+        }
+        Sought::Several(mut ids) => {
+            ids.sort_unstable();
+            let listed: Vec<String> = ids.iter().take(MOST_LISTED).map(ToString::to_string).collect();
+            let (n_rooms, listed) = (ids.len(), listed.join("\n  "));
+            let begins = if n_rooms > MOST_LISTED { format!("the first {MOST_LISTED} are") } else { "they are".to_owned() };
+            let hint = "hint: type more of the id; `wardroom rooms list --all` shows every room";
+            console.fail(64, &anyhow::anyhow!("`{given}` may be any of {n_rooms} rooms; {begins}\n  {listed}\n{hint}"))
+        }
+    };
+    said.map(Err)
 }
 
 /// What was found under what somebody typed.

@@ -16,7 +16,8 @@ pub struct SchemaArgs {
 type Make = fn() -> serde_json::Value;
 
 /// Every schema, by name.
-const SCHEMAS: [(&str, Make); 2] = [("config", crate::config::schema), ("journey", crate::cli::verify::schema)];
+const SCHEMAS: [(&str, Make); 3] =
+    [("config", crate::config::schema), ("journey", crate::cli::verify::schema), ("audit-row", crate::cli::audit::export::schema)];
 
 /// The names of all schemas.
 pub fn names() -> impl Iterator<Item = &'static str> {

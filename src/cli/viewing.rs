@@ -1,6 +1,7 @@
 //! The record of who looked at what.
 
 use anyhow::Context as _;
+use serde::Deserialize;
 use serde::Serialize;
 
 use crate::cli::orders::operator;
@@ -20,6 +21,42 @@ pub(super) enum Seen {
     Rooms(Vec<CareRoomId>),
     /// Messages, as they came.
     Messages(Vec<JournalId>),
+    /// Rows of the audit trail: what was asked for, and the rooms that they tell of.
+    Audit(Asked, Vec<CareRoomId>),
+    /// The audit trail itself, or as much of it as was asked for.
+    Trail(Asked),
+}
+
+/// What the audit trail calls looking.
+pub(super) const KINDS: [&str; 4] = ["rooms.viewed", "messages.viewed", "audit.searched", "audit.exported"];
+
+/// What somebody asked the audit trail for, as they typed it. Sealed like the rest of a row: it may name a patient.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) room: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) visit: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) patient: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) action: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) since: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) until: Option<String>,
+}
+
+impl Asked {
+    /// As arguments of the command.
+    pub(super) fn arguments(&self) -> String {
+        let Self { room, visit, patient, user, action, since, until } = self;
+        let all = [("room", room), ("visit", visit), ("patient", patient), ("user", user), ("action", action), ("since", since), ("until", until)];
+        all.into_iter().filter_map(|(name, value)| Some(format!(" --{name} {}", value.as_ref()?))).collect()
+    }
 }
 
 #[derive(Serialize)]
@@ -31,6 +68,8 @@ struct Viewing<'a> {
     rooms: Vec<CareRoomId>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     messages: Vec<JournalId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
 }
 
 /// Writes down that somebody looks at something, before they do.
@@ -38,13 +77,15 @@ struct Viewing<'a> {
 /// # Errors
 /// When it cannot be written; then nothing may be shown.
 pub(super) async fn record(store: &Store, command: &str, seen: Seen) -> anyhow::Result<()> {
-    let (kind, rooms, messages) = match seen {
-        Seen::Rooms(rooms) => ("rooms.viewed", rooms, Vec::new()),
-        Seen::Messages(messages) => ("messages.viewed", Vec::new(), messages),
+    let (kind, rooms, messages, asked) = match seen {
+        Seen::Rooms(rooms) => ("rooms.viewed", rooms, Vec::new(), None),
+        Seen::Messages(messages) => ("messages.viewed", Vec::new(), messages, None),
+        Seen::Audit(asked, rooms) => ("audit.searched", rooms, Vec::new(), Some(asked)),
+        Seen::Trail(asked) => ("audit.exported", Vec::new(), Vec::new(), Some(asked)),
     };
     let only = if let [room] = rooms.as_slice() { Some(*room) } else { None };
     let message = if let [message] = messages.as_slice() { Some(*message) } else { None };
-    let viewing = Viewing { command, by: operator(), rooms, messages };
+    let viewing = Viewing { command, by: operator(), rooms, messages, asked };
     let row = AuditRow {
         at: SystemClock.now(),
         kind: kind.to_owned(),

@@ -89,6 +89,9 @@ pub enum Outcome {
     Failed,
 }
 
+/// What the audit trail calls orders.
+pub(crate) const KINDS: [&str; 4] = ["merge.undone", "quarantine.retried", "quarantine.discarded", "guard.released"];
+
 /// What the audit row tells of an order.
 #[derive(Serialize)]
 struct Record<'a> {

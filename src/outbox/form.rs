@@ -59,7 +59,7 @@ impl JsonSchema for Utc {
 }
 
 /// A message's number in wardroom's journal. A string: it is greater than what JavaScript counts exactly.
-struct JournalForm(JournalId);
+pub(crate) struct JournalForm(pub(crate) JournalId);
 
 impl Serialize for JournalForm {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

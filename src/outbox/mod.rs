@@ -18,7 +18,7 @@ use crate::store::lease::Share;
 use crate::time::Timestamp;
 
 pub mod envelope;
-mod form;
+pub(crate) mod form;
 pub mod schema;
 mod backlog;
 #[cfg(test)]

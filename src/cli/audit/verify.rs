@@ -2,11 +2,8 @@
 //!
 //! It reads the store, also beside a running daemon, and changes nothing. It opens bodies to see that they open, and shows nothing of what is in them.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Args;
-use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde_json::Value;
 use serde_json::json;
@@ -21,38 +18,7 @@ use crate::store::audit::AuditReport;
 use crate::store::chain::Fault;
 use crate::store::chain::Misfit;
 
-/// The record of who did what and who looked at what.
-#[derive(Args, Debug)]
-pub struct AuditArgs {
-    #[command(subcommand)]
-    command: AuditCommand,
-}
-
-#[derive(Clone, Copy, Debug, Subcommand)]
-enum AuditCommand {
-    /// Whether every row of the audit trail is there and as it was written; the exit code is 1 when one is not
-    ///
-    /// Each daemon writes a chain of its own, in which every row holds the SHA-256 of itself and of the row before; the end of each chain is kept
-    /// apart. This reads every chain from its first row to that end, and opens every body whose key there is. A body whose patient's key was destroyed
-    /// stays closed, which is no fault. Rows written while it reads are left for the next time.
-    Verify,
-}
-
-/// Runs the command: 0 the trail is whole, 1 it is broken.
-///
-/// # Errors
-/// When standard output cannot be written.
-pub async fn run(args: &AuditArgs, config: Option<&Path>, console: &Console) -> anyhow::Result<ExitCode> {
-    let setting = match Setting::load(config, console)? {
-        Ok(setting) => setting,
-        Err(code) => return Ok(code),
-    };
-    match args.command {
-        AuditCommand::Verify => verify(&setting, console).await,
-    }
-}
-
-async fn verify(setting: &Setting, console: &Console) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(setting: &Setting, console: &Console) -> anyhow::Result<ExitCode> {
     let store = match beside::open_read_only(setting).await {
         Ok(store) => store,
         Err((code, error)) => return console.fail(code, &error),
@@ -93,7 +59,7 @@ const fn word(misfit: Misfit) -> &'static str {
 }
 
 /// What it means that a row does not fit.
-pub(crate) fn meaning(misfit: Misfit) -> String {
+pub(in crate::cli) fn meaning(misfit: Misfit) -> String {
     let rows = |n| counted_as(usize::try_from(n).unwrap_or(usize::MAX), "row", "rows");
     match misfit {
         Misfit::Changed => "it is not as it was written, or not what was written there".to_owned(),

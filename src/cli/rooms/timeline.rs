@@ -132,11 +132,13 @@ const fn permission(permission: Permission) -> &'static str {
 
 /// One change of a room.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) version: i64,
-    pub(super) at: Timestamp,
-    pub(super) event_type: EventType,
-    pub(super) message: Option<JournalId>,
+pub(in crate::cli) struct Entry {
+    /// Its row in the audit trail.
+    pub(in crate::cli) id: i64,
+    pub(in crate::cli) version: i64,
+    pub(in crate::cli) at: Timestamp,
+    pub(in crate::cli) event_type: EventType,
+    pub(in crate::cli) message: Option<JournalId>,
     pub(super) cause: String,
     pub(super) trigger: Option<String>,
     pub(super) feed: Option<String>,
@@ -147,12 +149,12 @@ pub(super) struct Entry {
     /// Who was there already and is there otherwise now, how, and in words what became of it.
     updated: Vec<(String, Standing, String)>,
     /// False when what is known of it was deleted with its patient.
-    pub(super) is_readable: bool,
+    pub(in crate::cli) is_readable: bool,
 }
 
 impl Entry {
     /// `A02 on main`, or what else caused it.
-    pub(super) fn reason(&self) -> String {
+    pub(in crate::cli) fn reason(&self) -> String {
         match (&self.trigger, &self.feed) {
             (Some(trigger), Some(feed)) => format!("{trigger} on {feed}"),
             (Some(trigger), None) => trigger.clone(),
@@ -164,10 +166,25 @@ impl Entry {
             },
         }
     }
+
+    /// Whether somebody came with it, went, or is there otherwise since.
+    pub(in crate::cli) fn concerns(&self, user: &str) -> bool {
+        let others = self.left.iter().chain(self.updated.iter().map(|(other, _, _)| other));
+        self.joined.iter().map(|(other, _)| other).chain(others).any(|other| other == user)
+    }
+
+    /// The same, of one user alone.
+    #[must_use]
+    pub(in crate::cli) fn only(mut self, user: &str) -> Self {
+        self.joined.retain(|(other, _)| other == user);
+        self.updated.retain(|(other, _, _)| other == user);
+        self.left.retain(|other| other == user);
+        self
+    }
 }
 
 /// Every change of a room that was published, in order.
-pub(super) async fn entries(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<Entry>> {
+pub(in crate::cli) async fn entries(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<Entry>> {
     let mut rows = Vec::new();
     let mut after = i64::MIN;
     loop {
@@ -195,6 +212,7 @@ fn told(rows: Vec<StoredAudit>) -> anyhow::Result<Vec<Entry>> {
             Some((user.clone(), now.clone(), now.changed(Some(before))))
         });
         entries.push(Entry {
+            id: row.id,
             version,
             at: row.at,
             event_type,
@@ -331,7 +349,7 @@ impl Presence<'_> {
 }
 
 /// Who came, who went and who stays on something else, those on the same grounds together.
-fn comings(entry: &Entry) -> Vec<String> {
+pub(in crate::cli) fn comings(entry: &Entry) -> Vec<String> {
     let joined = together(entry.joined.iter().map(|(user, standing)| (user, standing.changed(None))));
     let joined = joined.into_iter().map(|(from, users)| format!("+ {users} ({from})"));
     let left = (!entry.left.is_empty()).then(|| format!("- {}", entry.left.join(", ")));
@@ -355,7 +373,8 @@ fn together<'a>(members: impl Iterator<Item = (&'a String, String)>) -> BTreeMap
     groups
 }
 
-fn form(entry: &Entry) -> Value {
+/// As it stands in JSON.
+pub(in crate::cli) fn form(entry: &Entry) -> Value {
     json!({
         "version": entry.version,
         "at": entry.at.to_string(),
@@ -407,6 +426,20 @@ mod tests {
         assert_eq!(comings(&entries[0]), ["+ plindqvist (PV1-7)", "+ cvoss, jamadi (unit GHH/4N)"]);
         assert_eq!(comings(&entries[1]), ["+ atembo (PV1-7)", "- jamadi, plindqvist"]);
         assert_eq!(entries[1].reason(), "A02 on main");
+    }
+
+    #[test]
+    fn a_change_concerns_who_came_who_went_and_who_is_there_otherwise() {
+        let unit = json!(["unit GHH/4N"]);
+        let rows = vec![
+            row(1, 1, "room.opened", &json!([["atembo", ["PV1-7"]], ["cvoss", unit]])),
+            row(2, 2, "room.members_changed", &json!([["cvoss", ["unit GHH/4N", "PV1-9"]], ["jamadi", unit]])),
+        ];
+        let mut entries = told(rows).unwrap();
+        let concerned = |user: &str| entries.iter().filter(|entry| entry.concerns(user)).map(|entry| entry.id).collect::<Vec<_>>();
+        assert_eq!([concerned("atembo"), concerned("cvoss"), concerned("jamadi"), concerned("x")], [vec![1, 2], vec![1, 2], vec![2], vec![]]);
+        let last = entries.pop().unwrap();
+        assert_eq!(comings(&last.only("atembo")), ["- atembo"]);
     }
 
     #[test]

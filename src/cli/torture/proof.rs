@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::cli::audit::meaning;
+use crate::cli::audit::verify::meaning;
 use crate::ids::JournalId;
 use crate::intake::ledger::draw_up;
 use crate::store::Store;
