@@ -41,6 +41,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -134,6 +136,8 @@ pub struct Store {
     tail: Option<Arc<Tail>>,
     /// Why it could not be reached or written last; none once something was written again.
     trouble: Arc<Mutex<Option<String>>>,
+    /// The epoch as it stood when it was read last.
+    epoch: Arc<AtomicU32>,
 }
 
 /// Whether there is a store at this URL already. For SQLite, whether the file is there; a PostgreSQL database always is.
@@ -228,6 +232,7 @@ impl Store {
 
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
+        let epoch = read::epoch(&backend).await?;
         let is_ours_alone = matches!(backend, Backend::Sqlite(_));
         let mut keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
         keys.has_dictionaries = is_ours_alone;
@@ -240,6 +245,7 @@ impl Store {
             tasks: TaskTracker::new(),
             tail: None,
             trouble: Arc::default(),
+            epoch: Arc::new(AtomicU32::new(epoch)),
         })
     }
 
@@ -280,6 +286,22 @@ impl Store {
             Backend::Sqlite(backend) => Some(backend.log_bytes()),
             Backend::Postgres(_) => None,
         }
+    }
+
+    /// The epoch that events are to carry, as far as it is known here. Another process may have raised it: whatever is published is committed only if it is
+    /// still this one ([`CommitBatch::epoch`]), and who meets a conflict reads it again.
+    pub fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Reads the epoch again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn read_epoch(&self) -> Result<u32, StoreError> {
+        let epoch = read::epoch(&self.backend).await?;
+        self.epoch.store(epoch, Ordering::Relaxed);
+        Ok(epoch)
     }
 
     /// How many statements were run, since the store was opened.

@@ -24,16 +24,29 @@ pub(super) const QUARANTINE_BY_HASHES: &str =
     concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE patient_hash = ANY($1) OR visit_hash = ANY($1) ORDER BY journal_id");
 
 pub(super) const PATIENT_VERSIONS: &str = "SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
-/// With it a lock for each identifier that nobody knew: they are made known by one daemon at a time; the other then sees them, and plans again.
-pub(super) const VISIT_VERSIONS: &str = "WITH v AS (SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), \
-    locks AS (SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($2::bigint[]) AS k ORDER BY k) AS sorted) \
-    SELECT id, version FROM v UNION ALL SELECT 0, COUNT(locks.*) FROM locks";
+/// What guards the epoch: whoever publishes shares it until the commit, whoever raises the epoch has it alone. Of two numbers, as no identifier's is.
+macro_rules! epoch_lock {
+    () => {
+        "1463898692, 1"
+    };
+}
+pub(super) const EPOCH_LOCK: &str = concat!("SELECT pg_advisory_xact_lock(", epoch_lock!(), ")");
+/// With it a lock for each identifier that nobody knew: they are made known by one daemon at a time; the other then sees them, and plans again. And, where
+/// there is something to publish, a share of what guards the epoch.
+pub(super) const VISIT_VERSIONS: &str = concat!(
+    "WITH v AS (SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), ",
+    "locks AS (SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($2::bigint[]) AS k ORDER BY k) AS sorted), ",
+    "epoch AS (SELECT pg_advisory_xact_lock_shared(",
+    epoch_lock!(),
+    ") WHERE $3::boolean) ",
+    "SELECT id, version FROM v UNION ALL SELECT 0, COUNT(locks.*) FROM locks UNION ALL SELECT 0, COUNT(epoch.*) FROM epoch"
+);
 /// A look-up of the first, or one of the others that leads somewhere else too.
 pub(super) const LOOK_UPS_ELSEWHERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) UNION ALL SELECT target FROM look_ups \
     WHERE hash = ANY($2) AND (hash, target) NOT IN (SELECT * FROM UNNEST($2::bytea[], $3::bigint[])) LIMIT 1";
-/// The end of a chain, held until the commit; empty for a chain that has no row yet.
-pub(super) const CHAIN_END: &str =
-    "INSERT INTO meta (key, value) VALUES ($1, ''::bytea) ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value";
+/// The end of a chain, held until the commit, empty for a chain that has no row yet; and the epoch, behind the lock that guards it.
+pub(super) const CHAIN_END: &str = "INSERT INTO meta (key, value) VALUES ($1, ''::bytea) ON CONFLICT (key) DO UPDATE SET value = meta.value \
+    RETURNING value, (SELECT m.value FROM meta m WHERE m.key = 'epoch')";
 pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ANY($1)";
 /// A transaction of its own, which waits for no disk: a settled event that comes back after a power cut is only sent once more.
 pub(super) const OUTBOX_SETTLE: &str = "WITH soon AS (SELECT set_config('synchronous_commit', 'off', true)), \
@@ -138,6 +151,7 @@ pub(super) const ALL: &[&str] = &[
     FACTS_KNOWN,
     QUARANTINE_BY_HASHES,
     PATIENT_VERSIONS,
+    EPOCH_LOCK,
     VISIT_VERSIONS,
     CHAIN_END,
     DEDUPE_RELEASE,

@@ -32,6 +32,8 @@ use crate::store::sealing::Table;
 use crate::store::sealing::key_id;
 use crate::store::sql;
 use crate::store::sqlite_sql;
+use crate::store::write::META_EPOCH;
+use crate::store::write::epoch_of;
 use crate::time::Timestamp;
 
 /// The two keys of the store as they stand in it, when they do.
@@ -39,6 +41,11 @@ pub(super) async fn wrapped_keys(backend: &Backend) -> Result<Option<(Vec<u8>, V
     let own = meta(backend, super::META_OWN_KEY).await?;
     let look_up = meta(backend, super::META_LOOK_UP_KEY).await?;
     Ok(own.zip(look_up))
+}
+
+/// The epoch that stands.
+pub(super) async fn epoch(backend: &Backend) -> Result<u32, StoreError> {
+    epoch_of(meta(backend, META_EPOCH).await?.as_deref())
 }
 
 async fn meta(backend: &Backend, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -154,6 +161,26 @@ impl Store {
             on_backend!(self.backend, backend => sqlx::query_scalar(statement).bind(after).bind(limit).fetch_all(&backend.readers).await?);
         let found = self.find(&FindRequest { visits: visits.clone(), ..FindRequest::default() }).await?;
         Ok(VisitPage { visits, found })
+    }
+
+    /// The next visits after this row id whose room stands, or which were written since then.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recent_rooms_page(&self, since: Timestamp, after: i64, limit: i64) -> Result<Vec<i64>, StoreError> {
+        let (statement, since) = (sql::RECENT_ROOMS, since.as_micros());
+        Ok(on_backend!(self.backend, backend => {
+            sqlx::query_scalar(statement).bind(after).bind(limit).bind(since).fetch_all(&backend.readers).await?
+        }))
+    }
+
+    /// How many visits [`Store::recent_rooms_page`] goes through.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn recent_rooms_count(&self, since: Timestamp) -> Result<i64, StoreError> {
+        let (statement, since) = (sql::RECENT_ROOMS_COUNT, since.as_micros());
+        Ok(on_backend!(self.backend, backend => sqlx::query_scalar(statement).bind(since).fetch_one(&backend.readers).await?))
     }
 
     /// The visit of a room: its row id, and everything that is found with it.

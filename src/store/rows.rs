@@ -186,6 +186,11 @@ pub struct CommitBatch {
     pub quarantine_left: Vec<JournalId>,
     /// What messages said of staff and units, when the batch changed it.
     pub directory: Option<DirectoryRow>,
+    /// The epoch that its events carry: the commit is a conflict when it is another by now. Looked at together with the end of the audit chain, on which
+    /// each of them has a row.
+    pub epoch: Option<u32>,
+    /// The epoch from now on: one more than it was, else the commit is a conflict.
+    pub next_epoch: Option<u32>,
 }
 
 /// What messages said of staff and units.

@@ -77,6 +77,10 @@ pub(super) struct SealedBatch {
     pub(super) quarantine_left: Vec<i64>,
     /// The new version, which must follow on the one that stands.
     pub(super) directory: Option<(i64, Vec<u8>)>,
+    /// That which must stand.
+    pub(super) epoch: Option<u32>,
+    /// The new one, which must follow on the one that stands.
+    pub(super) next_epoch: Option<u32>,
 }
 
 impl SealedBatch {
@@ -104,6 +108,8 @@ pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBa
         journal_settled: batch.journal_settled.into_iter().map(|row| (row.id.0, row.disposition as i16, row.reason)).collect(),
         look_ups: batch.look_ups.iter().map(|(hash, kind, target)| (hash.0.to_vec(), *target, *kind as i16)).collect(),
         audit: batch.audit,
+        epoch: batch.epoch,
+        next_epoch: batch.next_epoch,
         quarantine_left: batch.quarantine_left.iter().map(|id| id.0).collect(),
         ..SealedBatch::default()
     };

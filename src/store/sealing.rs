@@ -65,6 +65,8 @@ pub enum Table {
     LookUps = 9,
     /// What messages said of staff and units.
     Directory = 10,
+    /// What is known of the store as a whole; nothing sealed stands there.
+    Meta = 11,
 }
 
 impl fmt::Display for Table {
@@ -80,6 +82,7 @@ impl fmt::Display for Table {
             Self::Quarantine => "quarantine",
             Self::LookUps => "look_ups",
             Self::Directory => "directory",
+            Self::Meta => "meta",
         })
     }
 }

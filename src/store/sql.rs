@@ -69,6 +69,8 @@ pub(super) use columns;
 pub(super) const META: &str = "SELECT value FROM meta WHERE key = $1";
 pub(super) const META_PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 pub(super) const META_KEEP: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
+/// Touches no row when another epoch stands than the one before.
+pub(super) const EPOCH_PUT: &str = "UPDATE meta SET value = $1 WHERE key = 'epoch' AND value = $2";
 pub(super) const CHAIN_ENDS: &str = "SELECT key, value FROM meta WHERE key LIKE 'audit_end/%'";
 
 pub(super) const DIRECTORY: &str = "SELECT version, doc FROM directory WHERE id = 1";
@@ -86,6 +88,14 @@ pub(super) const NEXT_WAKE: &str = "SELECT MIN(wake_at_us) FROM visits WHERE wak
 pub(super) const OPEN_VISITS: &str = "SELECT id FROM visits WHERE is_open AND id > $1 ORDER BY id LIMIT $2";
 pub(super) const OPEN_BY_STATUS: &str = "SELECT status, COUNT(*) FROM visits WHERE is_open GROUP BY status";
 pub(super) const ROOMS: &str = "SELECT id FROM visits WHERE room_id IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
+/// Rooms that stand, and those whose visit was written since.
+macro_rules! recent_rooms {
+    ($since:literal) => {
+        concat!("FROM visits WHERE room_id IS NOT NULL AND (is_open OR updated_us >= ", $since, ")")
+    };
+}
+pub(super) const RECENT_ROOMS: &str = concat!("SELECT id ", recent_rooms!("$3"), " AND id > $1 ORDER BY id LIMIT $2");
+pub(super) const RECENT_ROOMS_COUNT: &str = concat!("SELECT COUNT(*) ", recent_rooms!("$1"));
 pub(super) const ROOM: &str = "SELECT id FROM visits WHERE room_id = $1";
 
 pub(super) const OUTBOX_PENDING: &str =
@@ -148,6 +158,7 @@ pub(super) const ALL: &[&str] = &[
     META,
     META_PUT,
     META_KEEP,
+    EPOCH_PUT,
     CHAIN_ENDS,
     DIRECTORY,
     DIRECTORY_VERSION,
@@ -156,6 +167,8 @@ pub(super) const ALL: &[&str] = &[
     NEXT_WAKE,
     OPEN_VISITS,
     ROOMS,
+    RECENT_ROOMS,
+    RECENT_ROOMS_COUNT,
     ROOM,
     OUTBOX_PENDING,
     OUTBOX_PARKED,

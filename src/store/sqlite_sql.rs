@@ -86,6 +86,8 @@ pub(super) const LOOK_UP: &str = concat!("INSERT INTO look_ups (", columns!(look
 pub(super) const OUTBOX: &str = concat!("INSERT INTO outbox (", columns!(outbox), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)");
 pub(super) const OUTBOX_SETTLE: &str = "DELETE FROM outbox WHERE seq = ?1";
 pub(super) const OUTBOX_PARK: &str = "UPDATE outbox SET parked_reason = ?2 WHERE seq = ?1";
+/// The end of a chain, and the epoch.
+pub(super) const CHAIN_END: &str = "SELECT (SELECT value FROM meta WHERE key = ?1), (SELECT value FROM meta WHERE key = 'epoch')";
 pub(super) const AUDIT: &str = concat!("INSERT INTO audit (", columns!(audit), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
 pub(super) const QUARANTINE: &str = concat!(
     "INSERT INTO quarantine (",
@@ -131,6 +133,7 @@ pub(super) const ALL: &[&str] = &[
     OUTBOX,
     OUTBOX_SETTLE,
     OUTBOX_PARK,
+    CHAIN_END,
     AUDIT,
     QUARANTINE,
     QUARANTINE_LEAVE,

@@ -455,7 +455,7 @@ async fn the_audit_rows_of_a_room_are_found_whether_or_not_they_say_for_whom_it_
 
 async fn a_batch_costs_as_many_statements_as_a_single_message(store: &Store) {
     let cost = async |ids: std::ops::RangeInclusive<i64>| {
-        let mut batch = CommitBatch::default();
+        let mut batch = CommitBatch { epoch: Some(1), ..CommitBatch::default() };
         let request = FindRequest {
             dedupe: ids.clone().map(|n| LookUpHash([u8::try_from(n).unwrap(); 16])).collect(),
             look_ups: ids.clone().map(|n| store.look_up_hash(LookUpKind::Visit, &["GHH", &n.to_string()])).collect(),
@@ -560,6 +560,62 @@ async fn what_messages_said_of_staff_is_kept_with_them_under_one_version(store: 
     assert_eq!(store.directory_version().await.unwrap(), 2);
 }
 
+async fn events_of_another_epoch_than_the_one_that_stands_are_a_conflict(store: &Store) {
+    let of = |n: i64, epoch: u32| {
+        let mut batch = CommitBatch { epoch: Some(epoch), ..CommitBatch::default() };
+        message(store, &mut batch, n);
+        batch
+    };
+    let raise = async |epoch| store.commit(&CommitBatch { next_epoch: Some(epoch), audit: vec![viewing(90)], ..CommitBatch::default() }).await;
+    assert_eq!(store.epoch(), 1);
+    store.commit(&of(1, 1)).await.unwrap();
+    for wrong in [0, 1, 3] {
+        assert!(matches!(raise(wrong).await, Err(CommitError::Conflict)), "{wrong} does not follow on 1");
+    }
+    assert!(matches!(store.commit(&of(2, 2)).await, Err(CommitError::Conflict)), "nobody has raised it yet");
+    raise(2).await.unwrap();
+    assert_eq!((store.epoch(), store.read_epoch().await.unwrap(), store.epoch()), (1, 2, 2));
+    assert!(matches!(store.commit(&of(2, 1)).await, Err(CommitError::Conflict)));
+    assert!(store.journal_message(JournalId(2)).await.unwrap().is_none(), "nothing of it is there");
+    assert!(matches!(raise(2).await, Err(CommitError::Conflict)), "another operator was sooner");
+    store.commit(&of(2, 2)).await.unwrap();
+    raise(3).await.unwrap();
+    assert_eq!(store.read_epoch().await.unwrap(), 3);
+    // Two messages, and the two that raised it.
+    audit::is_whole(store, 4).await;
+}
+
+async fn rooms_that_stand_or_were_written_since_are_gone_through_in_pages(store: &Store) {
+    with_messages(store, 1..=6).await;
+    // The visits of the even ones are over.
+    let found = store.find(&FindRequest { visits: vec![2, 4, 6], ..FindRequest::default() }).await.unwrap();
+    let over = found.visits.iter().zip(&found.patients).map(|(visit, patient)| VisitRow {
+        id: visit.id,
+        patient_id: visit.patient_id,
+        version: 2,
+        status: "closed".to_owned(),
+        is_open: false,
+        wake_at: None,
+        room_id: visit.room_id,
+        room_version: 2,
+        updated_at: at(100 * visit.id),
+        key: patient.key.clone(),
+        doc: visit.doc.clone(),
+    });
+    store.commit(&CommitBatch { visits: over.collect(), ..CommitBatch::default() }).await.unwrap();
+    for (since, expected) in [(0, vec![1, 2, 3, 4, 5, 6]), (400, vec![1, 3, 4, 5, 6]), (601, vec![1, 3, 5])] {
+        assert_eq!(store.recent_rooms_count(at(since)).await.unwrap(), i64::try_from(expected.len()).unwrap());
+        let (mut paged, mut after) = (Vec::new(), i64::MIN);
+        loop {
+            let page = store.recent_rooms_page(at(since), after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = *last;
+            paged.extend(page);
+        }
+        assert_eq!(paged, expected, "since {since}");
+    }
+}
+
 fn viewing(n: i64) -> AuditRow {
     AuditRow {
         at: at(n),
@@ -574,6 +630,8 @@ fn viewing(n: i64) -> AuditRow {
 }
 
 contract!(
+    events_of_another_epoch_than_the_one_that_stands_are_a_conflict,
+    rooms_that_stand_or_were_written_since_are_gone_through_in_pages,
     what_messages_said_of_staff_is_kept_with_them_under_one_version,
     what_is_written_comes_back,
     a_stale_version_is_a_conflict_and_leaves_nothing_behind,

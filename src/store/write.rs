@@ -77,6 +77,28 @@ pub(super) fn end_key(lane: u16) -> String {
     format!("audit_end/{lane}")
 }
 
+/// Where in `meta` the epoch stands, once somebody has raised it.
+pub(super) const META_EPOCH: &str = "epoch";
+/// The epoch of a store in which nobody has raised it.
+pub(super) const FIRST_EPOCH: u32 = 1;
+
+/// The epoch as it stands in `meta`.
+pub(super) const fn epoch_value(epoch: u32) -> [u8; 4] {
+    epoch.to_be_bytes()
+}
+
+/// Reads the epoch as it stands in `meta`; where it does not stand there, nobody has raised it.
+pub(super) fn epoch_of(value: Option<&[u8]>) -> Result<u32, StoreError> {
+    let Some(value) = value else { return Ok(FIRST_EPOCH) };
+    value.try_into().map(u32::from_be_bytes).map_err(|_| StoreError::Form { table: Table::Meta })
+}
+
+/// Whether the epoch that stands is the one with which events were made.
+pub(super) fn agree_on_epoch(made_with: &[u32], stored: Option<&[u8]>) -> Result<(), Trouble> {
+    let stored = epoch_of(stored)?;
+    if made_with.iter().all(|epoch| *epoch == stored) { Ok(()) } else { Err(Trouble::Conflict) }
+}
+
 /// Whether what stands is what was read; no row counts as version 0.
 pub(super) fn agree(read: &[(i64, i64)], stored: impl Iterator<Item = (i64, i64)>) -> Result<(), Trouble> {
     let stored: HashMap<i64, i64> = stored.collect();

@@ -18,10 +18,14 @@ use crate::store::rows::AuditRow;
 use crate::store::sealed::SealedBatch;
 use crate::store::sql;
 use crate::store::write::AuditKeys;
+use crate::store::write::FIRST_EPOCH;
+use crate::store::write::META_EPOCH;
 use crate::store::write::SealedWrite;
 use crate::store::write::Write;
 use crate::store::write::agree;
+use crate::store::write::agree_on_epoch;
 use crate::store::write::end_key;
+use crate::store::write::epoch_value;
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
@@ -68,14 +72,15 @@ impl Session<'_> {
         match write.write {
             Write::Commit(mut batches) => {
                 let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
+                let epochs: Vec<u32> = batches.iter().filter_map(|batch| batch.epoch).collect();
                 for batch in batches {
                     self.commit(write.lane, batch).await?;
                 }
                 if !audit.is_empty() {
-                    self.append(write.lane, &write.keys, &audit).await?;
+                    self.append(write.lane, &write.keys, &audit, &epochs).await?;
                 }
             }
-            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows, &[]).await?,
             Write::Settle(seqs) => self.settle(write.lane, &seqs).await?,
             Write::Park { seq, reason } => {
                 self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
@@ -97,11 +102,14 @@ impl Session<'_> {
         self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs).bind(ledger::CONFIRMED).bind(i64::from(lane))).await.map(drop)
     }
 
-    /// Rows at the end of a chain. Comes last in a transaction, since the end of the chain is held from here to the commit.
-    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+    /// Rows at the end of a chain, if events were made with the epoch that stands. Comes last in a transaction, since the end of the chain is held from
+    /// here to the commit.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow], epochs: &[u32]) -> Result<(), Trouble> {
         let key = end_key(lane);
         self.n_statements.fetch_add(1, Ordering::Relaxed);
-        let end: Vec<u8> = sqlx::query_scalar(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
+        let stands: (Vec<u8>, Option<Vec<u8>>) = sqlx::query_as(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
+        let (end, epoch) = stands;
+        agree_on_epoch(epochs, epoch.as_deref())?;
         let end = if end.is_empty() { None } else { Some(end) };
         let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
         self.run(bind_columns!(sqlx::query(text::AUDIT), rows, 0, 1, 2, 3, 4, 5, 6, 7, 8).bind(key).bind(end)).await?;
@@ -109,6 +117,9 @@ impl Session<'_> {
     }
 
     async fn commit(&mut self, lane: u16, mut batch: SealedBatch) -> Result<(), Trouble> {
+        if let Some(epoch) = batch.next_epoch {
+            self.raise_epoch(epoch).await?;
+        }
         self.check(&batch).await?;
         if !batch.dedupe_released.is_empty() {
             self.run(sqlx::query(text::DEDUPE_RELEASE).bind(&batch.dedupe_released)).await?;
@@ -135,6 +146,15 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Makes another epoch stand, once all that publish with the one before have committed.
+    async fn raise_epoch(&mut self, next: u32) -> Result<(), Trouble> {
+        self.run(sqlx::query(text::EPOCH_LOCK)).await?;
+        self.run(sqlx::query(sql::META_KEEP).bind(META_EPOCH).bind(epoch_value(FIRST_EPOCH).as_slice())).await?;
+        let (next, before) = (epoch_value(next), epoch_value(next.saturating_sub(1)));
+        let n_put = self.run(sqlx::query(sql::EPOCH_PUT).bind(next.as_slice()).bind(before.as_slice())).await?;
+        if n_put == 0 { Err(Trouble::Conflict) } else { Ok(()) }
+    }
+
     /// What every commit writes.
     async fn rows(&mut self, lane: u16, batch: &mut SealedBatch) -> Result<(), sqlx::Error> {
         if batch.n_rows() == 0 {
@@ -158,10 +178,11 @@ impl Session<'_> {
             agree(&patients, stored.into_iter())?;
         }
         let visits: Vec<_> = batch.visits.iter().map(|row| (row.0, row.2 - 1)).chain(batch.visits_read.iter().copied()).collect();
-        if !(visits.is_empty() && batch.absent.is_empty()) {
+        let publishes = batch.epoch.is_some();
+        if !(visits.is_empty() && batch.absent.is_empty()) || publishes {
             let locks: Vec<i64> = batch.absent.iter().filter_map(|hash| hash.0.first_chunk().copied().map(i64::from_be_bytes)).collect();
             self.n_statements.fetch_add(1, Ordering::Relaxed);
-            let query = sqlx::query_as(text::VISIT_VERSIONS).bind(ids(&visits)).bind(locks);
+            let query = sqlx::query_as(text::VISIT_VERSIONS).bind(ids(&visits)).bind(locks).bind(publishes);
             let stored: Vec<(i64, i64)> = query.fetch_all(&mut *self.connection).await?;
             agree(&visits, stored.into_iter())?;
         }

@@ -25,9 +25,13 @@ use crate::store::sqlite::STATEMENTS_KEPT;
 use crate::store::sqlite::layer;
 use crate::store::sqlite_sql as text;
 use crate::store::write::AuditKeys;
+use crate::store::write::FIRST_EPOCH;
+use crate::store::write::META_EPOCH;
 use crate::store::write::SealedWrite;
 use crate::store::write::Write;
+use crate::store::write::agree_on_epoch;
 use crate::store::write::end_key;
+use crate::store::write::epoch_value;
 
 /// Where the file is, and how it is written.
 #[derive(Clone, Debug)]
@@ -160,10 +164,11 @@ impl<'c> Session<'c> {
                 self.count(write.lane, ledger::counted(&batches))?;
                 let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
                 if !audit.is_empty() {
-                    self.append(write.lane, &write.keys, &audit)?;
+                    let epochs: Vec<u32> = batches.iter().filter_map(|batch| batch.epoch).collect();
+                    self.append(write.lane, &write.keys, &audit, &epochs)?;
                 }
             }
-            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows)?,
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows, &[])?,
             // Settled events are in no list of their own here: every transaction takes along those there are.
             Write::Settle(_) => {}
             Write::Park { seq, reason } => {
@@ -182,10 +187,13 @@ impl<'c> Session<'c> {
         self.each(text::TALLY_ADD, counted, |add, (what, hour, n)| add.execute(params![what, lane, hour, n]))
     }
 
-    /// Rows at the end of a chain. The end is read inside the transaction, so that another process on the same lane cannot have moved it.
-    fn append(&self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+    /// Rows at the end of a chain, if events were made with the epoch that stands. The end is read inside the transaction, so that another process on the
+    /// same lane cannot have moved it.
+    fn append(&self, lane: u16, keys: &AuditKeys, audit: &[AuditRow], epochs: &[u32]) -> Result<(), Trouble> {
         let key = end_key(lane);
-        let end: Option<Vec<u8>> = self.statement(sql::META)?.query_row([&key], |row| row.get(0)).optional()?;
+        let stands = self.statement(text::CHAIN_END)?.query_row([&key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (end, epoch): (Option<Vec<u8>>, Option<Vec<u8>>) = stands;
+        agree_on_epoch(epochs, epoch.as_deref())?;
         let (end, rows) = keys.seal_audit(lane, end, audit)?;
         self.each(text::AUDIT, &rows, |add, row| {
             let (id, at, kind, room, room_version, journal, chain, body, made_for) = row;
@@ -197,6 +205,9 @@ impl<'c> Session<'c> {
 
     fn commit(&self, batch: &SealedBatch) -> Result<(), Trouble> {
         self.check(batch)?;
+        if let Some(next) = batch.next_epoch {
+            self.raise_epoch(next)?;
+        }
         self.each(text::DEDUPE_RELEASE, &batch.dedupe_released, |release, id| release.execute([id]))?;
         self.each(text::JOURNAL, &batch.journal, |add, row| {
             let (id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw) = row;
@@ -232,6 +243,12 @@ impl<'c> Session<'c> {
             return Err(Trouble::Conflict);
         }
         Ok(())
+    }
+
+    fn raise_epoch(&self, next: u32) -> Result<(), Trouble> {
+        self.statement(sql::META_KEEP)?.execute(params![META_EPOCH, epoch_value(FIRST_EPOCH)])?;
+        let n_put = self.statement(sql::EPOCH_PUT)?.execute(params![epoch_value(next), epoch_value(next.saturating_sub(1))])?;
+        if n_put == 0 { Err(Trouble::Conflict) } else { Ok(()) }
     }
 
     /// Patients, each behind the version that it was planned from.

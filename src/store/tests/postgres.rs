@@ -104,10 +104,53 @@ async fn connections_that_the_server_ended_cost_one_failure_at_most() {
 }
 
 #[tokio::test]
+async fn nothing_is_published_with_an_epoch_once_another_has_raised_it() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let publishing = Store::open(options.clone()).await.unwrap();
+    let raising = Store::open(StoreOptions { daemon: 4, ..options }).await.unwrap();
+    let n_conflicts = std::sync::atomic::AtomicUsize::new(0);
+    let publish = async |numbers: std::ops::Range<i64>| {
+        for n in numbers {
+            loop {
+                let epoch = publishing.epoch();
+                let mut batch = CommitBatch { epoch: Some(epoch), ..CommitBatch::default() };
+                message(&publishing, &mut batch, n);
+                batch.outbox[0].event_type = format!("of epoch {epoch}");
+                match publishing.commit(&batch).await {
+                    Ok(()) => break,
+                    Err(CommitError::Conflict) => drop(publishing.read_epoch().await.unwrap()),
+                    Err(error) => panic!("{error}"),
+                }
+                n_conflicts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+    };
+    let published = async |epoch: u32| {
+        let of = format!("of epoch {epoch}");
+        raising.pending_outbox(10_000, None).await.unwrap().into_iter().filter(|row| row.event_type == of).count()
+    };
+    let raise = async || {
+        let mut counted = Vec::new();
+        for next in 2..12 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            raising.commit(&CommitBatch { next_epoch: Some(next), audit: vec![viewing(0)], ..CommitBatch::default() }).await.unwrap();
+            counted.push((next - 1, published(next - 1).await));
+        }
+        counted
+    };
+    let ((), (), (), counted) = tokio::join!(publish(1..100), publish(101..200), publish(201..300), raise());
+    for (epoch, n_then) in counted {
+        assert_eq!(published(epoch).await, n_then, "no event of epoch {epoch} came after it was over");
+    }
+    assert!(n_conflicts.into_inner() > 0, "some must have been planned with an epoch that was over");
+    assert_eq!(publishing.outbox_depth().await.unwrap().n_pending, 297);
+}
+
+#[tokio::test]
 async fn a_commit_costs_few_questions() {
     let Some(options) = on_a_new_postgres_database().await else { return };
     let store = Store::open(options).await.unwrap();
-    let mut batch = CommitBatch::default();
+    let mut batch = CommitBatch { epoch: Some(1), ..CommitBatch::default() };
     message(&store, &mut batch, 1);
     let before = store.n_statements();
     store.commit(&batch).await.unwrap();
