@@ -89,9 +89,12 @@ fn told(outcome: Outcome, id: i64, console: &Console) -> anyhow::Result<ExitCode
         Outcome::Done { .. } if console.json => return console.out(&serde_json::to_string(&json!({"undone": id}))?).map(|()| ExitCode::SUCCESS),
         Outcome::Done { .. } => return console.out(&format!("merge {id} is taken back; its rooms are planned again")).map(|()| ExitCode::SUCCESS),
         Outcome::NoSuchMessage => "there is no such message\nhint: `wardroom merge list` shows the messages that merged something",
-        Outcome::NothingMerged | Outcome::NotWaiting | Outcome::NothingHeld => {
-            "the message merged nothing that still stands\nhint: see `wardroom merge list`"
-        }
+        Outcome::NothingMerged
+        | Outcome::NotWaiting
+        | Outcome::NothingHeld
+        | Outcome::Resynced { .. }
+        | Outcome::NoSuchRoom
+        | Outcome::InEpoch { .. } => "the message merged nothing that still stands\nhint: see `wardroom merge list`",
         Outcome::Failed => return console.fail(69, &anyhow::anyhow!("the daemon could not do it; nothing was changed\nhint: read its log")),
     };
     console.fail(1, &anyhow::anyhow!("{why}"))

@@ -113,9 +113,13 @@ fn told(command: &QuarantineCommand, outcome: Outcome, console: &Console) -> any
             }
             Ok(if messages < n_named { ExitCode::from(1) } else { ExitCode::SUCCESS })
         }
-        Outcome::NotWaiting | Outcome::NoSuchMessage | Outcome::NothingMerged | Outcome::NothingHeld => {
-            console.fail(1, &anyhow::anyhow!("no such message waits\nhint: `wardroom quarantine list` shows those that do"))
-        }
+        Outcome::NotWaiting
+        | Outcome::NoSuchMessage
+        | Outcome::NothingMerged
+        | Outcome::NothingHeld
+        | Outcome::Resynced { .. }
+        | Outcome::NoSuchRoom
+        | Outcome::InEpoch { .. } => console.fail(1, &anyhow::anyhow!("no such message waits\nhint: `wardroom quarantine list` shows those that do")),
         Outcome::Failed => console.fail(69, &anyhow::anyhow!("the daemon could not do it; nothing was changed\nhint: read its log")),
     }
 }

@@ -20,6 +20,7 @@ use crate::care::notice::Notice;
 use crate::care::policy::Policy;
 use crate::directory::Snapshot;
 use crate::directory::said::Said;
+use crate::ids::CareRoomId;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
 use crate::intake::Incoming;
@@ -86,6 +87,8 @@ pub(crate) struct Work {
     pub(crate) messages: Vec<Arc<Incoming>>,
     /// Visits to be planned again, and why.
     pub(crate) visits: Vec<(i64, Cause)>,
+    /// Visits whose published rooms are published again as they are: one of them, or all.
+    pub(crate) resync: Vec<(i64, Option<CareRoomId>)>,
     /// Messages whose merges are taken back.
     pub(crate) undo: Vec<Arc<Incoming>>,
     /// Messages in quarantine that an operator ends.
@@ -129,7 +132,8 @@ pub(crate) struct BatchContext<'a> {
 
 impl<'a> BatchContext<'a> {
     fn rules(&self) -> Rules<'a> {
-        Rules { policy: self.policy, roster: &self.directory.roster, now: self.now, ids: self.ids, look_ups: self.look_ups, brake: self.brake }
+        let Self { store, ids, look_ups, policy, directory, now, brake } = *self;
+        Rules { policy, roster: &directory.roster, now, ids, look_ups, brake, epoch: store.epoch() }
     }
 }
 
@@ -163,6 +167,7 @@ pub(crate) async fn plan_ahead(
 ) -> Result<Option<Planned>, BatchError> {
     if !recent.is_kept()
         || !work.visits.is_empty()
+        || !work.resync.is_empty()
         || !work.undo.is_empty()
         || !work.ended.is_empty()
         || !work.audit.is_empty()
@@ -203,7 +208,7 @@ pub(crate) async fn plan_ahead(
 
 /// Takes everything the batch is to do, commits it, and says what became of it: of messages in quarantine, only of those that still waited.
 pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &Work) -> Result<Done, BatchError> {
-    let rules = context.rules();
+    let mut rules = context.rules();
     let mut work = Cow::Borrowed(work);
     let speaks_of_staff = work.messages.iter().any(|message| message.directory.is_some());
     let mut request = request(&work);
@@ -235,6 +240,7 @@ pub(crate) async fn run(context: &BatchContext<'_>, recent: &mut Recent, work: &
                         metrics::counter!("wardroom_commit_conflicts_total").increment(1);
                         recent.was_wrong();
                         n_tries += 1;
+                        rules.epoch = context.store.read_epoch().await?;
                         if let Some(left) = still_to_do(context.store, &work).await? {
                             work = Cow::Owned(left);
                         }
@@ -307,7 +313,7 @@ fn request(work: &Work) -> FindRequest {
     let named: HashSet<LookUpHash> =
         work.messages.iter().chain(&work.undo).chain(&work.ended).flat_map(|message| message.named.iter().copied()).collect();
     FindRequest {
-        visits: work.visits.iter().map(|(row, _)| *row).collect(),
+        visits: work.visits.iter().map(|(row, _)| *row).chain(work.resync.iter().map(|(row, _)| *row)).collect(),
         dedupe: work.messages.iter().filter_map(|message| message.dedupe).collect(),
         look_ups: named.into_iter().collect(),
         ..FindRequest::default()
@@ -418,6 +424,9 @@ pub(crate) fn take_all(
     for (row, cause) in &work.visits {
         let row = world.surviving_visit(*row)?;
         world.replan_all(vec![row], cause, false, true, rules)?;
+    }
+    for (row, room) in &work.resync {
+        world.resync(*row, *room, rules)?;
     }
     done.n_events = world.changes.len();
     done.ends = world.ends;

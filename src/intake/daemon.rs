@@ -439,7 +439,7 @@ async fn commit_what_can_be<C: Clock>(parts: &IntakeParts<C>, look_ups: &LookUps
 }
 
 /// Whether a failure is about what a message or a row says, rather than about the store as a whole.
-const fn is_about_content(error: &BatchError) -> bool {
+pub(super) const fn is_about_content(error: &BatchError) -> bool {
     match error {
         BatchError::Form(_) | BatchError::Contended | BatchError::Fault => true,
         BatchError::Store(error) => matches!(error, StoreError::Unsealed { .. } | StoreError::Form { .. }),

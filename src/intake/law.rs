@@ -357,6 +357,43 @@ fn any_order_of_messages_ends_in_the_same_rooms() {
 }
 
 #[test]
+fn a_resync_between_any_messages_changes_nothing_but_the_versions() {
+    let court = Court::new();
+    let mut n_again = 0;
+    for seed in 1..=40 {
+        let (said, mut rng) = (history(seed), Random::new(seed));
+        let arrival = arrival(&said);
+        let [mut plain, mut other] = [(); 2].map(|()| Shelf::new(arrival, &court.policy, &court.roster));
+        let mut added: std::collections::BTreeMap<CareRoomId, u64> = std::collections::BTreeMap::new();
+        let mut resync = |shelf: &mut Shelf| {
+            shelf.rooms().iter().for_each(|room| *added.entry(room.id).or_default() += 1);
+            shelf.resync();
+        };
+        for said in &said {
+            for shelf in [&mut plain, &mut other] {
+                shelf.take(std::slice::from_ref(&said.facts));
+            }
+            if rng.one_in(3) {
+                resync(&mut other);
+            }
+        }
+        for minutes in [20, 300, 60 * 24 * 70] {
+            for shelf in [&mut plain, &mut other] {
+                shelf.move_to(arrival.plus(MINUTE * minutes));
+            }
+            resync(&mut other);
+        }
+        let expected = plain.rooms().into_iter().map(|room| {
+            let n = added.get(&room.id).copied().unwrap_or(0);
+            n_again += n;
+            CareRoom { version: room.version + n, ..room }
+        });
+        assert_eq!(expected.collect::<Vec<_>>(), other.rooms(), "history {seed}");
+    }
+    assert!(n_again > 100, "most histories have rooms: {n_again}");
+}
+
+#[test]
 fn what_the_generator_makes_is_within_the_reach_of_the_law() {
     let court = Court::new();
     let n_out = (1..=100).filter(|seed| {

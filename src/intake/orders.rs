@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::ids::CareRoomId;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
 use crate::intake::Incoming;
@@ -17,6 +18,7 @@ use crate::intake::batch::BatchError;
 use crate::intake::batch::Work;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::commit;
+use crate::intake::daemon::is_about_content;
 use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
@@ -30,6 +32,9 @@ use crate::store::rows::JournalSettled;
 use crate::store::sealing::Document;
 use crate::time::Clock;
 use crate::time::Timestamp;
+
+/// How many visits' rooms are published again at once.
+const PAGE: i64 = 64;
 
 /// Who gives an order.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -63,6 +68,22 @@ pub enum Order {
     },
     /// Let leaves and ends go on that wait because many rooms would have ended at once.
     ReleaseGuard,
+    /// Publish a room again as it is.
+    Resync {
+        /// The row of its visit.
+        visit: i64,
+        /// Which.
+        room: CareRoomId,
+    },
+    /// Publish the next rooms again as they are, of all that stand and those whose visit was written since. So many that messages hardly wait for them.
+    ResyncNext {
+        /// The visit behind which to go on; the first ones when absent.
+        after: Option<i64>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The store was restored from a backup: whatever is published from now on carries the next epoch.
+    NewEpoch,
 }
 
 /// What became of an order.
@@ -85,6 +106,24 @@ pub enum Outcome {
     NotWaiting,
     /// No leave and no end waits.
     NothingHeld,
+    /// Rooms were published again.
+    Resynced {
+        /// How many.
+        n_rooms: usize,
+        /// Of how many visits.
+        n_visits: usize,
+        /// Of how many of those it could not be done.
+        n_left_out: usize,
+        /// Behind which visit there may be more.
+        after: Option<i64>,
+    },
+    /// There is no such room, or it was never published.
+    NoSuchRoom,
+    /// The epoch is another now.
+    InEpoch {
+        /// Which.
+        epoch: u32,
+    },
     /// The store could not do it; nothing was changed.
     Failed,
 }
@@ -106,11 +145,14 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         Order::Retry { .. } => ("quarantine.retried", None),
         Order::Discard { message, .. } => ("quarantine.discarded", Some(*message)),
         Order::ReleaseGuard => ("guard.released", None),
+        Order::Resync { .. } | Order::ResyncNext { .. } => ("rooms.resynced", None),
+        Order::NewEpoch => ("epoch.raised", None),
     };
+    let room_id = if let Order::Resync { room, .. } = order { Some(*room) } else { None };
     AuditRow {
         at,
         kind: kind.to_owned(),
-        room_id: None,
+        room_id,
         room_version: None,
         made_for: None,
         journal_id,
@@ -127,6 +169,9 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
         Order::Retry { messages } => hands.retry(messages, audit).await,
         Order::Discard { message, .. } => hands.discard(*message, audit).await.map(|outcome| (outcome, Vec::new())),
         Order::ReleaseGuard => hands.release(audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::Resync { visit, room } => hands.resync(*visit, *room, audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::ResyncNext { after, since } => hands.resync_next(*after, *since, audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::NewEpoch => hands.raise_epoch(audit).await.map(|outcome| (outcome, Vec::new())),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!(%error, "an operator's order could not be carried out; nothing was changed");
@@ -193,6 +238,52 @@ impl<C: Clock> Hands<'_, C> {
         self.parts.store.commit(&CommitBatch { audit: vec![audit], ..CommitBatch::default() }).await?;
         Word::GoOn.write(&self.parts.store).await?;
         Ok(Outcome::Done { messages: 0, n_not_waiting: 0 })
+    }
+
+    async fn resync(&mut self, visit: i64, room: CareRoomId, audit: AuditRow) -> Result<Outcome, BatchError> {
+        let n_rooms = self.publish_again(vec![(visit, Some(room))], vec![audit]).await?;
+        Ok(if n_rooms > 0 { Outcome::Resynced { n_rooms, n_visits: 1, n_left_out: 0, after: None } } else { Outcome::NoSuchRoom })
+    }
+
+    async fn resync_next(&mut self, after: Option<i64>, since: Timestamp, audit: AuditRow) -> Result<Outcome, BatchError> {
+        let visits = self.parts.store.recent_rooms_page(since, after.unwrap_or(i64::MIN), PAGE).await?;
+        let (mut n_rooms, mut n_left_out) = (0, 0);
+        match self.publish_again(visits.iter().map(|visit| (*visit, None)).collect(), vec![audit.clone()]).await {
+            Ok(n) => n_rooms = n,
+            // One that cannot be read is in the way of no other.
+            Err(error) if is_about_content(&error) => {
+                self.publish_again(Vec::new(), vec![audit]).await?;
+                for visit in &visits {
+                    match self.publish_again(vec![(*visit, None)], Vec::new()).await {
+                        Ok(n) => n_rooms += n,
+                        Err(error) if is_about_content(&error) => {
+                            n_left_out += 1;
+                            tracing::error!(%error, "the rooms of a visit cannot be published again");
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        let is_full = i64::try_from(visits.len()).is_ok_and(|n_visits| n_visits == PAGE);
+        let after = visits.last().copied().filter(|_| is_full);
+        Ok(Outcome::Resynced { n_rooms, n_visits: visits.len(), n_left_out, after })
+    }
+
+    /// Publishes rooms of visits again as they are; gives back how many.
+    async fn publish_again(&mut self, resync: Vec<(i64, Option<CareRoomId>)>, audit: Vec<AuditRow>) -> Result<usize, BatchError> {
+        let work = Work { resync, audit, ..Work::default() };
+        let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
+        account(self.parts, &work, &mut done);
+        Ok(done.n_events)
+    }
+
+    async fn raise_epoch(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
+        let store = &self.parts.store;
+        let epoch = store.read_epoch().await?.saturating_add(1);
+        store.commit(&CommitBatch { next_epoch: Some(epoch), audit: vec![audit], ..CommitBatch::default() }).await?;
+        Ok(Outcome::InEpoch { epoch: store.read_epoch().await? })
     }
 
     /// A message of the journal, read again under the profile of its feed as it is now.

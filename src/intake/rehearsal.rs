@@ -220,7 +220,7 @@ impl Rehearsal {
     fn replan(&mut self, row: i64, cause: &Cause) {
         let brake = self.brake();
         let Self { world, policy, roster, ids, now, .. } = self;
-        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake };
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake, epoch: 1 };
         // In memory nothing can be lacking.
         if world.replan_all(vec![row], cause, false, true, &rules).is_err()
             && let Some(visit) = world.visits.get_mut(&row)
@@ -318,7 +318,7 @@ impl Rehearsal {
     fn take_one(&mut self, read: &ReadMessage, explained: &mut Vec<LookUpHash>) -> Verdict {
         let brake = self.brake();
         let Self { world, policy, files, said, roster, ids, now, .. } = self;
-        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake };
+        let rules = Rules { policy, roster, now: *now, ids, look_ups: &LookUps::InMemory, brake: &brake, epoch: 1 };
         let mut hearing = Hearing::new(files, said.clone());
         let verdict = match take_message(world, &mut hearing, &read.incoming, &rules, explained) {
             Ok(verdict) => verdict,

@@ -9,6 +9,8 @@ use crate::care::brake;
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
 use crate::care::change::EventType;
+use crate::care::change::RoomNotice;
+use crate::care::change::RoomNoticeCode;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
 use crate::care::diff::notices;
@@ -277,6 +279,18 @@ impl World {
         Ok(())
     }
 
+    /// Publishes the rooms of a visit again as they are, or one of them; those that were never published stay so.
+    pub(crate) fn resync(&mut self, row: i64, room: Option<CareRoomId>, rules: &Rules<'_>) -> Result<(), Need> {
+        let visit = self.visits.get_mut(&row).ok_or(Need::Visit(row))?;
+        for slot in visit.document.rooms.iter_mut().filter(|slot| room.is_none_or(|room| room == slot.id)) {
+            if let Some(change) = publish_again(slot, visit.patient, rules) {
+                visit.is_dirty = true;
+                self.changes.push(change);
+            }
+        }
+        Ok(())
+    }
+
     /// Notes with the person which stays of a visit another may go on from.
     fn note_emergencies(&mut self, row: i64, rules: &Rules<'_>) {
         let Some(visit) = self.visits.get(&row) else { return };
@@ -379,18 +393,41 @@ struct Merge {
 
 /// Compares a room with its target and, where they differ, makes the next version and its event.
 pub(super) fn publish(slot: &mut RoomSlot, target: RoomState, patient: i64, publishing: &Publishing<'_>, rules: &Rules<'_>) -> Option<RoomChange> {
-    let &Publishing { cause, rehomed, notify, traceparent } = publishing;
     let before = slot.published.as_ref();
-    let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, rehomed)?;
+    let Difference { event_type, changes } = diff(before.map(|room| &room.state), &target, publishing.rehomed)?;
     let notices = notices(before.map(|room| &room.state), &target, &changes);
-    let is_load = cause.kind == CauseKind::Load && before.is_none();
+    let is_load = publishing.cause.kind == CauseKind::Load && before.is_none();
     let event_type = if is_load { EventType::Snapshot } else { event_type };
-    let room =
-        CareRoom { id: slot.id, epoch: before.map_or(1, |room| room.epoch), version: before.map_or(0, |room| room.version) + 1, state: target };
+    Some(next_version(slot, target, patient, &Difference { event_type, changes }, &notices, publishing, rules))
+}
+
+/// Publishes a room again as it is, where it was published at all: the next version and its event. Nobody is told but of what must be said in the room and
+/// does not stand in it, since a consumer may have lost that as well.
+fn publish_again(slot: &mut RoomSlot, patient: i64, rules: &Rules<'_>) -> Option<RoomChange> {
+    let state = slot.published.as_ref()?.state.clone();
+    let to_say: Vec<RoomNotice> = notices(None, &state, &[]).into_iter().filter(|notice| notice.code == RoomNoticeCode::Redisclosure).collect();
+    let nothing = Difference { event_type: EventType::Snapshot, changes: Vec::new() };
+    let publishing = Publishing { cause: &Cause::of(CauseKind::Operator), rehomed: false, notify: false, traceparent: None };
+    Some(next_version(slot, state, patient, &nothing, &to_say, &publishing, rules))
+}
+
+/// Takes a room to its next version, and makes the event of that.
+fn next_version(
+    slot: &mut RoomSlot,
+    state: RoomState,
+    patient: i64,
+    Difference { event_type, changes }: &Difference,
+    notices: &[RoomNotice],
+    publishing: &Publishing<'_>,
+    rules: &Rules<'_>,
+) -> RoomChange {
+    let &Publishing { cause, notify, traceparent, .. } = publishing;
+    let version = slot.published.as_ref().map_or(0, |room| room.version) + 1;
+    let room = CareRoom { id: slot.id, epoch: rules.epoch, version, state };
     let source = format!("wardroom/{}", cause.feed.as_ref().map_or("main", |feed| feed.as_str()));
-    let about = About { changes: &changes, event_type, cause, notify, notices: &notices, source: &source, time: rules.now, traceparent };
+    let about = About { changes, event_type: *event_type, cause, notify, notices, source: &source, time: rules.now, traceparent };
     let event = event(&room, &about);
-    let audited = audited(event_type, cause, &room);
+    let audited = audited(*event_type, cause, &room);
     slot.published = Some(room);
-    Some(RoomChange { patient, event, message: cause.message, made_for: slot.made_for, audited })
+    RoomChange { patient, event, message: cause.message, made_for: slot.made_for, audited }
 }

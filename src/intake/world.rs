@@ -66,6 +66,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) look_ups: &'a LookUps,
     /// What is held back now.
     pub(crate) brake: &'a Brake,
+    /// The epoch of whatever is published.
+    pub(crate) epoch: u32,
 }
 
 impl Rules<'_> {

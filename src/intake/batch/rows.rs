@@ -74,6 +74,7 @@ pub(super) fn write_out(
         written = JournalId(place).at();
         publish(&mut batch, change, place, key, rules);
     }
+    batch.epoch = (!batch.outbox.is_empty()).then_some(rules.epoch);
     let mut created = false;
     for (row, entry) in &world.patients {
         if entry.is_dirty {

@@ -22,6 +22,7 @@ use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
 use crate::care::roster::Roster;
 use crate::directory::said::Said;
+use crate::ids::CareRoomId;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
@@ -74,6 +75,8 @@ pub(super) struct Shelf {
     facts: BTreeMap<i64, Vec<(FactHash, Document)>>,
     look_ups: BTreeMap<LookUpHash, BTreeMap<i64, LookUpKind>>,
     waiting: Vec<(Arc<Incoming>, Vec<LookUpHash>)>,
+    /// How many events there were of each room.
+    published: BTreeMap<CareRoomId, u64>,
     pub(super) cost: Cost,
 }
 
@@ -90,6 +93,7 @@ impl Shelf {
             facts: BTreeMap::new(),
             look_ups: BTreeMap::new(),
             waiting: Vec::new(),
+            published: BTreeMap::new(),
             cost: Cost::default(),
         }
     }
@@ -159,6 +163,12 @@ impl Shelf {
         self.run(&Work { visits, ..Work::default() });
     }
 
+    /// Publishes every room again as it is.
+    pub(super) fn resync(&mut self) {
+        let resync = self.visits.keys().map(|row| (*row, None)).collect();
+        self.run(&Work { resync, ..Work::default() });
+    }
+
     pub(super) fn rooms(&self) -> Vec<CareRoom> {
         let documents = self.visits.values().map(|visit| VisitDocument::read(&visit.doc).unwrap());
         documents.flat_map(|document| document.rooms).filter_map(|slot| slot.published).collect()
@@ -226,13 +236,14 @@ impl Shelf {
         let mut with_facts = BTreeSet::new();
         let look_ups = LookUps::InMemory;
         let mut wanted: HashSet<LookUpHash> = work.messages.iter().chain(&work.undo).flat_map(|message| message.named.iter().copied()).collect();
-        visits.extend(work.visits.iter().map(|(row, _)| *row));
+        visits.extend(work.visits.iter().map(|(row, _)| *row).chain(work.resync.iter().map(|(row, _)| *row)));
         for _ in 0..200 {
             self.cost.starts += 1;
             let mut world = self.load(&wanted, &visits, &patients, &with_facts);
             let policy = Arc::clone(&self.policy);
             let roster = Arc::clone(&self.roster);
-            let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups, brake: &Brake::RELEASED };
+            let brake = &Brake::RELEASED;
+            let rules = Rules { policy: &policy, roster: &roster, now: self.now, ids: &self.ids, look_ups: &look_ups, brake, epoch: 1 };
             let is_new = match take_all(&mut world, &mut Hearing::new(&roster, Said::default()), work, &HashMap::default(), &rules) {
                 Ok(done) => {
                     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
@@ -317,6 +328,11 @@ impl Shelf {
     }
 
     fn keep(&mut self, world: World) {
+        for change in &world.changes {
+            let n_events = self.published.entry(change.event.room_id).or_default();
+            *n_events += 1;
+            assert_eq!(change.event.room_version, *n_events, "versions of a room have no gap");
+        }
         for (hash, kind, row) in world.new_look_ups {
             self.look_ups.entry(hash).or_default().entry(row).or_insert(kind);
         }
