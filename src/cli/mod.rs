@@ -20,6 +20,7 @@ pub mod messages;
 pub(crate) mod orders;
 pub mod quarantine;
 pub mod replay;
+pub mod resync;
 pub mod rooms;
 pub mod schema;
 pub mod serve;
@@ -85,6 +86,8 @@ enum Command {
     Quarantine(quarantine::QuarantineArgs),
     /// Look at what was merged from what, and take a merge back
     Merge(merge::MergeArgs),
+    /// Publish the present state of rooms again: for a backend that lost some, or after the store came from a backup
+    Resync(resync::ResyncArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -111,6 +114,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,
+        Command::Resync(args) => until_asked(Box::pin(resync::run(args, config, &console))).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref(), cli.json),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::admin::orders::ask;
 use crate::app::daemon_number;
@@ -21,6 +22,7 @@ use crate::config::store::StoreUrl;
 use crate::directory::Directory;
 use crate::ids::IdSource;
 use crate::intake::daemon;
+use crate::intake::daemon::Intake;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::guard::Guard;
 use crate::intake::orders::Operator;
@@ -46,14 +48,84 @@ pub(crate) fn socket(setting: &Setting) -> Option<PathBuf> {
 
 /// Has an order carried out; what is wrong comes with its exit code.
 pub(super) async fn give(setting: &Setting, order: Order) -> Result<Outcome, (u8, anyhow::Error)> {
-    let by = operator();
-    if let Some(path) = socket(setting) {
-        let asked = ask(&path, &order, by.login.clone()).await.context("the daemon on this store did not answer; the order may have been carried out, or be later\nhint: read its log, and look again before you repeat it");
-        if let Some(outcome) = asked.map_err(|error| (69, error))? {
-            return Ok(outcome);
+    let mut orders = Orders::of(setting);
+    let outcome = orders.give(order).await;
+    orders.end().await;
+    outcome
+}
+
+/// Orders that are given one after another, all of them to the same.
+pub(super) struct Orders<'s> {
+    setting: &'s Setting,
+    by: Operator,
+    to: To,
+}
+
+/// Who carries orders out.
+enum To {
+    /// Nobody was asked yet.
+    Nobody,
+    /// The daemon on this store; and the store beside it, once something of it was asked.
+    Daemon(Option<Store>),
+    /// This command, which has the store.
+    Us(Box<Own>),
+}
+
+impl<'s> Orders<'s> {
+    pub(super) fn of(setting: &'s Setting) -> Self {
+        Self { setting, by: operator(), to: To::Nobody }
+    }
+
+    /// Has an order carried out; what is wrong comes with its exit code.
+    pub(super) async fn give(&mut self, order: Order) -> Result<Outcome, (u8, anyhow::Error)> {
+        if let To::Us(own) = &self.to {
+            return own.carry_out(order, self.by.clone()).await;
+        }
+        if let Some(path) = socket(self.setting) {
+            let asked = ask(&path, &order, self.by.login.clone()).await.context("the daemon on this store did not answer; the order may have been carried out, or be later\nhint: read its log, and look again before you repeat it");
+            if let Some(outcome) = asked.map_err(|error| (69, error))? {
+                if matches!(self.to, To::Nobody) {
+                    self.to = To::Daemon(None);
+                }
+                return Ok(outcome);
+            }
+        }
+        if matches!(self.to, To::Daemon(_)) {
+            // It may be about to come back, and would find its store taken.
+            return Err((
+                69,
+                anyhow::anyhow!("the daemon on this store has ended\nhint: start it, or see to it that none runs, and repeat the command"),
+            ));
+        }
+        let own = Own::open(self.setting).await?;
+        let outcome = own.carry_out(order, self.by.clone()).await;
+        self.to = To::Us(Box::new(own));
+        outcome
+    }
+
+    /// How many events wait for somebody who publishes them; nothing where nobody can while this command has the store.
+    pub(super) async fn n_unpublished(&mut self) -> Result<Option<i64>, (u8, anyhow::Error)> {
+        let store = match &mut self.to {
+            To::Nobody => return Ok(None),
+            To::Us(own) if own.store.is_ours_alone() => return Ok(None),
+            To::Us(own) => &own.store,
+            To::Daemon(beside) => match beside {
+                Some(store) => store,
+                None => beside.insert(beside::open_read_only(self.setting).await?),
+            },
+        };
+        let depth = store.outbox_depth().await.map_err(|error| (69, anyhow::Error::new(error)))?;
+        Ok(Some(depth.n_pending))
+    }
+
+    /// Gives the store back, where this command has it.
+    pub(super) async fn end(self) {
+        match self.to {
+            To::Nobody | To::Daemon(None) => {}
+            To::Daemon(Some(beside)) => beside.close().await,
+            To::Us(own) => own.close().await,
         }
     }
-    alone(setting, order, by).await
 }
 
 /// Who runs this command.
@@ -63,38 +135,63 @@ pub(super) fn operator() -> Operator {
     Operator { uid: rustix::process::getuid().as_raw(), login }
 }
 
-async fn alone(setting: &Setting, order: Order, by: Operator) -> Result<Outcome, (u8, anyhow::Error)> {
-    beside::is_there(setting)?;
-    let number = daemon_number();
-    let options = setting.store(number, false).map_err(|error| (64, anyhow::Error::new(error)))?;
-    let store = Store::open(options).await.map_err(beside::not_open)?;
-    let done = carry_out(setting, &store, number, order, by).await;
-    store.close().await;
-    done.map_err(|error| (69, error))
+/// The store and an intake on it, for as long as this command runs.
+struct Own {
+    store: Store,
+    intake: Intake,
+    running: JoinHandle<()>,
 }
 
-async fn carry_out(setting: &Setting, store: &Store, number: u16, order: Order, by: Operator) -> anyhow::Result<Outcome> {
-    let clock = Arc::new(SystemClock);
-    let said = staff::stored(store).await?;
-    let (directory, _) = Directory::open(setting.sources(), said, clock.now())?;
-    let feeds = setting.config.feeds.iter().map(|config| (config.name.clone(), Arc::new(feed(config))));
-    let parts = IntakeParts {
-        store: store.clone(),
-        ids: Arc::new(IdSource::new(number)),
-        clock,
-        policy: setting.policy(),
-        directory: Arc::new(directory),
-        feeds: feeds.collect::<HashMap<_, _>>(),
-        outbox: Arc::new(Notify::new()),
-        wake: Arc::new(WakeAt::default()),
-        guard: Arc::new(Guard::default()),
-        connections: Handle::current(),
-    };
-    let (intake, _, task) = daemon::start(parts);
-    #[expect(clippy::disallowed_methods, reason = "the command waits for it a few lines further down")]
-    let running = tokio::spawn(task);
-    let outcome = intake.order(order, by).await;
-    drop(intake);
-    running.await.context("the intake ended early")?;
-    outcome.context("the intake ended early")
+impl Own {
+    async fn open(setting: &Setting) -> Result<Self, (u8, anyhow::Error)> {
+        beside::is_there(setting)?;
+        let number = daemon_number();
+        let options = setting.store(number, false).map_err(|error| (64, anyhow::Error::new(error)))?;
+        let store = Store::open(options).await.map_err(beside::not_open)?;
+        match Self::begin(setting, &store, number).await {
+            Ok((intake, running)) => Ok(Self { store, intake, running }),
+            Err(error) => {
+                store.close().await;
+                Err((69, error))
+            }
+        }
+    }
+
+    async fn begin(setting: &Setting, store: &Store, number: u16) -> anyhow::Result<(Intake, JoinHandle<()>)> {
+        let clock = Arc::new(SystemClock);
+        let said = staff::stored(store).await?;
+        let (directory, _) = Directory::open(setting.sources(), said, clock.now())?;
+        let feeds = setting.config.feeds.iter().map(|config| (config.name.clone(), Arc::new(feed(config))));
+        let parts = IntakeParts {
+            store: store.clone(),
+            ids: Arc::new(IdSource::new(number)),
+            clock,
+            policy: setting.policy(),
+            directory: Arc::new(directory),
+            feeds: feeds.collect::<HashMap<_, _>>(),
+            outbox: Arc::new(Notify::new()),
+            wake: Arc::new(WakeAt::default()),
+            guard: Arc::new(Guard::default()),
+            connections: Handle::current(),
+        };
+        let (intake, _, task) = daemon::start(parts);
+        #[expect(clippy::disallowed_methods, reason = "the command waits for it when it closes the store")]
+        let running = tokio::spawn(task);
+        Ok((intake, running))
+    }
+
+    async fn carry_out(&self, order: Order, by: Operator) -> Result<Outcome, (u8, anyhow::Error)> {
+        let outcome = self.intake.order(order, by).await;
+        outcome.context("the intake ended early").map_err(|error| (69, error))
+    }
+
+    async fn close(self) {
+        let Self { store, intake, running } = self;
+        // It ends once nobody can ask it for anything.
+        drop(intake);
+        if let Err(error) = running.await {
+            tracing::error!(%error, "the intake ended early");
+        }
+        store.close().await;
+    }
 }

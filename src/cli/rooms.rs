@@ -79,6 +79,8 @@ struct WhyArgs {
 /// A room as the store has it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredRoom {
+    /// The row of its visit.
+    pub(crate) visit: i64,
     /// As it was published last.
     pub(crate) room: CareRoom,
     /// When its visit was last written.
@@ -152,7 +154,7 @@ pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<StoredRoom>> {
 pub(super) fn rooms_of(visit: i64, found: &Found, rooms: &mut Vec<StoredRoom>) -> anyhow::Result<()> {
     for stored in found.visits.iter().filter(|stored| stored.id == visit) {
         let published = VisitDocument::read(&stored.doc)?.rooms.into_iter().filter_map(|slot| slot.published);
-        rooms.extend(published.map(|room| StoredRoom { room, updated_at: stored.updated_at }));
+        rooms.extend(published.map(|room| StoredRoom { visit, room, updated_at: stored.updated_at }));
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ mod orders;
 mod pressure;
 mod privacy;
 mod replicas;
+mod resync;
 mod rooms;
 mod schemas;
 mod staff;
