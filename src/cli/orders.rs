@@ -31,6 +31,7 @@ use crate::intake::orders::Outcome;
 use crate::intake::staff;
 use crate::intake::wake_at::WakeAt;
 use crate::store::Store;
+use crate::store::is_locked;
 use crate::time::Clock as _;
 use crate::time::SystemClock;
 
@@ -59,21 +60,23 @@ pub(super) struct Orders<'s> {
     setting: &'s Setting,
     by: Operator,
     to: To,
+    /// The store, beside the daemon that has it.
+    beside: Option<Store>,
 }
 
 /// Who carries orders out.
 enum To {
     /// Nobody was asked yet.
     Nobody,
-    /// The daemon on this store; and the store beside it, once something of it was asked.
-    Daemon(Option<Store>),
+    /// The daemon on this store.
+    Daemon,
     /// This command, which has the store.
     Us(Box<Own>),
 }
 
 impl<'s> Orders<'s> {
     pub(super) fn of(setting: &'s Setting) -> Self {
-        Self { setting, by: operator(), to: To::Nobody }
+        Self { setting, by: operator(), to: To::Nobody, beside: None }
     }
 
     /// Has an order carried out; what is wrong comes with its exit code.
@@ -84,18 +87,19 @@ impl<'s> Orders<'s> {
         if let Some(path) = socket(self.setting) {
             let asked = ask(&path, &order, self.by.login.clone()).await.context("the daemon on this store did not answer; the order may have been carried out, or be later\nhint: read its log, and look again before you repeat it");
             if let Some(outcome) = asked.map_err(|error| (69, error))? {
-                if matches!(self.to, To::Nobody) {
-                    self.to = To::Daemon(None);
-                }
+                self.to = To::Daemon;
                 return Ok(outcome);
             }
         }
-        if matches!(self.to, To::Daemon(_)) {
+        if matches!(self.to, To::Daemon) {
             // It may be about to come back, and would find its store taken.
             return Err((
                 69,
                 anyhow::anyhow!("the daemon on this store has ended\nhint: start it, or see to it that none runs, and repeat the command"),
             ));
+        }
+        if let Some(beside) = self.beside.take() {
+            beside.close().await;
         }
         let own = Own::open(self.setting).await?;
         let outcome = own.carry_out(order, self.by.clone()).await;
@@ -105,26 +109,36 @@ impl<'s> Orders<'s> {
 
     /// How many events wait for somebody who publishes them; nothing where nobody can while this command has the store.
     pub(super) async fn n_unpublished(&mut self) -> Result<Option<i64>, (u8, anyhow::Error)> {
-        let store = match &mut self.to {
-            To::Nobody => return Ok(None),
+        let store = match &self.to {
             To::Us(own) if own.store.is_ours_alone() => return Ok(None),
             To::Us(own) => &own.store,
-            To::Daemon(beside) => match beside {
+            To::Nobody if !may_have_a_daemon(self.setting) => return Ok(None),
+            To::Nobody | To::Daemon => match &mut self.beside {
                 Some(store) => store,
-                None => beside.insert(beside::open_read_only(self.setting).await?),
+                none => none.insert(beside::open_read_only(self.setting).await?),
             },
         };
         let depth = store.outbox_depth().await.map_err(|error| (69, anyhow::Error::new(error)))?;
         Ok(Some(depth.n_pending))
     }
 
-    /// Gives the store back, where this command has it.
+    /// Gives the store back, as far as this command has it.
     pub(super) async fn end(self) {
-        match self.to {
-            To::Nobody | To::Daemon(None) => {}
-            To::Daemon(Some(beside)) => beside.close().await,
-            To::Us(own) => own.close().await,
+        if let Some(beside) = self.beside {
+            beside.close().await;
         }
+        if let To::Us(own) = self.to {
+            own.close().await;
+        }
+    }
+}
+
+/// Whether somebody may have this store who publishes.
+fn may_have_a_daemon(setting: &Setting) -> bool {
+    match &setting.config.store.url {
+        StoreUrl::Sqlite(file) => is_locked(file) != Some(false),
+        StoreUrl::SqliteInMemory => false,
+        StoreUrl::Postgres { .. } => true,
     }
 }
 
