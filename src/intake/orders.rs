@@ -129,7 +129,8 @@ pub enum Outcome {
 }
 
 /// What the audit trail calls orders.
-pub(crate) const KINDS: [&str; 4] = ["merge.undone", "quarantine.retried", "quarantine.discarded", "guard.released"];
+pub(crate) const KINDS: [&str; 6] =
+    ["merge.undone", "quarantine.retried", "quarantine.discarded", "guard.released", "rooms.resynced", "epoch.raised"];
 
 /// What the audit row tells of an order.
 #[derive(Serialize)]
@@ -292,5 +293,34 @@ impl<C: Clock> Hands<'_, C> {
         let Some(feed) = self.parts.feeds.get(&FeedName::new(message.feed)) else { return Ok(None) };
         let arrived = Arrived { journal: message.id, at: message.received_at, is_retry: true };
         Ok(Some(read(message.raw.bytes.into(), &feed.profile, arrived, self.look_ups).incoming))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KINDS;
+    use super::Operator;
+    use super::Order;
+    use super::record;
+    use crate::ids::CareRoomId;
+    use crate::ids::JournalId;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn whoever_searches_the_trail_can_ask_for_every_order() {
+        let message = JournalId(1);
+        let orders = [
+            Order::UndoMerge { message },
+            Order::Retry { messages: vec![message] },
+            Order::Discard { message, reason: "sent twice".to_owned() },
+            Order::ReleaseGuard,
+            Order::Resync { visit: 1, room: CareRoomId(uuid::Uuid::nil()) },
+            Order::ResyncNext { after: None, since: Timestamp::MIN },
+            Order::NewEpoch,
+        ];
+        let by = Operator { uid: 0, login: None };
+        let mut kinds: Vec<String> = orders.iter().map(|order| record(order, &by, Timestamp::MIN).kind).collect();
+        kinds.dedup();
+        assert_eq!(kinds, KINDS);
     }
 }
