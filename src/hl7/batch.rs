@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 pub struct Batch<'a> {
     /// The batch header, where there is one: its answers are then wrapped too.
     pub wrapped: Option<Wrapper>,
-    /// Each message, from its MSH on. Empty for an empty frame and an empty batch; a frame that begins with anything but a header is one message,
-    /// for whoever reads it to refuse.
+    /// Each message, from its MSH on. Empty for an empty frame and an empty batch; a frame that begins with anything but a header, and a batch that holds
+    /// or counts something but no message, is one message, for whoever reads it to refuse.
     pub messages: Vec<&'a [u8]>,
 }
 
@@ -63,6 +63,7 @@ pub fn split(frame: &[u8]) -> Batch<'_> {
     let mut starts_with_header = None;
     let mut message_from = None;
     let mut delimiters: Option<[u8; 2]> = None;
+    let mut is_of_something = false;
     for (from, line) in lines(frame, Terminators::of(frame)) {
         let kind = kind(line);
         if kind == Line::Blank {
@@ -84,7 +85,9 @@ pub fn split(frame: &[u8]) -> Batch<'_> {
                 batch.wrapped = Some(Wrapper { line: without_lead(line).into() });
             }
             Line::FileHeader if batch.wrapped.is_none() => batch.wrapped = Some(Wrapper { line: without_lead(line).into() }),
-            Line::Blank | Line::BatchHeader | Line::FileHeader | Line::Trailer | Line::Other => {}
+            Line::Trailer => is_of_something |= counts_messages(without_lead(line)),
+            Line::Other => is_of_something = true,
+            Line::Blank | Line::BatchHeader | Line::FileHeader => {}
         }
         // Messages that end in CR, joined by LF: a LF is data, but not before a header with the delimiters of the first one.
         if let Some([field, component]) = delimiters {
@@ -95,7 +98,16 @@ pub fn split(frame: &[u8]) -> Batch<'_> {
         }
     }
     close(frame, &mut message_from, frame.len(), &mut batch);
+    if batch.messages.is_empty() && batch.wrapped.as_ref().is_some_and(|wrapper| is_of_something || wrapper.header().is_none()) {
+        return Batch { wrapped: None, messages: vec![frame] };
+    }
     batch
+}
+
+/// Whether a trailer says that there were messages (BTS-1; FTS-1 counts batches).
+fn counts_messages(trailer: &[u8]) -> bool {
+    let count = trailer.strip_prefix(b"BTS").and_then(|rest| rest.get(1..)).unwrap_or_default();
+    count.iter().take_while(|byte| byte.is_ascii_digit()).any(|digit| *digit != b'0')
 }
 
 /// Ends the message that is open, if one is.
@@ -205,6 +217,9 @@ mod tests {
         check(&format!("FHS|^~\\&|A\rBHS|^~\\&|A\r{ONE}{TWO}BTS|2\rFTS|1\r"), true, &[ONE, TWO]);
         check(&format!("BHS|^~\\&|A\r\n{ONE}BTS|1"), true, &[&format!("\n{ONE}")]);
         check("BHS|^~\\&|A\rBTS|0\r", true, &[]);
+        for lost in ["BHS|^~\\&|A\rBTS|5\r", "BHS|^~\\&|A\rPID|1||7\rBTS|0\r", "BHS\rBTS\r"] {
+            check(lost, false, &[lost]);
+        }
     }
 
     #[test]
