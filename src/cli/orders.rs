@@ -32,17 +32,14 @@ use crate::intake::staff;
 use crate::intake::wake_at::WakeAt;
 use crate::store::Store;
 use crate::store::is_locked;
+use crate::store::socket_file;
 use crate::time::Clock as _;
 use crate::time::SystemClock;
 
 /// Where the daemon on this store takes orders; only one on SQLite does.
 pub(crate) fn socket(setting: &Setting) -> Option<PathBuf> {
     match &setting.config.store.url {
-        StoreUrl::Sqlite(file) => {
-            let mut path = file.clone().into_os_string();
-            path.push(".sock");
-            Some(PathBuf::from(path))
-        }
+        StoreUrl::Sqlite(file) => Some(socket_file(file)),
         StoreUrl::SqliteInMemory | StoreUrl::Postgres { .. } => None,
     }
 }

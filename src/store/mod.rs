@@ -149,6 +149,11 @@ pub fn exists(url: &SecretString) -> Result<bool, StoreError> {
     if is_postgres(url) { Ok(true) } else { Ok(sqlite::file_of(url)?.exists()) }
 }
 
+/// The socket on which the daemon of a store in this file takes orders.
+pub(crate) fn socket_file(file: &Path) -> PathBuf {
+    sqlite::place::socket_file(file)
+}
+
 /// The file that keeps other daemons out of a SQLite store.
 pub(crate) fn lock_file(file: &Path) -> PathBuf {
     sqlite::place::lock_file(file)

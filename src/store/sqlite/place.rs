@@ -16,17 +16,27 @@ use crate::store::error::StoreError;
 /// of that, which is a second, keeps it.
 const TRIES: u32 = 1000;
 const BETWEEN_TRIES: Duration = Duration::from_millis(1);
+/// As many links as Linux follows.
+const MOST_LINKS: usize = 40;
 
 /// The file that keeps other daemons out of a store.
 pub(in crate::store) fn lock_file(file: &Path) -> PathBuf {
     beside(file, ".lock")
 }
 
-/// The file that is meant, where it is there, else where it will be; as it was named where even its folder cannot be looked at.
+/// The file that is meant, whether or not it is there yet. Links among its folders need not be followed: what lies beside it is reached through them too.
 fn behind_links(file: &Path) -> PathBuf {
-    let folder = file.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-    let in_its_folder = || Some(std::fs::canonicalize(folder?).ok()?.join(file.file_name()?));
-    std::fs::canonicalize(file).ok().or_else(in_its_folder).unwrap_or_else(|| file.to_owned())
+    let mut file = file.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(target) = std::fs::read_link(&file) else { break };
+        file = file.parent().map(|folder| folder.join(&target)).unwrap_or(target);
+    }
+    file
+}
+
+/// The socket on which the daemon of a store takes orders.
+pub(in crate::store) fn socket_file(file: &Path) -> PathBuf {
+    beside(file, ".sock")
 }
 
 /// The file of this name with something more at its end: one and the same, by whatever links the first is reached.
@@ -93,9 +103,10 @@ mod tests {
         let held = lock(&link.join("wardroom.db")).unwrap();
         assert!(matches!(lock(&real.join("wardroom.db")), Err(StoreError::Locked { .. })), "before the file is there");
         drop(held);
-        File::create(real.join("wardroom.db")).unwrap();
-        symlink(real.join("wardroom.db"), folder.path().join("other.db")).unwrap();
+        symlink("data/wardroom.db", folder.path().join("other.db")).unwrap();
         let held = lock(&folder.path().join("other.db")).unwrap();
+        File::create(real.join("wardroom.db")).unwrap();
+        assert!(matches!(lock(&folder.path().join("other.db")), Err(StoreError::Locked { .. })), "the file was made through the link");
         assert_eq!(is_locked(&link.join("wardroom.db")), Some(true));
         assert!(matches!(lock(&real.join("wardroom.db")), Err(StoreError::Locked { .. })));
         drop(held);
