@@ -24,6 +24,7 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
+use crate::store::error::CommitError;
 use crate::store::look_up::LookUpHash;
 use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
@@ -282,9 +283,17 @@ impl<C: Clock> Hands<'_, C> {
 
     async fn raise_epoch(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
         let store = &self.parts.store;
-        let epoch = store.read_epoch().await?.saturating_add(1);
-        store.commit(&CommitBatch { next_epoch: Some(epoch), audit: vec![audit], ..CommitBatch::default() }).await?;
-        Ok(Outcome::InEpoch { epoch: store.read_epoch().await? })
+        let mut batch = CommitBatch { audit: vec![audit], ..CommitBatch::default() };
+        loop {
+            let epoch = store.read_epoch().await?.saturating_add(1);
+            batch.next_epoch = Some(epoch);
+            match store.commit(&batch).await {
+                Ok(()) => return Ok(Outcome::InEpoch { epoch }),
+                // Somebody else has raised it meanwhile; each of them gets an epoch of their own.
+                Err(CommitError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// A message of the journal, read again under the profile of its feed as it is now.
