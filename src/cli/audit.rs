@@ -48,7 +48,8 @@ enum AuditCommand {
     /// The trail as JSON Lines, the oldest row first, with what it takes to follow its chains elsewhere
     ///
     /// Each line is a row: when, what, which room and message, what it says, and the bytes and hashes of its chain, so that whoever has the lines can
-    /// verify them without the store (`wardroom schema audit-row`; docs/audit.md says how). Rows stand in the order of time, and those of one chain in
+    /// verify without the store that none is missing or changed but for what it says in the clear, which stands in `sealed` for whoever has the key
+    /// (`wardroom schema audit-row`; docs/audit.md says how). Rows stand in the order of time, and those of one chain in
     /// the order of the chain.
     ///
     /// The lines say in the clear who was in which room: keep them as you keep the store. Whoever takes the trail out is written into it first.

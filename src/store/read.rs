@@ -270,7 +270,7 @@ impl Store {
         Ok(OutboxDepth { n_pending, oldest: oldest.map(Timestamp::from_micros), n_parked })
     }
 
-    /// The next audit rows after this id, of one room or of all.
+    /// The next audit rows after this id, of one room or of all; one whose body does not open is without it.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -281,8 +281,7 @@ impl Store {
             }),
             None => self.audit_columns(after, limit).await?,
         };
-        let keys = self.keys_of(Table::Audit, rows.iter().map(|row| row.7.as_slice())).await?;
-        rows.into_iter().map(|row| sealed::audit_row(key_for(&self.keys, &keys, Table::Audit, &row.7).ok(), row)).collect()
+        self.opened(rows).await
     }
 
     pub(super) async fn audit_columns(&self, after: i64, limit: i64) -> Result<Vec<AuditColumns>, StoreError> {

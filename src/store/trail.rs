@@ -171,7 +171,7 @@ impl Store {
         Ok(rows.into_iter().map(|(id,)| JournalId(id)).collect())
     }
 
-    async fn opened(&self, rows: Vec<AuditColumns>) -> Result<Vec<StoredAudit>, StoreError> {
+    pub(super) async fn opened(&self, rows: Vec<AuditColumns>) -> Result<Vec<StoredAudit>, StoreError> {
         let keys = self.keys_found(&rows).await?;
         Ok(rows.into_iter().map(|row| self.opened_with(&keys, row)).collect())
     }

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::SHA256;
 use ring::digest::digest;
 use serde_json::Value;
+use sqlx::ConnectOptions as _;
 use tempfile::TempDir;
 use wardroom::cli::schema::schema;
 
@@ -276,4 +277,20 @@ fn without_a_store_there_is_nothing_to_search_or_take_out() {
         assert_eq!(audit(&dir, arguments).0, 69);
     }
     assert!(["wardroom.db", "wardroom.key", "trail.jsonl"].iter().all(|file| !dir.path().join(file).exists()));
+}
+
+#[tokio::test]
+async fn a_row_that_does_not_open_hides_no_other_and_whoever_took_the_trail_out_saw_every_room() {
+    let (daemon, first, _) = after_a_day("").await;
+    assert_eq!(audit(&daemon.dir, &["export"]).0, 0);
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(daemon.dir.path().join("wardroom.db"));
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query("UPDATE audit SET body = x'00' WHERE kind = 'room.updated'").execute(&mut connection).await.unwrap();
+    let rows = found(&daemon, &["--room", &first]);
+    assert_eq!(actions(&rows), ["audit.exported", "rooms.viewed", "rooms.viewed", "room.updated", "room.opened"]);
+    assert!(rows[3]["details"].is_null() && rows[4]["details"]["joined"].is_array(), "{rows:?}");
+    assert_eq!(actions(&found(&daemon, &["--user", "lgarcia"])), ["room.opened", "room.opened"]);
+    let (code, table, _) = audit(&daemon.dir, &["search", "--action", "updated"]);
+    assert!(code == 0 && table.contains("`wardroom audit verify` tells which"), "{table}");
+    assert_eq!(actions(&found(&daemon, &["--patient", "6002", "--action", "exported"])), ["audit.exported"]);
 }

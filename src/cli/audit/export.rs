@@ -87,7 +87,7 @@ struct Line<'a> {
     hash: Hex<'a>,
     /// The body as it is stored and hashed: sealed, in base64.
     sealed: Base64<'a>,
-    /// What the row says; null when its patient's key was destroyed, or when it does not open (`wardroom audit verify` tells which).
+    /// What `sealed` says, which is what the hash covers; only a store with its key can tell whether this is it. Null when its patient's key was destroyed, or when it does not open (`wardroom audit verify` tells which).
     body: Option<Value>,
 }
 
@@ -215,7 +215,9 @@ impl Out {
             return Err(OutError::Exists { path: path.to_owned() });
         }
         // It has mode 0600.
-        let file = NamedTempFile::new_in(folder(path)).map_err(|source| OutError::Make { path: path.to_owned(), source })?;
+        let file = NamedTempFile::new_in(folder(path));
+        // Without the name that nobody gave it.
+        let file = file.map_err(|error| OutError::Make { path: path.to_owned(), source: error.kind().into() })?;
         Ok(Self::File { path: path.to_owned(), lines: BufWriter::new(file) })
     }
 

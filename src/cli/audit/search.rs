@@ -42,6 +42,8 @@ use crate::time::Timestamp;
 
 /// How many rows that are no change of a room are read at once.
 const PAGE: i64 = 1000;
+/// What the trail calls that it was taken out.
+const EXPORTED: &str = "audit.exported";
 /// How many rooms of one row are named.
 const ROOMS_NAMED: usize = 6;
 
@@ -124,7 +126,7 @@ async fn search(args: &SearchArgs, setting: &Setting, store: &Store, console: &C
     let rows = seeker.rows().await?;
     let rooms: BTreeSet<CareRoomId> = rows.iter().filter_map(|row| row.room).chain(seeker.subject.rooms.into_iter().flatten()).collect();
     viewing::record(store, "audit search", Seen::Audit(args.asked(), rooms.into_iter().collect())).await?;
-    show(&rows, seeker.newest.n_fitting, console)?;
+    show(&rows, seeker.newest.n_fitting, args.user.is_some(), console)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -223,8 +225,10 @@ impl Seeker<'_> {
             let theirs = self.messages_of_patients(&read).await?;
             for (row, body) in read {
                 let is_theirs = |message: &JournalId| theirs.contains(message);
+                // Whoever took the trail out has all that it says of any room.
                 let of_subject = self.subject.rooms.as_ref().is_none_or(|rooms| rooms_of(&row, &body).any(|room| rooms.contains(&room)))
-                    || messages_of(&row, &body).iter().any(is_theirs);
+                    || messages_of(&row, &body).iter().any(is_theirs)
+                    || row.kind == EXPORTED;
                 if of_subject && self.has_kind(&row.kind) && self.user.is_none_or(|user| is_by(&body, user)) {
                     self.newest.add(row.at, row.id, Hit::Other(Box::new(row)), self.limit);
                 }
@@ -352,7 +356,7 @@ fn is_by(body: &Value, user: &str) -> bool {
     login == Some(user) || uid.is_some_and(|uid| uid.to_string() == user)
 }
 
-fn show(rows: &[Row], n_fitting: usize, console: &Console) -> anyhow::Result<()> {
+fn show(rows: &[Row], n_fitting: usize, names_user: bool, console: &Console) -> anyhow::Result<()> {
     if console.json {
         let document = json!({ "fitting": n_fitting, "rows": rows.iter().map(Row::form).collect::<Vec<_>>() });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
@@ -363,7 +367,9 @@ fn show(rows: &[Row], n_fitting: usize, console: &Console) -> anyhow::Result<()>
         }
     }
     if rows.is_empty() {
-        console.tell("nothing in the audit trail fits");
+        let hint =
+            "\nhint: a user is meant as `rooms show` shows them, letter for letter; who looked or ordered, by their login or uid, as in `--user 0`";
+        console.tell(&format!("nothing in the audit trail fits{}", if names_user { hint } else { "" }));
     } else if rows.len() < n_fitting {
         console.tell(&format!("the newest {} of {n_fitting} rows that fit; --limit shows more, and --until what is older", rows.len()));
     }
@@ -414,11 +420,24 @@ impl Row {
     }
 }
 
+/// An order as the command that gives it.
+fn as_typed(order: &str) -> &str {
+    match order {
+        "undo_merge" => "merge undo",
+        "retry" => "quarantine retry",
+        "discard" => "quarantine discard",
+        "release_guard" => "guard release",
+        "resync_next" => "resync --all",
+        "new_epoch" => "resync --new-epoch",
+        other => other,
+    }
+}
+
 /// What somebody did, in words: `rooms list: QXKD, BNTR`.
 fn done(body: &Value) -> String {
     let asked: Option<Asked> = body.pointer("/asked").and_then(|asked| serde_json::from_value(asked.clone()).ok());
     let command = format!("{}{}", text(body, "/command"), asked.map(|asked| asked.arguments()).unwrap_or_default());
-    let order = text(body, "/order/order").replace('_', " ");
+    let order = as_typed(text(body, "/order/order"));
     let rooms: Vec<CareRoomId> = list(body, "/rooms").filter_map(|room| room.as_str()?.parse().ok().map(CareRoomId)).collect();
     let mut named: Vec<String> = rooms.iter().take(ROOMS_NAMED).map(|room| room_code(*room).to_string()).collect();
     if rooms.len() > ROOMS_NAMED {
@@ -427,7 +446,7 @@ fn done(body: &Value) -> String {
     let messages = list(body, "/messages").chain(list(body, "/order/messages")).chain(body.pointer("/order/message"));
     named.extend(messages.filter_map(Value::as_i64).map(|message| format!("message {message}")));
     let reason = text(body, "/order/reason");
-    let said = [command, order].concat();
+    let said = command + order;
     let named = if named.is_empty() { said } else { format!("{said}: {}", named.join(", ")) };
     if reason.is_empty() { named } else { format!("{named} ({reason})") }
 }

@@ -148,7 +148,7 @@ pub(in crate::cli) struct Entry {
     pub(super) left: Vec<String>,
     /// Who was there already and is there otherwise now, how, and in words what became of it.
     updated: Vec<(String, Standing, String)>,
-    /// False when what is known of it was deleted with its patient.
+    /// False when what is known of it was deleted with its patient, or cannot be read.
     pub(in crate::cli) is_readable: bool,
 }
 
@@ -189,20 +189,20 @@ pub(in crate::cli) async fn entries(room: CareRoomId, store: &Store) -> anyhow::
     let mut after = i64::MIN;
     loop {
         let page = store.audit_page(Some(room), after, PAGE).await?;
-        let Some(last) = page.last() else { return told(rows) };
+        let Some(last) = page.last() else { return Ok(told(rows)) };
         after = last.id;
         rows.extend(page);
     }
 }
 
 /// Replicas write chains of their own, so the room's version is the order, not the row.
-fn told(rows: Vec<StoredAudit>) -> anyhow::Result<Vec<Entry>> {
+fn told(rows: Vec<StoredAudit>) -> Vec<Entry> {
     let changes = rows.into_iter().filter_map(|row| Some((row.room_version?, EventType::parse(&row.kind)?, row)));
     let changes: BTreeMap<i64, (EventType, StoredAudit)> = changes.map(|(version, event_type, row)| (version, (event_type, row))).collect();
     let mut present: BTreeMap<String, Standing> = BTreeMap::new();
     let mut entries = Vec::with_capacity(changes.len());
     for (version, (event_type, row)) in changes {
-        let body: Option<Body> = row.body.as_ref().map(|body| serde_json::from_slice(&body.bytes)).transpose().context("an audit row is not JSON")?;
+        let body: Option<Body> = row.body.as_ref().and_then(|body| serde_json::from_slice(&body.bytes).ok());
         let is_readable = body.is_some();
         let body = body.unwrap_or_default();
         let members = if is_readable { body.standings() } else { present.clone() };
@@ -227,7 +227,7 @@ fn told(rows: Vec<StoredAudit>) -> anyhow::Result<Vec<Entry>> {
         });
         present = members;
     }
-    Ok(entries)
+    entries
 }
 
 /// Somebody's time in the room, from coming to going.
@@ -290,7 +290,11 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
     console.out(&format!("{}  {}", console.bold(stored.room.state.name.as_str()), console.dim(&stored.room.id.to_string())))?;
     console.out(&console.dim(TIMES))?;
     for entry in &entries {
-        let cause = if entry.is_readable { entry.reason() } else { "deleted with its patient".to_owned() };
+        let cause = if entry.is_readable {
+            entry.reason()
+        } else {
+            "deleted with its patient, or not readable; `wardroom audit verify` tells which".to_owned()
+        };
         let message = entry.message.map(|message| console.dim(&format!("  message {message}"))).unwrap_or_default();
         console.out(&format!(
             "  {}  v{:<3} {} {cause}{message}",
@@ -421,7 +425,7 @@ mod tests {
             row(2, 1, "room.opened", &json!([["plindqvist", ["PV1-7"]], ["cvoss", unit], ["jamadi", unit]])),
             StoredAudit { kind: "rooms.viewed".to_owned(), room_version: None, ..row(3, 9, "x", &json!([])) },
         ];
-        let entries = told(rows).unwrap();
+        let entries = told(rows);
         assert_eq!(entries.iter().map(|entry| entry.version).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(comings(&entries[0]), ["+ plindqvist (PV1-7)", "+ cvoss, jamadi (unit GHH/4N)"]);
         assert_eq!(comings(&entries[1]), ["+ atembo (PV1-7)", "- jamadi, plindqvist"]);
@@ -435,7 +439,7 @@ mod tests {
             row(1, 1, "room.opened", &json!([["atembo", ["PV1-7"]], ["cvoss", unit]])),
             row(2, 2, "room.members_changed", &json!([["cvoss", ["unit GHH/4N", "PV1-9"]], ["jamadi", unit]])),
         ];
-        let mut entries = told(rows).unwrap();
+        let mut entries = told(rows);
         let concerned = |user: &str| entries.iter().filter(|entry| entry.concerns(user)).map(|entry| entry.id).collect::<Vec<_>>();
         assert_eq!([concerned("atembo"), concerned("cvoss"), concerned("jamadi"), concerned("x")], [vec![1, 2], vec![1, 2], vec![2], vec![]]);
         let last = entries.pop().unwrap();
@@ -451,7 +455,7 @@ mod tests {
             row(3, 3, "room.members_changed", &json!([["cvoss", unit]])),
             row(4, 4, "room.members_changed", &json!([["atembo", ["PV1-9"]], ["cvoss", unit]])),
         ];
-        let entries = told(rows).unwrap();
+        let entries = told(rows);
         assert_eq!(comings(&entries[1]), ["= cvoss (now unit GHH/4N, PV1-9)"]);
         let end = Timestamp::from_micros(1_795_271_402_000_000);
         let told: Vec<_> = presences(&entries)
@@ -491,7 +495,7 @@ mod tests {
             with(changed(5, members()), json!([]), json!([["cvoss", "owner"]])),
             with(changed(6, json!([["jamadi", ["PV1-9"]]])), json!([]), json!([])),
         ];
-        let entries = told(rows).unwrap();
+        let entries = told(rows);
         let at = super::moment(&Timestamp::from_micros(until).to_string());
         let nothing_told = ["= a role or an end of somebody who stays, or who is named and not known; the audit trail does not keep which"];
         assert_eq!(comings(&entries[1]), nothing_told);
@@ -517,7 +521,7 @@ mod tests {
     fn what_was_deleted_with_its_patient_says_nothing_of_who_came() {
         let mut rows = vec![row(1, 1, "room.opened", &json!([["cvoss", ["unit GHH/4N"]]])), row(2, 2, "room.closed", &json!([]))];
         rows[1].body = None;
-        let entries = told(rows).unwrap();
+        let entries = told(rows);
         assert!(!entries[1].is_readable && entries[1].left.is_empty());
     }
 }
