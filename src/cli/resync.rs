@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::ArgGroup;
 use clap::Args;
 use serde_json::json;
 use tokio::time::Instant;
@@ -35,14 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Publishes the present state of rooms again.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true).args(["rooms", "all"])))]
 pub struct ResyncArgs {
     /// A room: its id, the beginning of it, or the four letters at the end of its name; may be given several times
-    #[arg(long = "room", value_name = "ROOM", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long = "room", value_name = "ROOM")]
     rooms: Vec<String>,
     /// Every room that stands, and those that ended or changed within `rooms.late_window`
     #[arg(long)]
     all: bool,
-    /// The store was restored from a backup: from now on events carry the next epoch, so that consumers take them for newer than all they have
+    /// With --all, where the store was restored from a backup: from now on events carry the next epoch, so that consumers take them for newer than all they have
     #[arg(long, requires = "all", conflicts_with = "rooms")]
     new_epoch: bool,
 }

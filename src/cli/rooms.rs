@@ -88,11 +88,12 @@ pub(crate) struct StoredRoom {
 }
 
 impl StoredRoom {
-    /// As it is published, but for whether people were told: that belongs to an event.
+    /// As it is published, with its epoch, but for whether people were told: that belongs to an event.
     pub(crate) fn json(&self) -> anyhow::Result<Value> {
         let mut room: Value = serde_json::from_slice(&room_json(&self.room)).context("a room is not JSON")?;
         if let Some(fields) = room.as_object_mut() {
             fields.remove("notify");
+            fields.insert("epoch".to_owned(), self.room.epoch.into());
         }
         Ok(room)
     }
