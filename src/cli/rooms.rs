@@ -24,6 +24,7 @@ use crate::cli::story;
 use crate::cli::viewing;
 use crate::cli::viewing::Seen;
 use crate::ids::CareRoomId;
+use crate::intake::guard::Word;
 use crate::outbox::envelope::room_json;
 use crate::store::Store;
 use crate::store::form::Stored as _;
@@ -113,6 +114,12 @@ pub async fn run(args: &RoomsArgs, config: Option<&Path>, console: &Console) -> 
         Err((code, error)) => return console.fail(code, &error),
     };
     let done = look(args, &setting, &store, console).await;
+    // Without that, times that are over would be read as when somebody left.
+    if done.is_ok()
+        && let Ok(Word::On(since)) = Word::read(&store).await
+    {
+        console.tell(&format!("leaves and ends have waited since {since}, also those whose time is over; see `wardroom guard status`"));
+    }
     beside::close(store, done, console).await
 }
 

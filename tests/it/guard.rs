@@ -24,6 +24,12 @@ fn guard(daemon: &Daemon, command: &str) -> (i32, String) {
     (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
 }
 
+/// What `wardroom rooms list` says beside the rooms.
+fn rooms_say(daemon: &Daemon) -> String {
+    let out = program(&daemon.dir).args(["rooms", "list"]).output().unwrap();
+    String::from_utf8(out.stderr).unwrap()
+}
+
 #[tokio::test]
 async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
     let mut daemon = Daemon::start("").await;
@@ -44,6 +50,7 @@ async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
     is_on.await;
     daemon.says("leaves and ends wait, joins go on").await;
     assert_eq!(guard(&daemon, "status").0, 1);
+    assert!(rooms_say(&daemon).contains("`wardroom guard status`"), "a time that is over is no leave yet");
 
     drop(peer);
     daemon.restart().await;
@@ -62,6 +69,7 @@ async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
         (guard(&daemon, "status") == (0, "nothing waits\n".to_owned())).then_some(())
     });
     is_off.await;
+    assert_eq!(rooms_say(&daemon), "");
     assert_eq!(cancelled(&daemon), 12);
     assert!(daemon.terminate().await.success());
 }
