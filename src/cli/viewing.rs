@@ -27,8 +27,13 @@ pub(super) enum Seen {
     Trail(Asked),
 }
 
+const ROOMS_VIEWED: &str = "rooms.viewed";
+const MESSAGES_VIEWED: &str = "messages.viewed";
+const SEARCHED: &str = "audit.searched";
+/// That the trail was taken out, with all that it says of any room.
+pub(super) const EXPORTED: &str = "audit.exported";
 /// What the audit trail calls looking.
-pub(super) const KINDS: [&str; 4] = ["rooms.viewed", "messages.viewed", "audit.searched", "audit.exported"];
+pub(super) const KINDS: [&str; 4] = [ROOMS_VIEWED, MESSAGES_VIEWED, SEARCHED, EXPORTED];
 
 /// What somebody asked the audit trail for, as they typed it. Sealed like the rest of a row: it may name a patient.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -78,10 +83,10 @@ struct Viewing<'a> {
 /// When it cannot be written; then nothing may be shown.
 pub(super) async fn record(store: &Store, command: &str, seen: Seen) -> anyhow::Result<()> {
     let (kind, rooms, messages, asked) = match seen {
-        Seen::Rooms(rooms) => ("rooms.viewed", rooms, Vec::new(), None),
-        Seen::Messages(messages) => ("messages.viewed", Vec::new(), messages, None),
-        Seen::Audit(asked, rooms) => ("audit.searched", rooms, Vec::new(), Some(asked)),
-        Seen::Trail(asked) => ("audit.exported", Vec::new(), Vec::new(), Some(asked)),
+        Seen::Rooms(rooms) => (ROOMS_VIEWED, rooms, Vec::new(), None),
+        Seen::Messages(messages) => (MESSAGES_VIEWED, Vec::new(), messages, None),
+        Seen::Audit(asked, rooms) => (SEARCHED, rooms, Vec::new(), Some(asked)),
+        Seen::Trail(asked) => (EXPORTED, Vec::new(), Vec::new(), Some(asked)),
     };
     let only = if let [room] = rooms.as_slice() { Some(*room) } else { None };
     let message = if let [message] = messages.as_slice() { Some(*message) } else { None };

@@ -57,7 +57,7 @@ use crate::time::Timestamp;
 pub(crate) mod rows;
 
 /// How often a batch starts over because something it needed was missing or had changed.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// Why a batch was not committed. Nothing of it is in the store.
 #[derive(Debug, thiserror::Error)]

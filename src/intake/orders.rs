@@ -15,6 +15,7 @@ use crate::ids::JournalId;
 use crate::intake::Incoming;
 use crate::intake::aftermath::account;
 use crate::intake::batch::BatchError;
+use crate::intake::batch::TRIES;
 use crate::intake::batch::Work;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::commit;
@@ -284,16 +285,21 @@ impl<C: Clock> Hands<'_, C> {
     async fn raise_epoch(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
         let store = &self.parts.store;
         let mut batch = CommitBatch { audit: vec![audit], ..CommitBatch::default() };
-        loop {
+        for _ in 0..TRIES {
             let epoch = store.read_epoch().await?.saturating_add(1);
             batch.next_epoch = Some(epoch);
             match store.commit(&batch).await {
-                Ok(()) => return Ok(Outcome::InEpoch { epoch }),
+                Ok(()) => {
+                    // For whatever is planned from here on; where it cannot be read now, the first of that meets a conflict and reads it then.
+                    drop(store.read_epoch().await);
+                    return Ok(Outcome::InEpoch { epoch });
+                }
                 // Somebody else has raised it meanwhile; each of them gets an epoch of their own.
                 Err(CommitError::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }
+        Err(BatchError::Contended)
     }
 
     /// A message of the journal, read again under the profile of its feed as it is now.

@@ -118,12 +118,12 @@ impl Store {
     /// Whether the body opens; nothing when its key is gone.
     fn opens(&self, keys: &KeysFound, row: &AuditColumns) -> Option<bool> {
         let is_gone = key_id(Table::Audit, &row.7).is_ok_and(|id| id != 0 && !keys.contains_key(&id));
-        (!is_gone).then(|| self.audit_key(keys, row).is_some_and(|key| sealed::audit_row(Some(key), row.clone()).is_ok()))
+        (!is_gone).then(|| self.opened_with(keys, row.clone()).body.is_some())
     }
 
     /// The row with its body, or without it when that does not open.
     pub(super) fn opened_with(&self, keys: &KeysFound, row: AuditColumns) -> StoredAudit {
-        sealed::opened_audit_row(self.audit_key(keys, &row), row)
+        sealed::audit_row(self.audit_key(keys, &row), row)
     }
 
     /// The key that a row's body is sealed under, where there is one.

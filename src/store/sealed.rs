@@ -287,24 +287,18 @@ pub(super) fn outbox_row(key: &SealingKey, row: OutboxColumns) -> Result<OutboxR
     })
 }
 
-/// The body stays closed when there is no key any more.
-pub(super) fn audit_row(key: Option<&SealingKey>, mut row: AuditColumns) -> Result<StoredAudit, StoreError> {
-    let sealed = std::mem::take(&mut row.7);
-    let body = key.map(|key| unseal(key, Place::row(Table::Audit, row.0), sealed)).transpose()?;
-    Ok(with_body(row, body))
-}
-
-/// The body stays closed also when the key does not open it.
-pub(super) fn opened_audit_row(key: Option<&SealingKey>, mut row: AuditColumns) -> StoredAudit {
-    let sealed = std::mem::take(&mut row.7);
-    let body = key.and_then(|key| unseal(key, Place::row(Table::Audit, row.0), sealed).ok());
-    with_body(row, body)
-}
-
-fn with_body(row: AuditColumns, body: Option<Document>) -> StoredAudit {
-    let (id, at_us, kind, room_id, room_version, journal_id, _chain, _sealed, _made_for) = row;
-    let (room_id, journal_id) = (room_id.map(CareRoomId), journal_id.map(JournalId));
-    StoredAudit { id, at: Timestamp::from_micros(at_us), kind, room_id, room_version, journal_id, body }
+/// The body stays closed when there is no key any more, and when the key does not open it.
+pub(super) fn audit_row(key: Option<&SealingKey>, row: AuditColumns) -> StoredAudit {
+    let (id, at_us, kind, room_id, room_version, journal_id, _chain, sealed, _made_for) = row;
+    StoredAudit {
+        id,
+        at: Timestamp::from_micros(at_us),
+        kind,
+        room_id: room_id.map(CareRoomId),
+        room_version,
+        journal_id: journal_id.map(JournalId),
+        body: key.and_then(|key| unseal(key, Place::row(Table::Audit, id), sealed).ok()),
+    }
 }
 
 pub(super) fn quarantine_row(row: QuarantineColumns) -> Result<QuarantineRow, StoreError> {

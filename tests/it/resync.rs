@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use serde_json::Value;
+use sqlx::Connection as _;
 use uuid::Uuid;
 use wardroom::ids::CareRoomId;
 use wardroom::outbox::envelope::event_id;
@@ -225,4 +226,20 @@ async fn every_daemon_on_a_shared_store_goes_over_to_the_epoch_that_one_command_
     for daemon in &mut daemons {
         assert!(daemon.terminate().await.success());
     }
+}
+
+#[tokio::test]
+async fn a_trail_that_takes_no_more_rows_keeps_the_epoch_as_it_is_and_blocks_no_message() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    say(&mut peer, "A01", 996_001, "4N", 1).await;
+    // Where the next row of the daemon's chain would stand.
+    let mut connection = sqlx::SqliteConnection::connect(&format!("sqlite:{}", daemon.path("wardroom.db").display())).await.unwrap();
+    let taken = "INSERT INTO audit SELECT id + 1024, at_us, kind, room_id, room_version, journal_id, chain, body, made_for FROM audit WHERE id & 1023 <> 1023";
+    sqlx::query(taken).execute(&mut connection).await.unwrap();
+    let (code, _, said) = run(&daemon, &["--all", "--new-epoch"]);
+    assert_eq!(code, 69, "{said}");
+    assert_eq!(peer.ask(Plain::new("NOOP", "A20", 996_001, "4N", 2).text()).await, "AA NOOP");
+    let epoch: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'epoch'").fetch_optional(&mut connection).await.unwrap();
+    assert_eq!(epoch, None);
 }

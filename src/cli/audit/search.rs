@@ -42,8 +42,6 @@ use crate::time::Timestamp;
 
 /// How many rows that are no change of a room are read at once.
 const PAGE: i64 = 1000;
-/// What the trail calls that it was taken out.
-const EXPORTED: &str = "audit.exported";
 /// How many rooms of one row are named.
 const ROOMS_NAMED: usize = 6;
 
@@ -228,7 +226,7 @@ impl Seeker<'_> {
                 // Whoever took the trail out has all that it says of any room.
                 let of_subject = self.subject.rooms.as_ref().is_none_or(|rooms| rooms_of(&row, &body).any(|room| rooms.contains(&room)))
                     || messages_of(&row, &body).iter().any(is_theirs)
-                    || row.kind == EXPORTED;
+                    || row.kind == viewing::EXPORTED;
                 if of_subject && self.has_kind(&row.kind) && self.user.is_none_or(|user| is_by(&body, user)) {
                     self.newest.add(row.at, row.id, Hit::Other(Box::new(row)), self.limit);
                 }
