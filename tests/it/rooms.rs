@@ -97,6 +97,22 @@ async fn rooms_are_listed_shown_and_explained_beside_the_daemon() {
     who_looked_is_written_down(&daemon, id).await;
 }
 
+#[tokio::test]
+async fn who_is_in_a_room_that_ends_leaves_with_it() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    let discharged = ADMITTED.replace("A01", "A03").replace("|R1|", "|R5|").replace("20261121080000", "20261121090000");
+    for message in [ADMITTED, &discharged] {
+        assert!(peer.ask(message).await.starts_with("AA"));
+    }
+    let listed = document(&daemon, &["list"]);
+    let room = &listed["rooms"][0];
+    assert!(room["status"] == "grace" && room["closes_at"].is_string(), "{room}");
+    let timeline = document(&daemon, &["timeline", room["id"].as_str().unwrap()]);
+    let ends: Vec<&Value> = timeline["presences"].as_array().unwrap().iter().map(|presence| &presence["will_end"]).collect();
+    assert!(!ends.is_empty() && ends.iter().all(|end| **end == room["closes_at"]), "{timeline}");
+}
+
 async fn who_looked_is_written_down(daemon: &Daemon, room: &str) {
     let url = format!("sqlite:{}", daemon.path("wardroom.db").display()).into();
     let options = StoreOptions { url, master_key: MasterKey::load(&daemon.path("wardroom.key")).unwrap(), readers: 1, daemon: 0 };

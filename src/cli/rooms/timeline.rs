@@ -270,9 +270,10 @@ fn presences(entries: &[Entry]) -> Vec<Presence<'_>> {
     all
 }
 
-/// Until when who is in the room now will be, where all they are in it on has an end.
+/// Until when who is in the room now will be, where all they are in it on has an end, or the room itself.
 fn ends(room: &CareRoom) -> BTreeMap<&str, Timestamp> {
-    let end = |member: &Member| member.grounds.iter().map(|ground| ground.until).collect::<Option<Vec<_>>>().and_then(|ends| ends.into_iter().max());
+    let own = |member: &Member| member.grounds.iter().map(|ground| ground.until).collect::<Option<Vec<_>>>().and_then(|ends| ends.into_iter().max());
+    let end = |member: &Member| own(member).into_iter().chain(room.state.closes_at).min();
     room.state.members.iter().filter_map(|member| Some((member.user.as_str(), end(member)?))).collect()
 }
 
