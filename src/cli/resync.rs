@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("which").required(true).args(["rooms", "all"])))]
 pub struct ResyncArgs {
-    /// A room: its id, the beginning of it, or the four letters at the end of its name; may be given several times
+    /// A room: its id, the beginning of it, its name, or the four letters at the end of that; may be given several times
     #[arg(long = "room", value_name = "ROOM")]
     rooms: Vec<String>,
     /// Every room that stands, and those that ended or changed within `rooms.late_window`

@@ -65,7 +65,7 @@ enum RoomsCommand {
 
 #[derive(clap::Args, Debug)]
 struct RoomArgs {
-    /// The room's id, the beginning of it, or the four letters at the end of its name
+    /// The room's id, the beginning of it, its name, or the four letters at the end of that
     room: String,
 }
 
@@ -89,6 +89,10 @@ pub(crate) struct StoredRoom {
 }
 
 impl StoredRoom {
+    fn is_called(&self, given: &str) -> bool {
+        fits(self.room.id, self.room.state.name.as_str(), given)
+    }
+
     /// As it is published, with its epoch, but for whether people were told: that belongs to an event.
     pub(crate) fn json(&self) -> anyhow::Result<Value> {
         let mut room: Value = serde_json::from_slice(&room_json(&self.room)).context("a room is not JSON")?;
@@ -172,7 +176,8 @@ pub(super) async fn named(given: &str, store: &Store, console: &Console) -> anyh
     let said = match find(store, given).await? {
         Sought::Found(room) => return Ok(Ok(room)),
         Sought::Nothing => {
-            let hint = "hint: `wardroom rooms list --all` shows every room; name one by its id, the beginning of it, or its four letters";
+            let hint =
+                "hint: `wardroom rooms list --all` shows every room; name one by its id, the beginning of it, its four letters, or its whole name";
             console.fail(1, &anyhow::anyhow!("no room is called `{given}`\n{hint}"))
         }
         Sought::Several(mut ids) => {
@@ -204,7 +209,7 @@ async fn find(store: &Store, given: &str) -> anyhow::Result<Sought> {
             return Ok(Sought::Found(Box::new(room)));
         }
     }
-    let mut rooms: Vec<StoredRoom> = all(store).await?.into_iter().filter(|stored| fits(stored.room.id, given)).collect();
+    let mut rooms: Vec<StoredRoom> = all(store).await?.into_iter().filter(|stored| stored.is_called(given)).collect();
     Ok(match (rooms.pop(), rooms.as_slice()) {
         (None, _) => Sought::Nothing,
         (Some(room), []) => Sought::Found(Box::new(room)),
@@ -212,10 +217,11 @@ async fn find(store: &Store, given: &str) -> anyhow::Result<Sought> {
     })
 }
 
-/// Whether a room's id begins like this, or its four letters are these.
-fn fits(id: CareRoomId, given: &str) -> bool {
-    let given = given.trim().to_ascii_lowercase();
-    !given.is_empty() && (id.to_string().starts_with(&given) || room_code(id).to_ascii_lowercase() == given)
+/// Whether a room's id begins like this, or its four letters or its name are this.
+fn fits(id: CareRoomId, name: &str, given: &str) -> bool {
+    let given = given.trim().to_lowercase();
+    let is_said = |known: &str| known.to_lowercase() == given;
+    !given.is_empty() && (id.to_string().starts_with(&given) || is_said(&room_code(id)) || is_said(name))
 }
 
 /// A time for people, in the zone of this machine.
@@ -237,14 +243,14 @@ mod tests {
     use crate::ids::CareRoomId;
 
     #[test]
-    fn a_room_is_named_by_its_id_the_beginning_of_it_or_its_letters() {
+    fn a_room_is_named_by_its_id_the_beginning_of_it_its_letters_or_its_name() {
         let id = CareRoomId(Uuid::from_u128(0x0f6e_1c1d_64a4_4d0e_9a3b_3d6f_2b0e_71c5));
         let code = room_code(id);
-        for given in ["0f6e1c1d-64a4-4d0e-9a3b-3d6f2b0e71c5", "0F6E", "0f6e1c1d-64", &code, &code.to_lowercase()] {
-            assert!(fits(id, given), "{given}");
+        for given in ["0f6e1c1d-64a4-4d0e-9a3b-3d6f2b0e71c5", "0F6E", "0f6e1c1d-64", &code, &code.to_lowercase(), "4n 12-A WXYZ"] {
+            assert!(fits(id, "4N 12-A WXYZ", given), "{given}");
         }
-        for given in ["", "6e1c", "0f6f", " "] {
-            assert!(!fits(id, given), "{given}");
+        for given in ["", "6e1c", "0f6f", " ", "4N 12-A", "WXYZ"] {
+            assert!(!fits(id, "4N 12-A WXYZ", given), "{given}");
         }
     }
 }

@@ -52,7 +52,7 @@ async fn rooms_are_listed_shown_and_explained_beside_the_daemon() {
     let room = listed["rooms"].as_array().unwrap().iter().find(|room| display(room) == "ROOMER, Rita").unwrap();
     let id = room["id"].as_str().unwrap();
     let code = room["name"].as_str().unwrap().rsplit(' ').next().unwrap();
-    for name in [id, &id[..13], code] {
+    for name in [id, &id[..13], code, room["name"].as_str().unwrap()] {
         assert_eq!(document(&daemon, &["show", name]), *room, "{name}");
     }
     // What is shown is what was published.
@@ -127,7 +127,7 @@ async fn who_looked_is_written_down(daemon: &Daemon, room: &str) {
         |of: Option<&str>| -> Vec<&Value> { views.iter().filter(|(room, _)| room.as_deref() == of).map(|(_, body)| &body["command"]).collect() };
     // A list of one room is filed under that room, any other under none.
     assert_eq!(commands(None), ["rooms list"; 5]);
-    let shown = ["rooms show", "rooms show", "rooms show", "rooms show", "rooms timeline", "rooms timeline", "rooms why", "rooms why"];
+    let shown = ["rooms show", "rooms show", "rooms show", "rooms show", "rooms show", "rooms timeline", "rooms timeline", "rooms why", "rooms why"];
     assert_eq!(commands(Some(room)), shown);
     assert!(views.iter().all(|(_, body)| body["uid"].is_u64()), "{views:?}");
     assert_eq!(views.last().unwrap().1["rooms"].as_array().unwrap().len(), 3);

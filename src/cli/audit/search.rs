@@ -48,7 +48,7 @@ const ROOMS_NAMED: usize = 6;
 /// What is looked for.
 #[derive(clap::Args, Debug)]
 pub(super) struct SearchArgs {
-    /// What became of this room and who looked at it: its id, the beginning of it, or the four letters at the end of its name
+    /// What became of this room and who looked at it: its id, the beginning of it, its name, or the four letters at the end of that
     #[arg(long)]
     room: Option<String>,
     /// The same of the rooms of this visit: [AUTHORITY/]NUMBER, as `rooms show` shows it
