@@ -39,6 +39,14 @@ impl<'m> Field<'m> {
 
     /// Whether it says nothing: absent, only spaces, only delimiters, or a word that stands for nothing (`NULL`, `NONE`, `UNKNOWN`).
     pub fn is_empty(&self) -> bool {
+        // Nearly every field that says something says so with its first letter or digit.
+        if self.text.bytes().next().is_none_or(|first| first.is_ascii_alphanumeric() && !matches!(first, b'N' | b'n' | b'U' | b'u')) {
+            return self.text.is_empty();
+        }
+        self.says_nothing()
+    }
+
+    fn says_nothing(&self) -> bool {
         let divider = |c: char| self.syntax.delimiters.divides(c) || c.is_whitespace();
         let inner = self.text.trim_matches(divider);
         inner.is_empty() || is_word_for_nothing(inner)
@@ -168,6 +176,15 @@ impl std::fmt::Debug for Component<'_> {
 
 /// The value of a text that is not divided further.
 pub(crate) fn leaf(text: &str, syntax: Syntax) -> Cow<'_, str> {
+    let escape = u8::try_from(syntax.delimiters.escape()).unwrap_or(b'"');
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != escape) {
+        // Nothing stands for anything else: nearly every value.
+        return Cow::Borrowed(text.trim_ascii());
+    }
+    any_leaf(text, syntax)
+}
+
+fn any_leaf(text: &str, syntax: Syntax) -> Cow<'_, str> {
     let text = text.trim();
     if is_null_token(text, syntax.delimiters.escape()) {
         return Cow::Borrowed("");
@@ -204,7 +221,9 @@ pub(crate) fn code(text: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Upper case, borrowed when it is already.
 pub(crate) fn upper(text: Cow<'_, str>) -> Cow<'_, str> {
-    if text.chars().any(char::is_lowercase) { Cow::Owned(text.to_uppercase()) } else { text }
+    let is_upper =
+        |text: &str| if text.is_ascii() { !text.bytes().any(|byte| byte.is_ascii_lowercase()) } else { !text.chars().any(char::is_lowercase) };
+    if is_upper(&text) { text } else { Cow::Owned(text.to_uppercase()) }
 }
 
 /// `""`, and what was seen for it: `"`, `"" ""`, `\E"\E`.
@@ -223,4 +242,29 @@ fn is_word_for_nothing(text: &str) -> bool {
 
 fn is_cut(text: &str, syntax: Syntax) -> bool {
     syntax.delimiters.truncation().is_some_and(|mark| text.trim_end().ends_with(mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use encoding_rs::UTF_8;
+    use proptest::prelude::proptest;
+
+    use super::Field;
+    use super::Syntax;
+    use super::any_leaf;
+    use super::leaf;
+    use super::upper;
+    use crate::hl7::delimiters::Delimiters;
+
+    proptest! {
+        #[test]
+        fn plain_text_is_read_as_any_text_is(text in r#"[ A-Za-z0-9^~&"\\\t\u{a0}é.]{0,12}|(?i)(null|none|unknown)[ ^&]{0,2}"#, latin in "[A-Za-z é]{0,6}") {
+            for delimiters in [Delimiters::default(), Delimiters::default().undivided()] {
+                let syntax = Syntax { delimiters, charset: UTF_8 };
+                assert_eq!(leaf(&text, syntax), any_leaf(&text, syntax));
+                assert_eq!(Field::new(&text, syntax).is_empty(), Field::new(&text, syntax).says_nothing());
+            }
+            assert_eq!(upper(latin.as_str().into()), latin.to_uppercase());
+        }
+    }
 }

@@ -127,6 +127,7 @@ pub fn date(text: &str) -> Option<CompactString> {
 }
 
 /// A text as nothing but its digits and the point before those of a fraction, its offset apart.
+#[derive(Debug, PartialEq)]
 struct Normal {
     digits: CompactString,
     offset: Option<Offset>,
@@ -138,6 +139,10 @@ fn normal(text: &str) -> Option<Normal> {
     if text.len() > 40 || !text.is_ascii() {
         return None;
     }
+    as_the_standard_has_it(text).or_else(|| as_others_write_it(text))
+}
+
+fn as_others_write_it(text: &str) -> Option<Normal> {
     let (date, rest) = text.split_at_checked(iso_date_length(text.as_bytes()))?;
     let (clock, zone) = rest.split_at_checked(rest.find(['+', '-', 'Z', 'z']).unwrap_or(rest.len()))?;
     let (clock, mut fraction) = clock.split_once(['.', ',']).unwrap_or((clock, ""));
@@ -168,6 +173,21 @@ fn normal(text: &str) -> Option<Normal> {
         digits.push_str(fraction.get(..4).unwrap_or(fraction));
     }
     Some(Normal { digits, offset })
+}
+
+/// What most senders write: nothing but digits, a fraction of up to four after the seconds, an offset of four. `None` where the text has anything else, which
+/// may be a time all the same.
+fn as_the_standard_has_it(text: &str) -> Option<Normal> {
+    let bytes = text.as_bytes();
+    let n_digits = |bytes: &[u8]| bytes.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let n_whole = n_digits(bytes);
+    let n_fraction = match bytes.get(n_whole..)? {
+        [b'.', fraction @ ..] if n_whole == 14 => 1 + n_digits(fraction),
+        _ => 0,
+    };
+    let (digits, zone) = text.split_at_checked(n_whole + n_fraction)?;
+    let is_usual = matches!(n_whole, 8 | 10 | 12 | 14) && matches!(n_fraction, 0 | 2..=5) && matches!(zone.len(), 0 | 5);
+    is_usual.then(|| offset(zone, n_whole >= 10))?.map(|offset| Normal { digits: digits.into(), offset })
 }
 
 /// How many characters of the text are a date with hyphens, as in `2026-11-21` or `2026-11`.
@@ -294,6 +314,8 @@ mod tests {
     use super::Precision;
     use super::Stamp;
     use super::TimeContext;
+    use super::as_others_write_it;
+    use super::as_the_standard_has_it;
     use super::date;
     use super::timestamp;
 
@@ -426,6 +448,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_reads_what_the_long_way_reads(text in r"[0-9]{3,18}([.,][0-9]{0,6})?([-+Z][0-9:]{0,5})?") {
+            if let Some(read) = as_the_standard_has_it(&text) {
+                assert_eq!(Some(read), as_others_write_it(&text));
+            }
+        }
+
         #[test]
         fn the_digits_are_read_as_hl7_parser_reads_them(text in r"([0-9]{0,4}([0-9][0-9]){0,5}x?|[0-9]{14}[.][0-9x]{0,5})") {
             assert_eq!(Stamp::read(&text), by_hl7_parser(&text), "{text}");
