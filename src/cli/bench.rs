@@ -41,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const DEPTH_EVERY: Duration = Duration::from_secs(1);
 /// How long each point of a plot is measured.
 const POINT: Duration = Duration::from_secs(4);
+/// For how many seconds a receiver is loaded before another has its turn.
+const TURN: u64 = 2;
 
 /// Measure how many messages a second this machine takes
 #[derive(clap::Args, Debug)]
@@ -87,7 +89,7 @@ pub struct BenchArgs {
     /// Send at most N messages a second in all
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
-    /// Load this receiver too, in the same run
+    /// Load this receiver too, in turn with the daemon
     #[arg(long, value_name = "HOST:PORT")]
     against: Option<SocketAddr>,
     /// Measure with 1, 2, 4, … connections up to those, and draw latency against load into this file
@@ -208,6 +210,8 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
         n_units: N_UNITS,
         warm_up: Duration::from_secs(args.warm_up),
         measured: Duration::from_secs(args.seconds),
+        // In a fast moment of the machine both are loaded, and in a slow one too.
+        n_turns: if args.against.is_some() { u32::try_from(args.seconds.div_ceil(TURN))? } else { 1 },
         rate: args.rate,
         series: 0,
     };
@@ -229,15 +233,17 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
     drained(&store).await?;
     let n_published_before = daemons.metric(CONFIRMS).await?;
     let before = daemons.used()?;
-    let begun = Instant::now();
-    let feeds = daemons.feeds();
-    let (fared, waiting_events) = watched(&store, tokio::task::spawn_blocking(move || load::run(load, &feeds))).await?;
-    let loaded = begun.elapsed();
+    if let Some(other) = args.against {
+        console.tell(&format!("and {other} in the same way, in turn"));
+    }
+    let (fared, against, waiting_events) = load_in_turn(&daemons, &store, load, args.against).await?;
+    let loaded = load.lasts();
+    let ended = Instant::now();
     let used = daemons.used()?;
     let n_batches = daemons.metric("wardroom_commit_messages_count").await?;
     let messages_per_commit = ratio(daemons.metric("wardroom_commit_messages_sum").await?, n_batches);
     drained(&store).await?;
-    let published = begun.elapsed();
+    let published = loaded + ended.elapsed();
     let n_published = daemons.metric(CONFIRMS).await? - n_published_before;
     let started_in_ms = daemons.started_in.as_secs_f64() * 1000.0;
     daemons.end().await?;
@@ -257,14 +263,6 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
             receiver_p50_ms: receiver.quantile_ms(0.5),
             writer_messages_per_second: ceiling::bare_writes(&folder.join("bare.db"), &sizes, n_messages, load.measured).await?,
         })
-    };
-    let against = match args.against {
-        None => None,
-        Some(other) => {
-            console.tell(&format!("loading {other} in the same way"));
-            let fared = tokio::task::spawn_blocking(move || load::run(load, &[other])).await??;
-            Some(Against { messages_per_second: per_second(fared.n_accepted, load.measured), latency_ms: latency(&fared) })
-        }
     };
     let n_sent = float(fared.n_sent);
     let rate = per_second(fared.n_accepted, load.measured);
@@ -296,7 +294,7 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
         messages_per_commit,
         sync_ms,
         ceilings,
-        against,
+        against: against.map(|other| Against { messages_per_second: per_second(other.n_accepted, load.measured), latency_ms: latency(&other) }),
         points,
     })
 }
@@ -305,8 +303,8 @@ async fn measure(args: &BenchArgs, folder: &Path, console: &Console) -> anyhow::
 async fn fill_before(args: &BenchArgs, house: &House, load: Load, console: &Console) -> anyhow::Result<()> {
     let daemons = house.start().await?;
     let feeds = daemons.feeds();
-    let short = Load { n_connections: 1, warm_up: Duration::ZERO, measured: Duration::from_millis(300), series: 9, rate: None, ..load };
-    tokio::task::spawn_blocking(move || load::run(short, &feeds)).await??;
+    let short = Load { n_connections: 1, warm_up: Duration::ZERO, measured: Duration::from_millis(300), n_turns: 1, series: 9, rate: None, ..load };
+    load::one(short, feeds).await?;
     drained(&house.store().await?).await?;
     daemons.end().await?;
     let n_rows = args.fill.max(args.waiting);
@@ -325,8 +323,8 @@ async fn measure_points(daemons: &Daemons, load: Load) -> anyhow::Result<Vec<Poi
     let doubled = std::iter::successors(Some(1_u16), |n| n.checked_mul(2)).take_while(|n| *n < load.n_connections);
     for (series, n_connections) in (1..).zip(doubled.chain([load.n_connections])) {
         let feeds = daemons.feeds();
-        let load = Load { n_connections, series, warm_up: Duration::from_secs(1), measured: POINT, ..load };
-        let fared = tokio::task::spawn_blocking(move || load::run(load, &feeds)).await??;
+        let load = Load { n_connections, series, warm_up: Duration::from_secs(1), measured: POINT, n_turns: 1, ..load };
+        let fared = load::one(load, feeds).await?;
         let (p50_ms, p99_ms) = (fared.quantile_ms(0.5), fared.quantile_ms(0.99));
         points.push(Point { connections: n_connections, messages_per_second: per_second(fared.n_accepted, POINT), p50_ms, p99_ms });
     }
@@ -351,19 +349,25 @@ async fn open_idle(daemons: &Daemons, n_connections: u16) -> anyhow::Result<(f64
     Ok(((daemons.used()?.resident_kib - before) / f64::from(n_connections), connections))
 }
 
-/// Waits for a load, and looks at the outbox meanwhile.
-async fn watched(store: &Store, mut loading: tokio::task::JoinHandle<anyhow::Result<Fared>>) -> anyhow::Result<(Fared, Waiting)> {
+/// Loads the daemons, and another receiver in turn with them; looks at the outbox meanwhile.
+async fn load_in_turn(daemons: &Daemons, store: &Store, load: Load, other: Option<SocketAddr>) -> anyhow::Result<(Fared, Option<Fared>, Waiting)> {
+    let (feeds, other) = (daemons.feeds(), other.map(|other| [other]));
+    let mut loading = tokio::task::spawn_blocking(move || {
+        // What the daemons still publish in the end is no matter of the other one's.
+        let receivers: Vec<&[SocketAddr]> = other.iter().map(<[_; 1]>::as_slice).chain([feeds.as_slice()]).collect();
+        load::run(load, &receivers)
+    });
     let mut waiting = Waiting::default();
     let mut looks = tokio::time::interval(DEPTH_EVERY);
-    loop {
+    let mut fared = loop {
         tokio::select! {
-            fared = &mut loading => {
-                waiting.last = store.outbox_depth().await?.n_pending;
-                return Ok((fared??, waiting));
-            }
+            fared = &mut loading => break fared??,
             _ = looks.tick() => waiting.most = waiting.most.max(store.outbox_depth().await?.n_pending),
         }
-    }
+    };
+    waiting.last = store.outbox_depth().await?.n_pending;
+    let own = fared.pop().context("the daemons were not loaded")?;
+    Ok((own, fared.pop(), waiting))
 }
 
 fn latency(fared: &Fared) -> Latency {

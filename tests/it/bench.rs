@@ -9,6 +9,8 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::task::TaskTracker;
 use wardroom::outbox::amqp::AmqpError;
 use wardroom::outbox::amqp::AmqpOptions;
@@ -37,6 +39,45 @@ async fn a_bench_measures_a_store_that_is_full_already_and_draws_latency_against
     assert_eq!(connections, [1, 2, 3]);
     let drawn = std::fs::read_to_string(folder.path().join("latency.svg")).unwrap();
     assert!(drawn.starts_with("<svg") && drawn.contains("p99"), "{drawn}");
+}
+
+#[tokio::test]
+async fn a_bench_loads_another_receiver_in_turn_with_the_daemon() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let other = listener.local_addr().unwrap().to_string();
+    let receivers = TaskTracker::new();
+    let tasks = receivers.clone();
+    let receiver = receivers.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tasks.spawn(accept_everything(stream));
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["--json", "bench", "--seconds", "3", "--warm-up", "0", "--connections", "3", "--no-ceilings", "--folder", ".", "--against", &other];
+    let mut program = program(&folder);
+    program.args(arguments);
+    let output = tokio::task::spawn_blocking(move || program.output().unwrap()).await.unwrap();
+    receiver.abort();
+    assert!(output.status.success(), "{output:?}");
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let number = |pointer: &str| figures.pointer(pointer).and_then(Value::as_f64).unwrap();
+    assert!(number("/messages_per_second") > 0.0 && number("/n_failed") == 0.0, "{figures:#}");
+    assert!(number("/against/messages_per_second") > 0.0 && number("/against/latency_ms/p50") > 0.0, "{figures:#}");
+}
+
+/// Answers AA to every message of a connection, and keeps none.
+async fn accept_everything(mut stream: tokio::net::TcpStream) -> std::io::Result<()> {
+    let mut read = Vec::new();
+    while stream.read_buf(&mut read).await? > 0 {
+        if read.ends_with(b"\x1c\r") {
+            let text = String::from_utf8_lossy(&read);
+            let control = text.split('|').nth(9).unwrap_or_default();
+            stream.write_all(format!("\x0bMSH|^~\\&|||||||ACK|1|P|2.5.1\rMSA|AA|{control}\r\x1c\r").as_bytes()).await?;
+            read.clear();
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ pub(super) async fn bare_receiver(load: Load) -> anyhow::Result<Fared> {
     let options = ListenerOptions::new(FeedName::new("bare"));
     let serving = listener::serve(listener, options, Arc::new(Bare), stop.clone(), connections.clone());
     connections.spawn(serving);
-    let fared = tokio::task::spawn_blocking(move || load::run(load, &[to])).await?;
+    let fared = load::one(Load { n_turns: 1, ..load }, vec![to]).await;
     stop.cancel();
     fared
 }
