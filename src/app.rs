@@ -58,6 +58,7 @@ use crate::outbox::relay::RelayOptions;
 use crate::outbox::status::RelayStatus;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::lease::Share;
 use crate::store::master_key::MasterKeyError;
 use crate::telemetry::metrics::Metrics;
 use crate::time::Clock;
@@ -67,6 +68,7 @@ use crate::wake;
 use certificates::Certificate;
 use connections::Connections;
 use follow::Follow;
+use retention::Retention;
 use ports::Port;
 use pressure::Limits;
 
@@ -77,6 +79,7 @@ mod ledger;
 pub(crate) mod ports;
 pub(crate) mod pressure;
 mod reasons;
+mod retention;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -203,7 +206,6 @@ impl Daemon {
         let follow = Follow { policy: setting.fingerprint(), directory: Arc::clone(&directory), store: store.clone(), intake: intake.clone() };
         follow.enter().await.map_err(NotStarted::unavailable)?;
         workers.spawn(follow.run(share.subscribe(), stop_working.clone()));
-        workers.spawn(wake::run(store.clone(), intake.clone(), wake_at, Arc::clone(&clock), share, stop_working.clone()));
 
         open_door(setting, &intake, &workers, &stop_working);
         let mut all_stats = Vec::new();
@@ -225,7 +227,7 @@ impl Daemon {
             connections.serve(listener, options, answerer).map_err(NotStarted::unavailable)?;
             tracing::info!(feed = %config.name, %address, tls = config.tls.is_some(), "listening for MLLP");
         }
-        drop(intake);
+        start_timers(setting, &store, intake, &clock, (wake_at, share), &workers, &stop_working);
         workers.spawn(certificates::watch(watched_tls, readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         workers.spawn(ledger::watch(store.clone(), setting.meant_events(), readiness.clone(), Arc::clone(&clock), stop_working.clone()));
         let oldest = Arc::new(AtomicI64::new(0));
@@ -369,6 +371,22 @@ fn start_relay(
         }
     }
     Ok(())
+}
+
+/// What time brings: visits that are due, and those that are kept long enough.
+fn start_timers(
+    setting: &Setting,
+    store: &Store,
+    intake: Intake,
+    clock: &Arc<SystemClock>,
+    (wake_at, share): (Arc<WakeAt>, watch::Sender<Option<Share>>),
+    workers: &TaskTracker,
+    stop: &CancellationToken,
+) {
+    let purge_after = setting.config.rooms.purge_after;
+    let retention = Retention { store: store.clone(), intake: intake.clone(), clock: Arc::clone(clock), purge_after };
+    workers.spawn(retention.run(share.subscribe(), stop.clone()));
+    workers.spawn(wake::run(store.clone(), intake, wake_at, Arc::clone(clock), share, stop.clone()));
 }
 
 /// How many rooms have people in them.

@@ -252,6 +252,11 @@ impl JournalId {
     pub const fn at(self) -> Timestamp {
         Timestamp::from_micros(self.0 / 1024)
     }
+
+    /// The first that may be given to what arrives at a time.
+    pub const fn first_at(at: Timestamp) -> Self {
+        Self(at.as_micros().saturating_mul(1024))
+    }
 }
 
 impl fmt::Display for JournalId {

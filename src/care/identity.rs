@@ -344,6 +344,9 @@ pub struct PatientRecord {
     /// Emergency stays that ended: an inpatient stay may go on from one.
     #[serde(default, skip_serializing_if = "EmergencyStays::is_empty")]
     pub(crate) emergencies: EmergencyStays,
+    /// When something was said of them last, as it was recorded; never later than it came.
+    #[serde(default)]
+    heard: Timestamp,
 }
 
 mod as_pairs {
@@ -369,6 +372,7 @@ mod as_pairs {
 impl PatientRecord {
     /// Takes what a fact says of persons and their identifiers, whatever the order of arrival.
     pub fn say(&mut self, fact: &Fact) {
+        self.heard = self.heard.max(fact.stamp.recorded.min(fact.stamp.arrival.at()));
         self.persons.entry(fact.patient.clone()).or_default().say(fact);
         // A link leaves both persons as they are.
         let Some(relation) = fact.relation.as_ref().filter(|relation| !relation.kind.is_link()) else { return };
@@ -389,6 +393,7 @@ impl PatientRecord {
             known.learn(person);
         }
         self.aliases.join(&other.aliases);
+        self.heard = self.heard.max(other.heard);
         self.emergencies.join(&other.emergencies);
         self.accounts.join(&other.accounts);
     }
@@ -401,6 +406,11 @@ impl PatientRecord {
         }
         stood |= self.accounts.undo(fact);
         stood
+    }
+
+    /// When something was said of them last.
+    pub const fn heard(&self) -> Timestamp {
+        self.heard
     }
 
     /// What is known of accounts.

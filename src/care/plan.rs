@@ -83,6 +83,8 @@ pub struct Plan {
     pub taken_back: Option<RoomState>,
     /// The next instant at which the plan changes by itself.
     pub wake_at: Option<Timestamp>,
+    /// Since when the stay is over and nothing was said of it; absent while it goes on, or something changes by itself.
+    pub over_at: Option<Timestamp>,
 }
 
 /// Plans the room of a stay.
@@ -91,7 +93,7 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let rules = CourseRules { reopen_on_admit: policy.reopen_on_admit, adopt_on_update: policy.adopt_on_update };
     let course = stay.course(now, &rules);
     let level = effective_level(input);
-    let mut wakes = Wakes { now, next: None };
+    let mut wakes = Wakes { now, next: None, over: None };
     wakes.at(course.turns_at);
     for boundary in restrictions(input).flat_map(|restriction| [restriction.begins_at, restriction.ends_at]) {
         wakes.at(boundary);
@@ -111,13 +113,13 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let may_come = view.class.is_none_or(|class| class.as_str() == "P");
     // A cancel also strikes the class, so a cancelled stay keeps the room it may have had, to be told of as cancelled.
     let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled || (*status == RoomStatus::Expected && may_come)) else {
-        return Plan { target: None, taken_back: None, wake_at: wakes.next };
+        return Plan { target: None, taken_back: None, wake_at: wakes.next, over_at: wakes.over_at(stay) };
     };
     let status = if input.merged_into.is_some() { RoomStatus::Merged } else { status };
     let target = room_state(input, &course, status, level, &view, &mut wakes);
     let is_hidden = status == RoomStatus::Expected && !policy.publish_expected;
     let taken_back = is_hidden.then(|| retired(&room_state(input, &course, RoomStatus::Cancelled, level, &view, &mut wakes)));
-    Plan { target: Some(target), taken_back, wake_at: wakes.next }
+    Plan { target: Some(target), taken_back, wake_at: wakes.next, over_at: wakes.over_at(stay) }
 }
 
 /// What a room that was published becomes when its stay gets none any more: nobody is in it, nothing but its end is told.
@@ -135,10 +137,30 @@ pub fn retired(published: &RoomState) -> RoomState {
     }
 }
 
+/// What a room that was published becomes when everything about its stay is deleted: ids, and the name that says which room it was.
+pub fn purged(published: &RoomState) -> RoomState {
+    let ShownPatient { id, .. } = published.patient.clone();
+    let patient = ShownPatient { id, display: Phi::new(None), name: None, birth_date: Phi::new(None), sex: Phi::new(None) };
+    let visit = ShownVisit { id: published.visit.id.clone(), class: None, service: None, admitted_at: None, discharged_at: None };
+    RoomState {
+        status: RoomStatus::Purged,
+        flags: Vec::new(),
+        location: None,
+        patient,
+        visit,
+        merged_into: None,
+        continues: None,
+        to_say: Phi::default(),
+        ..retired(published)
+    }
+}
+
 /// The earliest instant behind the present.
 struct Wakes {
     now: Timestamp,
     next: Option<Timestamp>,
+    /// When the stay ended, where it has.
+    over: Option<Timestamp>,
 }
 
 impl Wakes {
@@ -146,6 +168,19 @@ impl Wakes {
         if let Some(at) = at.filter(|at| *at > self.now) {
             self.next = Some(self.next.map_or(at, |known| known.min(at)));
         }
+    }
+
+    /// Wakes at the end of a stay. Gives back whether that has come.
+    fn end(&mut self, ends: Timestamp) -> bool {
+        self.at(Some(ends));
+        let is_over = self.now >= ends;
+        self.over = Some(ends).filter(|_| is_over);
+        is_over
+    }
+
+    fn over_at(&self, stay: &Stay) -> Option<Timestamp> {
+        let over = self.over.filter(|_| self.next.is_none())?;
+        Some(over.max(stay.newest.recorded))
     }
 }
 
@@ -168,15 +203,17 @@ fn closes_at(input: &PlanInput<'_>, course: &Course, end: Stamp) -> Timestamp {
 }
 
 fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<RoomStatus> {
-    let PlanInput { stay, policy, now, .. } = *input;
+    let PlanInput { stay, policy, .. } = *input;
     let age_ends = stay.newest.recorded.plus(policy.max_age.of(stay.class.standing()));
     match course.phase {
-        Phase::Unknown => None,
+        Phase::Unknown => {
+            wakes.over = Some(stay.newest.recorded);
+            None
+        }
         Phase::Expected => {
             let expected = stay.expected_at.as_ref().and_then(|register| register.value).unwrap_or(course.since.recorded);
             let dropped = expected.max(course.since.recorded).plus(EXPECTED_AT_MOST);
-            wakes.at(Some(dropped));
-            Some(if now < dropped { RoomStatus::Expected } else { RoomStatus::Cancelled })
+            Some(if wakes.end(dropped) { RoomStatus::Cancelled } else { RoomStatus::Expected })
         }
         Phase::Active | Phase::OnLeave => {
             let day_ends = stay
@@ -185,20 +222,21 @@ fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<R
                 .filter(|class| policy.day_classes.contains(class))
                 .map(|_| course.day_ends.unwrap_or_else(|| course.since.recorded.plus(Duration::from_hours(24))));
             let ends = day_ends.map_or(age_ends, |day| day.min(age_ends));
-            wakes.at(Some(ends));
             let there = if course.phase == Phase::OnLeave { RoomStatus::OnLeave } else { RoomStatus::Active };
-            Some(if now >= ends { RoomStatus::Closed } else { there })
+            Some(if wakes.end(ends) { RoomStatus::Closed } else { there })
         }
         Phase::Ended => {
+            let end = course.ended.unwrap_or(course.since);
             if !course.was_active {
+                wakes.over = Some(end.recorded);
                 return None;
             }
-            let end = course.ended.unwrap_or(course.since);
-            let closes = closes_at(input, course, end);
-            wakes.at(Some(closes));
-            Some(if now < closes { RoomStatus::Grace } else { RoomStatus::Closed })
+            Some(if wakes.end(closes_at(input, course, end)) { RoomStatus::Closed } else { RoomStatus::Grace })
         }
-        Phase::Cancelled => Some(RoomStatus::Cancelled),
+        Phase::Cancelled => {
+            wakes.over = Some(course.since.recorded);
+            Some(RoomStatus::Cancelled)
+        }
     }
 }
 

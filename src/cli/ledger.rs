@@ -54,12 +54,12 @@ pub async fn run(args: &LedgerArgs, config: Option<&Path>, console: &Console) ->
 
 fn print(ledger: &Ledger, console: &Console) -> anyhow::Result<()> {
     let row = |of: &FeedLedger, name: &str| {
-        let FeedLedger { accepted, applied, noop, duplicate, quarantined, rejected, unaccounted, .. } = of;
-        let counts = [accepted, applied, noop, duplicate, quarantined, rejected, unaccounted];
+        let FeedLedger { accepted, applied, noop, duplicate, quarantined, rejected, purged, unaccounted, .. } = of;
+        let counts = [accepted, applied, noop, duplicate, quarantined, rejected, purged, unaccounted];
         std::iter::once(name.to_owned()).chain(counts.into_iter().map(i64::to_string)).collect::<Vec<String>>()
     };
     let rows = ledger.feeds.iter().map(|feed| row(feed, &feed.feed)).chain([row(&ledger.total, "all feeds")]);
-    let head = ["feed", "accepted", "applied", "noop", "duplicate", "quarantined", "rejected", "unaccounted"];
+    let head = ["feed", "accepted", "applied", "noop", "duplicate", "quarantined", "rejected", "purged", "unaccounted"];
     for line in table(&head, &rows.collect::<Vec<_>>(), console.columns()) {
         console.out(&line)?;
     }

@@ -93,6 +93,7 @@ fn told(outcome: Outcome, id: i64, console: &Console) -> anyhow::Result<ExitCode
         | Outcome::NotWaiting
         | Outcome::NothingHeld
         | Outcome::Resynced { .. }
+        | Outcome::Purged { .. }
         | Outcome::NoSuchRoom
         | Outcome::InEpoch { .. } => "the message merged nothing that still stands\nhint: see `wardroom merge list`",
         Outcome::Failed => return console.fail(69, &anyhow::anyhow!("the daemon could not do it; nothing was changed\nhint: read its log")),

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod merge;
 pub mod messages;
 pub(crate) mod orders;
+pub mod purge;
 pub mod quarantine;
 pub mod replay;
 pub mod resync;
@@ -88,6 +89,8 @@ enum Command {
     Merge(merge::MergeArgs),
     /// Publish the present state of rooms again: for a backend that lost some, or after the store came from a backup
     Resync(resync::ResyncArgs),
+    /// Delete for good what ended longer ago than `rooms.purge_after`, now; the daemon does it every day
+    Purge(purge::PurgeArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -115,6 +118,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Resync(args) => until_asked(Box::pin(resync::run(args, config, &console))).await,
+        Command::Purge(args) => until_asked(Box::pin(purge::run(args, config, &console))).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref(), cli.json),

@@ -28,7 +28,7 @@ use crate::time::SystemClock;
 use crate::time::Timestamp;
 
 /// How many events may wait for the broker before rooms are added behind them: what a message changes waits for these, and no more.
-const BACKLOG: i64 = 2_000;
+pub(super) const BACKLOG: i64 = 2_000;
 /// How soon it is looked again whether they have become fewer.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long they may go on without becoming fewer.
@@ -161,7 +161,7 @@ async fn all(
 }
 
 /// Waits until no more than so many events wait for whoever publishes them.
-async fn wait_for_publishing(orders: &mut Orders<'_>, most: i64) -> Result<(), (u8, anyhow::Error)> {
+pub(super) async fn wait_for_publishing(orders: &mut Orders<'_>, most: i64) -> Result<(), (u8, anyhow::Error)> {
     let (mut least, mut since) = (i64::MAX, Instant::now());
     while let Some(n_waiting) = orders.n_unpublished().await?.filter(|n_waiting| *n_waiting > most) {
         if n_waiting < least {

@@ -303,7 +303,7 @@ pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) ->
     let verdict = Verdict::quarantined("internal_fault");
     let rules = context.rules();
     let mut batch = CommitBatch::default();
-    journal(&mut batch, message, &verdict, None, &rules);
+    journal(&mut batch, message, &verdict, true, None, &rules);
     context.store.commit(&batch).await?;
     Ok(Done { verdicts: vec![verdict], ..Done::default() })
 }
@@ -344,6 +344,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
                 is_open: visit.is_open,
                 wake_at: visit.wake_at,
                 updated_at: visit.updated_at,
+                over_at: visit.over_at,
                 unpublished: Vec::new(),
                 is_dirty: false,
             }),

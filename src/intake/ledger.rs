@@ -47,6 +47,8 @@ pub struct FeedLedger {
     pub quarantined: i64,
     /// They were refused.
     pub rejected: i64,
+    /// They were deleted because their time was over, however they had ended.
+    pub purged: i64,
     /// They left nothing by which their state could be told.
     pub unaccounted: i64,
 }
@@ -80,7 +82,7 @@ pub struct Fault {
 impl FeedLedger {
     /// The sum of the terminal states.
     pub const fn in_a_state(&self) -> i64 {
-        self.applied + self.noop + self.duplicate + self.quarantined + self.rejected
+        self.applied + self.noop + self.duplicate + self.quarantined + self.rejected + self.purged
     }
 
     const fn of(&mut self, state: Option<Disposition>) -> &mut i64 {
@@ -102,6 +104,9 @@ pub fn draw_up(recount: &Recount, meant: impl Fn(&str, TriggerEvent) -> TriggerE
     for (feed, accepted) in &recount.accepted {
         feeds.entry(feed).or_default().accepted = *accepted;
     }
+    for (feed, purged) in &recount.purged {
+        feeds.entry(feed).or_default().purged = *purged;
+    }
     for left in &recount.messages {
         let of_feed = feeds.entry(left.feed.as_str()).or_default();
         let state = state(left, &meant);
@@ -114,7 +119,7 @@ pub fn draw_up(recount: &Recount, meant: impl Fn(&str, TriggerEvent) -> TriggerE
         (*feed).clone_into(&mut ledger.feed);
         let n_there = ledger.in_a_state() + ledger.unaccounted;
         if n_there != ledger.accepted {
-            let what = format!("messages accepted: {}, in the journal: {n_there}", ledger.accepted);
+            let what = format!("messages accepted: {}, in the journal or purged: {n_there}", ledger.accepted);
             faults.push(Fault { feed: Some(ledger.feed.clone()), state: "accepted", what });
         }
     }
@@ -135,6 +140,7 @@ pub fn draw_up(recount: &Recount, meant: impl Fn(&str, TriggerEvent) -> TriggerE
         total.duplicate += ledger.duplicate;
         total.quarantined += ledger.quarantined;
         total.rejected += ledger.rejected;
+        total.purged += ledger.purged;
         total.unaccounted += ledger.unaccounted;
     }
     Ledger { balanced: faults.is_empty(), feeds: feeds.into_values().collect(), total, events, faults }
@@ -255,6 +261,7 @@ mod tests {
     fn whatever_is_missing_or_there_twice_is_named() {
         let main = Some("main");
         check(|it| drop(it.messages.pop()), main, "accepted");
+        check(|it| it.purged = [("main".to_owned(), 1)].into(), main, "accepted");
         check(|it| it.messages[0].has_facts = Some(false), main, "applied");
         check(|it| it.messages[1].has_patient = false, main, "applied");
         check(|it| it.messages[0].disposition = Disposition::Noop, main, "noop");
@@ -266,6 +273,16 @@ mod tests {
         check(|it| it.stray_facts = 1, None, "applied");
         check(|it| it.pending = 0, None, "events");
         check(|it| it.rooms_off = 2, None, "rooms");
+    }
+
+    #[test]
+    fn what_was_purged_is_accounted_for() {
+        let mut recount = whole();
+        recount.messages.truncate(6);
+        recount.purged = [("main".to_owned(), 2)].into();
+        let ledger = draw_up(&recount, |_, event| event);
+        assert!(ledger.balanced, "{:?}", ledger.faults);
+        assert_eq!((ledger.total.accepted, ledger.total.rejected, ledger.total.purged), (8, 0, 2));
     }
 
     #[test]

@@ -373,6 +373,7 @@ mod tests {
             ack_code: None,
             patient_id: None,
             key: None,
+            by_age: false,
             raw: Document::new(0, b"MSH".to_vec()),
         };
         let (answer, answered) = oneshot::channel();

@@ -23,6 +23,7 @@ pub(crate) mod recent;
 pub mod rehearsal;
 mod relate;
 mod renumbered;
+pub mod retention;
 pub(crate) mod room_ids;
 mod rooms;
 pub(crate) mod route;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::care::change::CauseKind;
 use crate::ids::CareRoomId;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
@@ -25,6 +26,8 @@ use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
 use crate::intake::read::read;
 use crate::intake::recent::Recent;
+use crate::intake::retention::Place;
+use crate::intake::retention::Purged;
 use crate::store::error::CommitError;
 use crate::store::look_up::LookUpHash;
 use crate::store::rows::AuditRow;
@@ -84,6 +87,16 @@ pub enum Order {
         /// Since when.
         since: Timestamp,
     },
+    /// Delete the next of those whose time is over, for good. So many that messages hardly wait for them.
+    Purge {
+        /// What ended before this goes.
+        until: Timestamp,
+        /// Behind which place to go on.
+        place: Place,
+        /// Whether nobody asked, but the daemon does it every day.
+        #[serde(default)]
+        is_daily: bool,
+    },
     /// The store was restored from a backup: whatever is published from now on carries the next epoch.
     NewEpoch,
 }
@@ -119,6 +132,13 @@ pub enum Outcome {
         /// Behind which visit there may be more.
         after: Option<i64>,
     },
+    /// What was deleted.
+    Purged {
+        /// How much.
+        purged: Purged,
+        /// Behind which place there may be more.
+        next: Option<Place>,
+    },
     /// There is no such room, or it was never published.
     NoSuchRoom,
     /// The epoch is another now.
@@ -131,8 +151,8 @@ pub enum Outcome {
 }
 
 /// What the audit trail calls orders.
-pub(crate) const KINDS: [&str; 6] =
-    ["merge.undone", "quarantine.retried", "quarantine.discarded", "guard.released", "rooms.resynced", "epoch.raised"];
+pub(crate) const KINDS: [&str; 7] =
+    ["merge.undone", "quarantine.retried", "quarantine.discarded", "guard.released", "rooms.resynced", "stays.purged", "epoch.raised"];
 
 /// What the audit row tells of an order.
 #[derive(Serialize)]
@@ -149,6 +169,7 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         Order::Discard { message, .. } => ("quarantine.discarded", Some(*message)),
         Order::ReleaseGuard => ("guard.released", None),
         Order::Resync { .. } | Order::ResyncNext { .. } => ("rooms.resynced", None),
+        Order::Purge { .. } => ("stays.purged", None),
         Order::NewEpoch => ("epoch.raised", None),
     };
     let room_id = if let Order::Resync { room, .. } = order { Some(*room) } else { None };
@@ -174,6 +195,10 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
         Order::ReleaseGuard => hands.release(audit).await.map(|outcome| (outcome, Vec::new())),
         Order::Resync { visit, room } => hands.resync(*visit, *room, audit).await.map(|outcome| (outcome, Vec::new())),
         Order::ResyncNext { after, since } => hands.resync_next(*after, *since, audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::Purge { until, place, is_daily } => {
+            let kind = if *is_daily { CauseKind::Wake } else { CauseKind::Operator };
+            hands.purge(*until, *place, kind, audit).await.map(|outcome| (outcome, Vec::new()))
+        }
         Order::NewEpoch => hands.raise_epoch(audit).await.map(|outcome| (outcome, Vec::new())),
     };
     outcome.unwrap_or_else(|error| {
@@ -316,6 +341,7 @@ mod tests {
     use super::KINDS;
     use super::Operator;
     use super::Order;
+    use super::Place;
     use super::record;
     use crate::ids::CareRoomId;
     use crate::ids::JournalId;
@@ -331,6 +357,7 @@ mod tests {
             Order::ReleaseGuard,
             Order::Resync { visit: 1, room: CareRoomId(uuid::Uuid::nil()) },
             Order::ResyncNext { after: None, since: Timestamp::MIN },
+            Order::Purge { until: Timestamp::MIN, place: Place::START, is_daily: false },
             Order::NewEpoch,
         ];
         let by = Operator { uid: 0, login: None };

@@ -42,6 +42,7 @@ use crate::outbox::envelope::event;
 use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
 use crate::store::form::VisitMerge;
+use crate::time::Timestamp;
 
 /// How soon what waits for a silent feed is looked at again.
 const HELD: Duration = Duration::from_mins(1);
@@ -207,11 +208,18 @@ impl World {
         let VisitDocument { state: own, whole, rooms, conflicts, .. } = &mut visit.document;
         let state = whole.as_ref().map_or(&*own, |whole| &whole.state);
         let has_conflict = !conflicts.is_empty() || whole.as_ref().is_some_and(|whole| whole.left_out);
-        let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| own.id()), state.patient()) else { return Ok(()) };
+        let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| own.id()), state.patient()) else {
+            // Nobody has said whose it is, or what its number is: there is nothing to plan, and nothing that ends.
+            let over_at = Some(state.newest().recorded);
+            visit.is_dirty |= visit.over_at != over_at;
+            visit.over_at = over_at;
+            return Ok(());
+        };
         let n_stays = state.stays().len();
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
+        let mut over_at = Some(state.newest().recorded);
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
         let is_silent = state.feeds().iter().any(|feed| rules.brake.silent.contains(feed));
@@ -239,6 +247,7 @@ impl World {
                 now: rules.now,
             });
             wake_at = [wake_at, planned.wake_at].into_iter().flatten().min();
+            over_at = over_at.zip(planned.over_at).map(|(one, other)| one.max(other));
             status = planned.target.as_ref().map(|target| target.status);
             let is_over = matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled)) && planned.wake_at.is_none();
             is_open |= !is_over && status != Some(RoomStatus::Merged);
@@ -251,6 +260,7 @@ impl World {
             if is_held {
                 status = Some(target.status);
                 is_open = true;
+                over_at = None;
                 wake_at = [wake_at, Some(rules.now.plus(HELD)).filter(|_| is_silent)].into_iter().flatten().min();
             }
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
@@ -263,18 +273,13 @@ impl World {
             let Some(before) = slot.published.as_ref().map(|room| &room.state).filter(|state| is_told(state.status)) else { continue };
             let (target, is_held) = braked(slot, retired(before), is_silent, &publishing, &mut self.ends, rules);
             is_open |= is_held;
+            over_at = over_at.filter(|_| !is_held);
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
                 self.changes.push(change);
             }
         }
-        let status = status.map_or(NO_ROOM, RoomStatus::as_str);
-        if visit.wake_at != wake_at || visit.status != status || visit.is_open != is_open {
-            visit.wake_at = wake_at;
-            status.clone_into(&mut visit.status);
-            visit.is_open = is_open;
-            visit.is_dirty = true;
-        }
+        visit.stands(status.map_or(NO_ROOM, RoomStatus::as_str), is_open, wake_at, over_at);
         self.note_emergencies(row, rules);
         Ok(())
     }
@@ -298,6 +303,17 @@ impl World {
         let Some((entry, bound)) = self.patients.get_mut(&visit.patient).zip(state.patient()) else { return };
         for (stay, slot) in state.stays().iter().zip(rooms) {
             entry.is_dirty |= entry.record.emergencies.note(slot.id, emergency(stay, slot, bound, rules));
+        }
+    }
+}
+
+impl VisitEntry {
+    /// Notes how it stands now that it was planned.
+    fn stands(&mut self, status: &str, is_open: bool, wake_at: Option<Timestamp>, over_at: Option<Timestamp>) {
+        if self.wake_at != wake_at || self.status != status || self.is_open != is_open || self.over_at != over_at {
+            (self.wake_at, self.is_open, self.over_at) = (wake_at, is_open, over_at);
+            status.clone_into(&mut self.status);
+            self.is_dirty = true;
         }
     }
 }

@@ -46,6 +46,9 @@ pub(crate) enum Waits {
     PossibleUnmerge,
 }
 
+/// Why a message waits that asks for a record to be deleted.
+pub(crate) const DELETE_REQUEST: &str = "delete_request";
+
 impl Waits {
     /// The fixed word.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -53,7 +56,7 @@ impl Waits {
             Self::IdentityConflict => "identity_conflict",
             Self::NoVisit => "no_visit",
             Self::SeveralVisits => "several_visits",
-            Self::DeleteRequest => "delete_request",
+            Self::DeleteRequest => DELETE_REQUEST,
             Self::PossibleUnmerge => "possible_unmerge",
         }
     }

@@ -106,6 +106,8 @@ pub(crate) struct VisitEntry {
     pub(crate) wake_at: Option<Timestamp>,
     /// When it was written last: no event of its rooms has a later place in the outbox.
     pub(crate) updated_at: Timestamp,
+    /// Since when it is over, where it is.
+    pub(crate) over_at: Option<Timestamp>,
     /// What the rooms of its stays are planned to be where that is not published: of an expected stay, or of one that was over when first heard of.
     pub(crate) unpublished: Vec<Option<RoomState>>,
     pub(crate) is_dirty: bool,
@@ -287,6 +289,7 @@ impl World {
             is_open: true,
             wake_at: None,
             updated_at: Timestamp::from_micros(0),
+            over_at: None,
             unpublished: Vec::new(),
             is_dirty: true,
         };
@@ -401,6 +404,7 @@ impl World {
         loser.is_dirty = true;
         loser.is_open = false;
         loser.wake_at = None;
+        loser.over_at = None;
         let mut merges = std::mem::take(&mut loser.document.merges);
         let merged_from = std::mem::take(&mut loser.document.merged_from);
         let conflicts = std::mem::take(&mut loser.document.conflicts);

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 use crate::store::Store;
 use crate::store::chain;
@@ -38,7 +39,9 @@ pub struct AuditReport {
     pub n_rows: u64,
     /// How many of their bodies opened.
     pub n_opened: u64,
-    /// How many bodies stay closed because their patient's key was destroyed.
+    /// How many bodies stay closed because their patient was purged.
+    pub n_purged: u64,
+    /// How many bodies stay closed although nobody purged their patient, whose key is gone.
     pub n_key_gone: u64,
     /// How many rows do not fit, or are not there.
     pub n_faults: u64,
@@ -63,6 +66,11 @@ impl AuditReport {
 /// A patient's key, where there is one; nothing when it is damaged.
 pub(super) type KeysFound = HashMap<i64, Option<SealingKey>>;
 
+/// The patient under whose key a row is sealed, where that key is gone.
+fn gone(keys: &KeysFound, row: &AuditColumns) -> Option<i64> {
+    key_id(Table::Audit, &row.7).ok().filter(|id| *id != 0 && !keys.contains_key(id))
+}
+
 impl Store {
     /// Reads the whole audit trail and says whether every row is there and as it was written; `progress` is told how many rows were read, of how many.
     ///
@@ -79,6 +87,8 @@ impl Store {
             let Some(last) = rows.last() else { break };
             after = last.0;
             let keys = self.keys_found(&rows).await?;
+            let gone: BTreeSet<i64> = rows.iter().filter_map(|row| gone(&keys, row)).collect();
+            let purged = if gone.is_empty() { HashSet::new() } else { self.purged_patients(&gone.into_iter().collect::<Vec<_>>()).await? };
             for row in rows {
                 let link = sealed::link(&row);
                 match verification.check(&link, &row.6) {
@@ -87,6 +97,7 @@ impl Store {
                     Checked::Fits => match self.opens(&keys, &row) {
                         Some(true) => report.n_opened += 1,
                         Some(false) => report.add(Fault::of(Misfit::Body, &link)),
+                        None if self::gone(&keys, &row).is_some_and(|patient| purged.contains(&patient)) => report.n_purged += 1,
                         None => report.n_key_gone += 1,
                     },
                 }
@@ -117,8 +128,7 @@ impl Store {
 
     /// Whether the body opens; nothing when its key is gone.
     fn opens(&self, keys: &KeysFound, row: &AuditColumns) -> Option<bool> {
-        let is_gone = key_id(Table::Audit, &row.7).is_ok_and(|id| id != 0 && !keys.contains_key(&id));
-        (!is_gone).then(|| self.opened_with(keys, row.clone()).body.is_some())
+        gone(keys, row).is_none().then(|| self.opened_with(keys, row.clone()).body.is_some())
     }
 
     /// The row with its body, or without it when that does not open.

@@ -182,6 +182,7 @@ impl Maker {
         for _ in 0..n_messages {
             let (id, dedupe, raw) = (self.id(), self.hash(), self.bytes(sizes.journal.n_bytes));
             batch.journal.push((id, "main".to_owned(), id, Some(dedupe), None, Some("A08".to_owned()), 0, None, None, None, Some(1), raw));
+            batch.by_age.push(0);
         }
         let n_new = self.share(sizes.visits.n_rows, n_messages);
         for _ in 0..n_new {
@@ -215,6 +216,7 @@ impl Maker {
                 version,
                 id,
                 doc,
+                None,
             ));
         }
         for _ in 0..self.share(sizes.patients.n_rows, n_messages) {

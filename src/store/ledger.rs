@@ -27,17 +27,21 @@ const EVENTS: &str = "event";
 pub(super) const CONFIRMED: &str = "confirmed";
 
 const TALLY: &str = "SELECT what, CAST(SUM(n) AS BIGINT) FROM tally WHERE hour >= $1 OR what NOT LIKE 'message/%' GROUP BY what ORDER BY what";
-/// A message that was repeated by one older than the oldest that is kept cannot be looked up any more, and counts as there.
+/// Messages that were deleted because their time was over.
+const PURGED: &str = "SELECT feed, CAST(SUM(n) AS BIGINT) FROM purged_messages WHERE hour >= $1 GROUP BY feed";
+/// A message that was repeated by one older than the oldest that is kept, or of an hour of which some were deleted, cannot be looked up any more, and
+/// counts as there; so does a patient who was deleted.
 const MESSAGES_LEFT: &str = "SELECT j.feed, j.disposition, j.trigger_event, \
     CASE WHEN j.reason IS NULL THEN 0 WHEN j.reason = 'discarded' THEN 2 ELSE 1 END AS reasoned, \
     CASE WHEN j.dedupe IS NULL THEN 0 ELSE 1 END AS known_again, \
     CASE WHEN q.journal_id IS NULL THEN 0 ELSE 1 END AS waits, \
-    CASE WHEN j.duplicate_of IS NULL THEN 0 WHEN o.id IS NULL AND j.duplicate_of >= (SELECT MIN(id) FROM journal) THEN 2 ELSE 1 END AS repeats, \
-    CASE WHEN p.id IS NULL THEN 0 ELSE 1 END AS of_patient, \
+    CASE WHEN j.duplicate_of IS NULL THEN 0 WHEN o.id IS NULL AND j.duplicate_of >= (SELECT MIN(id) FROM journal) \
+    AND j.duplicate_of / 3686400000000 NOT IN (SELECT hour FROM purged_messages) THEN 2 ELSE 1 END AS repeats, \
+    CASE WHEN p.id IS NULL AND g.id IS NULL THEN 0 ELSE 1 END AS of_patient, \
     CASE WHEN f.arrival IS NULL THEN 0 ELSE 1 END AS facts, \
     COUNT(*), MAX(j.id) \
     FROM journal j LEFT JOIN quarantine q ON q.journal_id = j.id LEFT JOIN journal o ON o.id = j.duplicate_of \
-    LEFT JOIN patients p ON p.id = j.patient_id LEFT JOIN (SELECT DISTINCT arrival FROM facts WHERE arrival >= $1) f ON f.arrival = j.id \
+    LEFT JOIN patients p ON p.id = j.patient_id LEFT JOIN purged_patients g ON g.id = j.patient_id LEFT JOIN (SELECT DISTINCT arrival FROM facts WHERE arrival >= $1) f ON f.arrival = j.id \
     WHERE j.id >= $1 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9";
 /// As above without the facts, which have no index by arrival, of the next messages only, and with the last of them: for looking often, beside everything
 /// else. What is grouped is sorted in memory.
@@ -52,8 +56,10 @@ const MESSAGES_LEFT_QUICKLY: &str = "SELECT j.feed, j.disposition, j.trigger_eve
 /// How many messages are grouped at once.
 const MESSAGES_AT_ONCE: i64 = 20_000;
 const STRAY_WAITING: &str = "SELECT COUNT(*) FROM quarantine q LEFT JOIN journal j ON j.id = q.journal_id WHERE j.id IS NULL AND q.journal_id >= $1";
+/// Of an hour of which messages were deleted some may have been: what was said of an account is told to stays that nobody had heard of yet.
 const STRAY_FACTS: &str = "SELECT COUNT(*) FROM (SELECT DISTINCT arrival FROM facts WHERE arrival >= $1) f LEFT JOIN journal j ON j.id = f.arrival \
-    WHERE j.id IS NULL AND f.arrival >= (SELECT MIN(id) FROM journal)";
+    WHERE j.id IS NULL AND f.arrival >= (SELECT MIN(id) FROM journal) \
+    AND f.arrival / 3686400000000 NOT IN (SELECT hour FROM purged_messages)";
 const OUTBOX_STATES: &str = "SELECT CASE WHEN parked_reason IS NULL THEN 0 ELSE 1 END AS parked, COUNT(*) FROM outbox GROUP BY 1";
 /// Rooms whose events are not those that their version says: each version once in the audit, and what waits are the last ones, without a gap.
 const ROOMS_OFF: &str = "SELECT COUNT(*) FROM visits v \
@@ -75,7 +81,7 @@ const STRAY_EVENTS: &str = "SELECT COUNT(*) FROM outbox x WHERE NOT EXISTS \
 /// Every statement here, for the test that prepares them.
 #[cfg(test)]
 pub(super) const ALL: &[&str] =
-    &[TALLY, MESSAGES_LEFT, MESSAGES_LEFT_QUICKLY, STRAY_WAITING, STRAY_FACTS, OUTBOX_STATES, ROOMS_OFF, JOURNAL_PAGE, STRAY_EVENTS];
+    &[TALLY, PURGED, MESSAGES_LEFT, MESSAGES_LEFT_QUICKLY, STRAY_WAITING, STRAY_FACTS, OUTBOX_STATES, ROOMS_OFF, JOURNAL_PAGE, STRAY_EVENTS];
 
 /// What messages have left behind, for as many of them as left the same.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,6 +115,8 @@ pub struct MessagesLeft {
 pub struct Recount {
     /// How many messages were counted in when they were kept, by feed.
     pub accepted: BTreeMap<String, i64>,
+    /// How many of them were deleted because their time was over, by feed.
+    pub purged: BTreeMap<String, i64>,
     /// What the messages in the journal have left behind.
     pub messages: Vec<MessagesLeft>,
     /// Rows in quarantine whose message is not in the journal.
@@ -142,11 +150,16 @@ type LeftColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32);
 /// The same with how many there are, and the last of them.
 type CountedColumns = (String, i16, Option<String>, i32, i32, i32, i32, i32, i32, i64, i64);
 
+/// The hour of a message.
+pub(super) const fn hour_of(message: JournalId) -> i64 {
+    message.0 / IDS_OF_AN_HOUR
+}
+
 /// What a batch adds to the tally: the rows to be written.
 pub(super) fn counted(batches: &[SealedBatch]) -> Vec<(String, i64, i64)> {
     let mut messages: BTreeMap<(&str, i64), i64> = BTreeMap::new();
     for row in batches.iter().flat_map(|batch| &batch.journal) {
-        *messages.entry((&row.1, row.0 / IDS_OF_AN_HOUR)).or_default() += 1;
+        *messages.entry((&row.1, hour_of(JournalId(row.0)))).or_default() += 1;
     }
     let n_events: usize = batches.iter().map(|batch| batch.outbox.len()).sum();
     let messages = messages.into_iter().map(|((feed, hour), n)| (format!("{MESSAGES}{feed}"), hour, n));
@@ -189,6 +202,8 @@ impl Store {
                     what => drop(recount.accepted.insert(what.strip_prefix(MESSAGES).unwrap_or(what).to_owned(), n)),
                 }
             }
+            let purged: Vec<(String, i64)> = sqlx::query_as(PURGED).bind(hour).fetch_all(&mut *moment).await?;
+            recount.purged = purged.into_iter().collect();
             let mut left = Left::default();
             if look == Look::Thorough {
                 left.add(sqlx::query_as(MESSAGES_LEFT).bind(from).fetch_all(&mut *moment).await?);

@@ -14,6 +14,7 @@ pub mod lease;
 pub mod ledger;
 pub mod look_up;
 pub mod master_key;
+pub mod retention;
 pub mod rows;
 pub mod sealing;
 pub mod trail;

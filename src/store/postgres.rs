@@ -222,6 +222,26 @@ impl PostgresBackend {
         self.rows(sqlx::query_as(text::JOURNAL_PATIENTS).bind(messages).bind(patients)).await
     }
 
+    pub(super) async fn messages_by_age(&self, after: i64, before: i64, limit: i64) -> Result<Vec<(i64, Option<i64>)>, StoreError> {
+        self.rows(sqlx::query_as(text::MESSAGES_BY_AGE).bind(after).bind(before).bind(limit)).await
+    }
+
+    pub(super) async fn messages_briefly(&self, messages: &[i64]) -> Result<Vec<(i64, Option<i64>, Option<String>)>, StoreError> {
+        self.rows(sqlx::query_as(text::MESSAGES_BRIEFLY).bind(messages)).await
+    }
+
+    pub(super) async fn arrivals(&self, owners: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+        self.rows(sqlx::query_as(text::ARRIVALS).bind(owners)).await
+    }
+
+    pub(super) async fn rooms_that_wait(&self, rooms: &[Uuid]) -> Result<Vec<(Uuid,)>, StoreError> {
+        self.rows(sqlx::query_as(text::ROOMS_THAT_WAIT).bind(rooms)).await
+    }
+
+    pub(super) async fn purged_patients(&self, patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
+        self.rows(sqlx::query_as(text::PURGED_AMONG).bind(patients)).await
+    }
+
     pub(super) async fn facts(&self, owners: &[i64]) -> Result<Vec<FactColumns>, StoreError> {
         self.rows(sqlx::query_as(text::FACTS).bind(owners)).await
     }

@@ -88,15 +88,17 @@ pub(super) const NEXT_WAKE_OF: &str =
     "SELECT MIN(wake_at_us) FROM visits WHERE wake_at_us IS NOT NULL AND ((patient_id >> 10) & 15)::smallint = ANY($1)";
 
 /// Of those that are in quarantine (`Disposition::Quarantined`): whoever ends a message second has planned with what stands no more.
-pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disposition, reason = v.reason \
-                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[]) AS v (id, disposition, reason) \
+pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disposition, reason = v.reason, by_age = v.by_age \
+                                         FROM UNNEST($1::bigint[], $2::smallint[], $3::text[], $4::smallint[]) \
+                                         AS v (id, disposition, reason, by_age) \
                                          WHERE journal.id = v.id AND journal.disposition = 3";
-/// All rows of a commit that are only added, or put in the place of what was checked, and what is counted of them (`$47` to `$50`).
+/// All rows of a commit that are only added, or put in the place of what was checked, and what is counted of them (`$47` to `$50`);
+/// what came to messages and visits later is behind that.
 pub(super) const ROWS: &str = concat!(
     "WITH journal_rows AS (INSERT INTO journal (",
     columns!(journal),
-    ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
-    "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[])), ",
+    ", by_age) SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[], $7::smallint[], $8::text[], ",
+    "$9::bigint[], $10::text[], $11::bigint[], $12::bytea[], $51::smallint[])), ",
     "patient_rows AS (INSERT INTO patients (",
     columns!(patients),
     ") SELECT * FROM UNNEST($13::bigint[], $14::bigint[], $15::bytea[], $16::bigint[], $17::bytea[]) ON CONFLICT (id) DO UPDATE SET ",
@@ -104,9 +106,9 @@ pub(super) const ROWS: &str = concat!(
     "visit_rows AS (INSERT INTO visits (",
     columns!(visits),
     ") SELECT * FROM UNNEST($18::bigint[], $19::bigint[], $20::bigint[], $21::text[], $22::boolean[], $23::bigint[], $24::uuid[], $25::bigint[], ",
-    "$26::bigint[], $27::bytea[]) ON CONFLICT (id) DO UPDATE SET patient_id = excluded.patient_id, version = excluded.version, ",
+    "$26::bigint[], $27::bytea[], $52::bigint[]) ON CONFLICT (id) DO UPDATE SET patient_id = excluded.patient_id, version = excluded.version, ",
     "status = excluded.status, is_open = excluded.is_open, wake_at_us = excluded.wake_at_us, room_id = excluded.room_id, ",
-    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc), ",
+    "room_version = excluded.room_version, updated_us = excluded.updated_us, doc = excluded.doc, over_us = excluded.over_us), ",
     "fact_rows AS (INSERT INTO facts (",
     columns!(facts),
     ") SELECT * FROM UNNEST($28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bytea[], $33::bytea[]) ON CONFLICT DO NOTHING), ",
@@ -133,6 +135,26 @@ pub(super) const QUARANTINE: &str = concat!(
     ") SELECT * FROM UNNEST($1::bigint[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::text[]) ON CONFLICT (journal_id) DO UPDATE SET ",
     "reason = excluded.reason, patient_hash = excluded.patient_hash, visit_hash = excluded.visit_hash, state = excluded.state"
 );
+
+/// All messages that left nothing in any stay, between two ids.
+pub(super) const MESSAGES_BY_AGE: &str = "SELECT id, patient_id FROM journal \
+    WHERE (by_age <> 0 OR disposition <> 0) AND disposition <> 3 AND id > $1 AND id < $2 ORDER BY id LIMIT $3";
+pub(super) const MESSAGES_BRIEFLY: &str = "SELECT id, patient_id, trigger_event FROM journal WHERE id = ANY($1)";
+pub(super) const ARRIVALS: &str = "SELECT owner, arrival FROM facts WHERE owner = ANY($1)";
+pub(super) const ROOMS_THAT_WAIT: &str = "SELECT DISTINCT room_id FROM outbox WHERE room_id = ANY($1)";
+pub(super) const PURGED_AMONG: &str = "SELECT id FROM purged_patients WHERE id = ANY($1)";
+/// Visits with all that is only theirs, look-ups, and messages, which are counted.
+pub(super) const PURGE: &str = "WITH visit_rows AS (DELETE FROM visits WHERE id = ANY($1)), \
+    fact_rows AS (DELETE FROM facts WHERE owner = ANY($1)), \
+    look_up_rows AS (DELETE FROM look_ups l USING UNNEST($2::bytea[], $3::bigint[]) AS v (hash, target) WHERE l.hash = v.hash AND l.target = v.target), \
+    quarantine_rows AS (DELETE FROM quarantine WHERE journal_id = ANY($4)), \
+    journal_rows AS (DELETE FROM journal WHERE id = ANY($4) RETURNING feed, id) \
+    INSERT INTO purged_messages (feed, hour, n) SELECT feed, id / 3686400000000, COUNT(*) FROM journal_rows GROUP BY 1, 2 \
+    ON CONFLICT (feed, hour) DO UPDATE SET n = purged_messages.n + excluded.n";
+/// Of whom no visit is left; behind the lock on their rows, so that whoever gave them one before is seen.
+pub(super) const PURGE_PATIENTS: &str =
+    "DELETE FROM patients p WHERE p.id = ANY($1) AND NOT EXISTS (SELECT 1 FROM visits v WHERE v.patient_id = p.id)";
+pub(super) const PURGED_PATIENTS: &str = "INSERT INTO purged_patients (id, at_us) SELECT UNNEST($1::bigint[]), $2 ON CONFLICT DO NOTHING";
 
 /// Every statement here, for the test that prepares them.
 #[cfg(test)]
@@ -166,4 +188,12 @@ pub(super) const ALL: &[&str] = &[
     ROWS,
     AUDIT,
     QUARANTINE,
+    MESSAGES_BY_AGE,
+    MESSAGES_BRIEFLY,
+    ARRIVALS,
+    ROOMS_THAT_WAIT,
+    PURGED_AMONG,
+    PURGE,
+    PURGE_PATIENTS,
+    PURGED_PATIENTS,
 ];

@@ -129,6 +129,8 @@ pub struct StoredVisit {
     pub room_version: i64,
     /// When it was last written.
     pub updated_at: Timestamp,
+    /// Since when it is over, where it is and that was noted.
+    pub over_at: Option<Timestamp>,
     /// The document.
     pub doc: Document,
 }
@@ -184,6 +186,8 @@ pub struct CommitBatch {
     pub quarantine: Vec<QuarantineRow>,
     /// Messages that leave quarantine.
     pub quarantine_left: Vec<JournalId>,
+    /// What is deleted for good.
+    pub purge: Purge,
     /// What messages said of staff and units, when the batch changed it.
     pub directory: Option<DirectoryRow>,
     /// The epoch that its events carry: the commit is a conflict when it is another by now. Looked at together with the end of the audit chain, on which
@@ -191,6 +195,29 @@ pub struct CommitBatch {
     pub epoch: Option<u32>,
     /// The epoch from now on: one more than it was, else the commit is a conflict.
     pub next_epoch: Option<u32>,
+}
+
+/// What one commit deletes for good. The versions of its visits and patients are checked as those of what is only read: they stand in `read_visits` and
+/// `read_patients`.
+#[derive(Clone, Debug, Default)]
+pub struct Purge {
+    /// When; noted with the patients.
+    pub at: Timestamp,
+    /// Visits, with their facts.
+    pub visits: Vec<i64>,
+    /// Patients, with their keys: no visit may be theirs any more, else the commit is a conflict.
+    pub patients: Vec<i64>,
+    /// Look-ups and what they led to.
+    pub look_ups: Vec<(LookUpHash, i64)>,
+    /// Messages, also out of quarantine.
+    pub messages: Vec<JournalId>,
+}
+
+impl Purge {
+    /// How many rows are named.
+    pub(super) const fn n_rows(&self) -> usize {
+        self.visits.len() + self.patients.len() + self.look_ups.len() + self.messages.len()
+    }
 }
 
 /// What messages said of staff and units.
@@ -229,6 +256,8 @@ pub struct JournalRow {
     pub patient_id: Option<i64>,
     /// The patient's key; the store's own when absent.
     pub key: Option<SealingKey>,
+    /// Whether it left nothing in any stay, nor may yet: it is deleted when it is old, and not with a stay.
+    pub by_age: bool,
     /// The bytes as they came.
     pub raw: Document,
 }
@@ -242,12 +271,14 @@ pub struct JournalSettled {
     pub disposition: Disposition,
     /// Why, as a fixed word.
     pub reason: Option<String>,
+    /// As in [`JournalRow::by_age`].
+    pub by_age: bool,
 }
 
 impl JournalSettled {
     /// An operator ended it: it is never applied.
     pub(crate) fn discarded(id: JournalId) -> Self {
-        Self { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) }
+        Self { id, disposition: Disposition::Rejected, reason: Some("discarded".to_owned()), by_age: true }
     }
 }
 
@@ -306,6 +337,8 @@ pub struct VisitRow {
     pub room_version: i64,
     /// The present.
     pub updated_at: Timestamp,
+    /// Since when it is over, where it is.
+    pub over_at: Option<Timestamp>,
     /// The patient's key.
     pub key: SealingKey,
     /// The document.

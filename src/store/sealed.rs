@@ -19,6 +19,7 @@ use crate::store::rows::Disposition;
 use crate::store::rows::KnownMessage;
 use crate::store::rows::OutboxBody;
 use crate::store::rows::OutboxRow;
+use crate::store::rows::Purge;
 use crate::store::rows::QuarantineRow;
 use crate::store::rows::StoredAudit;
 use crate::store::rows::StoredFact;
@@ -41,8 +42,8 @@ pub(super) type JournalColumns =
 pub(super) type KnownColumns = (Vec<u8>, i64, i64, i16, Option<String>);
 /// id, version, data key, absorbed into, doc.
 pub(super) type PatientColumns = (i64, i64, Vec<u8>, Option<i64>, Vec<u8>);
-/// id, patient, version, status, open, wake, room, room version, updated, doc.
-pub(super) type VisitColumns = (i64, i64, i64, String, bool, Option<i64>, Option<Uuid>, i64, i64, Vec<u8>);
+/// id, patient, version, status, open, wake, room, room version, updated, doc, over.
+pub(super) type VisitColumns = (i64, i64, i64, String, bool, Option<i64>, Option<Uuid>, i64, i64, Vec<u8>, Option<i64>);
 /// hash, target, kind.
 pub(super) type LookUpColumns = (Vec<u8>, i64, i16);
 /// owner, recorded, sent, arrival, hash, body.
@@ -65,7 +66,9 @@ pub(super) struct SealedBatch {
     pub(super) look_ups_known: Vec<(LookUpHash, i64)>,
     pub(super) dedupe_released: Vec<i64>,
     pub(super) journal: Vec<JournalColumns>,
-    pub(super) journal_settled: Vec<(i64, i16, Option<String>)>,
+    /// Of each of them, whether it goes by its age.
+    pub(super) by_age: Vec<i16>,
+    pub(super) journal_settled: Vec<(i64, i16, Option<String>, i16)>,
     pub(super) patients: Vec<PatientColumns>,
     pub(super) visits: Vec<VisitColumns>,
     pub(super) facts: Vec<FactColumns>,
@@ -75,6 +78,7 @@ pub(super) struct SealedBatch {
     pub(super) audit: Vec<AuditRow>,
     pub(super) quarantine: Vec<QuarantineColumns>,
     pub(super) quarantine_left: Vec<i64>,
+    pub(super) purge: Purge,
     /// The new version, which must follow on the one that stands.
     pub(super) directory: Option<(i64, Vec<u8>)>,
     /// That which must stand.
@@ -88,7 +92,7 @@ impl SealedBatch {
     pub(super) fn n_rows(&self) -> u64 {
         let n_rows =
             [self.journal.len(), self.patients.len(), self.visits.len(), self.facts.len(), self.look_ups.len(), self.outbox.len(), self.audit.len()];
-        n_rows.into_iter().sum::<usize>() as u64
+        n_rows.into_iter().chain([self.purge.n_rows()]).sum::<usize>() as u64
     }
 }
 
@@ -105,12 +109,13 @@ pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBa
         absent: batch.absent_look_ups,
         look_ups_known: batch.known_look_ups,
         dedupe_released: batch.dedupe_released.iter().map(|id| id.0).collect(),
-        journal_settled: batch.journal_settled.into_iter().map(|row| (row.id.0, row.disposition as i16, row.reason)).collect(),
+        journal_settled: batch.journal_settled.into_iter().map(|row| (row.id.0, row.disposition as i16, row.reason, i16::from(row.by_age))).collect(),
         look_ups: batch.look_ups.iter().map(|(hash, kind, target)| (hash.0.to_vec(), *target, *kind as i16)).collect(),
         audit: batch.audit,
         epoch: batch.epoch,
         next_epoch: batch.next_epoch,
         quarantine_left: batch.quarantine_left.iter().map(|id| id.0).collect(),
+        purge: batch.purge,
         ..SealedBatch::default()
     };
     // At the end of their table: connections number their messages beside each other.
@@ -132,6 +137,7 @@ pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBa
             row.patient_id,
             raw,
         ));
+        columns.by_age.push(i16::from(row.by_age));
     }
     columns.patients.reserve(batch.patients.len());
     for row in &batch.patients {
@@ -152,6 +158,7 @@ pub(super) fn seal_batch(keys: &Keys, mut batch: CommitBatch) -> Result<SealedBa
             row.room_version,
             row.updated_at.as_micros(),
             doc,
+            row.over_at.map(Timestamp::as_micros),
         ));
     }
     columns.facts.reserve(batch.facts.len());
@@ -242,7 +249,7 @@ pub(super) fn patient(keys: &Keys, row: PatientColumns) -> Result<StoredPatient,
 }
 
 pub(super) fn visit(key: &SealingKey, row: VisitColumns) -> Result<StoredVisit, StoreError> {
-    let (id, patient_id, version, status, is_open, wake_us, room_id, room_version, updated_us, doc) = row;
+    let (id, patient_id, version, status, is_open, wake_us, room_id, room_version, updated_us, doc, over_us) = row;
     Ok(StoredVisit {
         id,
         patient_id,
@@ -253,6 +260,7 @@ pub(super) fn visit(key: &SealingKey, row: VisitColumns) -> Result<StoredVisit, 
         room_id: room_id.map(CareRoomId),
         room_version,
         updated_at: Timestamp::from_micros(updated_us),
+        over_at: over_us.map(Timestamp::from_micros),
         doc: unseal(key, Place::row(Table::Visits, id), doc)?,
     })
 }

@@ -15,6 +15,7 @@ macro_rules! migrations {
             ("leases", include_str!(concat!("migrations/", $database, "/0003_leases.sql"))),
             ("rooms of the audit", include_str!(concat!("migrations/", $database, "/0004_rooms_of_the_audit.sql"))),
             ("looks of the audit", include_str!(concat!("migrations/", $database, "/0005_looks_of_the_audit.sql"))),
+            ("retention", include_str!(concat!("migrations/", $database, "/0006_retention.sql"))),
         ]
     };
 }
@@ -43,7 +44,7 @@ macro_rules! columns {
         "id, version, data_key, absorbed_into, doc"
     };
     (visits) => {
-        "id, patient_id, version, status, is_open, wake_at_us, room_id, room_version, updated_us, doc"
+        "id, patient_id, version, status, is_open, wake_at_us, room_id, room_version, updated_us, doc, over_us"
     };
     (look_ups) => {
         "hash, target, kind"
@@ -94,6 +95,14 @@ macro_rules! recent_rooms {
         concat!("FROM visits WHERE room_id IS NOT NULL AND (is_open OR updated_us >= ", $since, ")")
     };
 }
+/// Visits that are over since before a time, the longest first, after one of them. A wake-up that an older program noted says that one goes on.
+pub(super) const OVER_VISITS: &str = "SELECT over_us, id FROM visits WHERE over_us < $1 AND (over_us, id) > ($2, $3) AND wake_at_us IS NULL \
+                                      ORDER BY over_us, id LIMIT $4";
+/// How many of them there are.
+pub(super) const OVER_VISITS_COUNT: &str = "SELECT COUNT(*) FROM visits WHERE over_us < $1";
+/// Visits of which nobody noted yet whether they are over, of those that were made before one.
+pub(super) const UNNOTED_VISITS: &str =
+    "SELECT id FROM visits WHERE id > $1 AND id < $2 AND over_us IS NULL AND wake_at_us IS NULL ORDER BY id LIMIT $3";
 pub(super) const RECENT_ROOMS: &str = concat!("SELECT id ", recent_rooms!("$3"), " AND id > $1 ORDER BY id LIMIT $2");
 pub(super) const RECENT_ROOMS_COUNT: &str = concat!("SELECT COUNT(*) ", recent_rooms!("$1"));
 pub(super) const ROOM: &str = "SELECT id FROM visits WHERE room_id = $1";
@@ -166,6 +175,9 @@ pub(super) const ALL: &[&str] = &[
     DUE_WAKES,
     NEXT_WAKE,
     OPEN_VISITS,
+    OVER_VISITS,
+    OVER_VISITS_COUNT,
+    UNNOTED_VISITS,
     ROOMS,
     RECENT_ROOMS,
     RECENT_ROOMS_COUNT,

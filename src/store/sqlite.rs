@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
@@ -331,6 +332,32 @@ impl SqliteBackend {
     pub(super) async fn messages_of_patients(&self, messages: &[i64], patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
         self.n_statements.fetch_add(1, Ordering::Relaxed);
         Ok(sqlx::query_as(text::JOURNAL_PATIENTS).bind(ids(messages)).bind(ids(patients)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn messages_by_age(&self, after: i64, before: i64, limit: i64) -> Result<Vec<(i64, Option<i64>)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::MESSAGES_BY_AGE).bind(after).bind(before).bind(limit).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn messages_briefly(&self, messages: &[i64]) -> Result<Vec<(i64, Option<i64>, Option<String>)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::MESSAGES_BRIEFLY).bind(ids(messages)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn arrivals(&self, owners: &[i64]) -> Result<Vec<(i64, i64)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::ARRIVALS).bind(ids(owners)).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn rooms_that_wait(&self, rooms: &[Uuid]) -> Result<Vec<(Uuid,)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let rooms = list(rooms.iter(), |text, room| write!(text, "\"{}\"", room.simple()));
+        Ok(sqlx::query_as(text::ROOMS_THAT_WAIT).bind(rooms).fetch_all(&self.readers).await?)
+    }
+
+    pub(super) async fn purged_patients(&self, patients: &[i64]) -> Result<Vec<(i64,)>, StoreError> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Ok(sqlx::query_as(text::PURGED_AMONG).bind(ids(patients)).fetch_all(&self.readers).await?)
     }
 
     pub(super) async fn facts(&self, owners: &[i64]) -> Result<Vec<FactColumns>, StoreError> {

@@ -104,6 +104,7 @@ fn message(store: &Store, batch: &mut CommitBatch, n: i64) -> SealingKey {
         ack_code: Some("AA".to_owned()),
         patient_id: Some(n),
         key: Some(key.clone()),
+        by_age: false,
         raw: document("raw"),
     });
     let patient_hash = store.look_up_hash(LookUpKind::Patient, &["GHH", "MR", &text]);
@@ -121,6 +122,7 @@ fn message(store: &Store, batch: &mut CommitBatch, n: i64) -> SealingKey {
         room_id: Some(room(n)),
         room_version: 1,
         updated_at: at(n),
+        over_at: None,
         key: key.clone(),
         doc: document("visit"),
     });
@@ -228,6 +230,7 @@ async fn a_stale_version_is_a_conflict_and_leaves_nothing_behind(store: &Store) 
         room_id: visit.room_id,
         room_version: 2,
         updated_at: at(9),
+        over_at: None,
         key: patient.key.clone(),
         doc: document("again"),
     };
@@ -342,7 +345,7 @@ async fn quarantine_is_entered_found_and_left(store: &Store) {
     assert_eq!(store.quarantine_page(JournalId(0), 9).await.unwrap(), rows);
     assert_eq!(store.quarantine_by_hashes(&[patient]).await.unwrap(), rows[..1]);
     assert_eq!(store.quarantine_by_hashes(&[LookUpHash([9; 16]), patient]).await.unwrap(), rows);
-    let settled = JournalSettled { id: JournalId(1), disposition: Disposition::Rejected, reason: Some("discarded".to_owned()) };
+    let settled = JournalSettled { id: JournalId(1), disposition: Disposition::Rejected, reason: Some("discarded".to_owned()), by_age: true };
     let left = CommitBatch { quarantine_left: vec![JournalId(1)], journal_settled: vec![settled], ..CommitBatch::default() };
     store.commit(&left).await.unwrap();
     assert_eq!(store.quarantine_count().await.unwrap(), 1);
@@ -350,7 +353,7 @@ async fn quarantine_is_entered_found_and_left(store: &Store) {
     assert_eq!((stored.disposition, stored.reason.as_deref()), (Disposition::Rejected, Some("discarded")));
     assert!(!store.waits(JournalId(1)).await.unwrap() && store.waits(JournalId(2)).await.unwrap());
     // Another daemon that took it up at the same time was second: nothing of what it did with it counts.
-    let taken_up = |id, disposition| JournalSettled { id: JournalId(id), disposition, reason: None };
+    let taken_up = |id, disposition| JournalSettled { id: JournalId(id), disposition, reason: None, by_age: false };
     for second in [Disposition::Applied, Disposition::Quarantined] {
         let settled = vec![taken_up(2, Disposition::Quarantined), taken_up(1, second)];
         let late = CommitBatch { journal_settled: settled, quarantine: vec![row(1, None)], ..CommitBatch::default() };
@@ -375,6 +378,7 @@ async fn a_visit_comes_back_as_it_was_written_whatever_of_it_has_changed(store: 
         room_id: was.room_id,
         room_version: was.room_version,
         updated_at: was.updated_at,
+        over_at: was.over_at,
         key,
         doc: was.doc,
     };
@@ -599,6 +603,7 @@ async fn rooms_that_stand_or_were_written_since_are_gone_through_in_pages(store:
         room_id: visit.room_id,
         room_version: 2,
         updated_at: at(100 * visit.id),
+        over_at: None,
         key: patient.key.clone(),
         doc: visit.doc.clone(),
     });

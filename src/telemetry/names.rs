@@ -72,6 +72,7 @@ pub const METRICS: &[Metric] = &[
     counter("wardroom_held_changes_total", &[], "Leaves and ends that were held back, each time a room was planned"),
     counter("wardroom_rooms_kept_out_total", &[], "Rooms not opened because their unit is in use no more, each time a room was planned"),
     gauge("wardroom_rooms", Unit::Count, &["status"], "Rooms by status"),
+    counter("wardroom_purged_total", &["what"], "Visits, rooms, patients and messages deleted because their time was over"),
     gauge("wardroom_quarantine_messages", Unit::Count, &[], "Messages waiting in quarantine"),
     gauge("wardroom_ledger_balanced", Unit::Count, &[], "1 while every message and event of the last hours is accounted for, else 0"),
     gauge("wardroom_ledger_accepted_messages", Unit::Count, &["feed"], "Messages of the last hours, counted when they were kept"),

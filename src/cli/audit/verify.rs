@@ -92,7 +92,7 @@ fn document(report: &AuditReport) -> Value {
         "whole": report.is_whole(),
         "chains": report.n_chains,
         "rows": report.n_rows,
-        "bodies": { "open": report.n_opened, "key_gone": report.n_key_gone },
+        "bodies": { "open": report.n_opened, "purged": report.n_purged, "key_gone": report.n_key_gone },
         "n_faults": report.n_faults,
         "faults": report.faults.iter().map(fault).collect::<Vec<_>>(),
     })
@@ -101,9 +101,12 @@ fn document(report: &AuditReport) -> Value {
 fn lines(report: &AuditReport, console: &Console) -> Vec<String> {
     let n_rows = usize::try_from(report.n_rows).unwrap_or(usize::MAX);
     let mut lines = vec![format!("{} in {} read, {} opened", counted(n_rows, "row"), counted(report.n_chains, "chain"), report.n_opened)];
+    if report.n_purged > 0 {
+        lines.push(format!("{} stayed closed: the patient was purged, and the key with them", report.n_purged));
+    }
     if report.n_key_gone > 0 {
         lines.push(format!(
-            "{} stayed closed: the patient's row with its key is not there; that alone is called no fault, and no command takes one away",
+            "{} stayed closed: the patient's row with its key is not there; that alone is called no fault, but it was not purged",
             report.n_key_gone
         ));
     }
@@ -141,11 +144,12 @@ mod tests {
     fn the_first_row_that_does_not_fit_is_named_and_what_that_means() {
         let gone = Fault { misfit: Misfit::CutOff { n_missing: 2 }, id: 7 * 1024 + 3, at: None, kind: None };
         let changed = Fault { misfit: Misfit::Changed, id: 1027, at: Some(Timestamp::from_micros(1)), kind: Some("room.\u{1b}[2J".to_owned()) };
-        let report = AuditReport { n_chains: 1, n_rows: 6, n_opened: 4, n_key_gone: 1, n_faults: 103, faults: vec![changed, gone] };
+        let report = AuditReport { n_chains: 1, n_rows: 6, n_opened: 3, n_purged: 1, n_key_gone: 1, n_faults: 103, faults: vec![changed, gone] };
         let text = lines(&report, &Console::plain());
         let expected = [
-            "6 rows in 1 chain read, 4 opened",
-            "1 stayed closed: the patient's row with its key is not there; that alone is called no fault, and no command takes one away",
+            "6 rows in 1 chain read, 3 opened",
+            "1 stayed closed: the patient was purged, and the key with them",
+            "1 stayed closed: the patient's row with its key is not there; that alone is called no fault, but it was not purged",
             "",
             "id    lane  time                         kind            what is wrong",
             "1027  3     1970-01-01T00:00:00.000001Z  room.\\u{1b}[2J  it is not as it was written, or not what was written there",

@@ -89,6 +89,7 @@ impl Template {
             room_id: Some(CareRoomId(Uuid::new_v4())),
             room_version: visit.room_version,
             updated_at: at,
+            over_at: Some(at),
             key: key.clone(),
             doc: visit.doc.clone(),
         });
@@ -119,6 +120,7 @@ impl Template {
             ack_code: None,
             patient_id: Some(patient_id),
             key: Some(key),
+            by_age: false,
             raw: Document::new(0, vec![b'x'; MESSAGE_BYTES]),
         });
         Ok(())

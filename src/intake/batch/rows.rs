@@ -59,8 +59,9 @@ pub(super) fn write_out(
         audit: work.audit.clone(),
         ..CommitBatch::default()
     };
+    let left_facts: HashSet<JournalId> = world.visits.values().flat_map(|visit| &visit.new_facts).map(|fact| fact.stamp.arrival).collect();
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
-        journal(&mut batch, message, verdict, verdict.patient.and_then(key_of), rules);
+        journal(&mut batch, message, verdict, !left_facts.contains(&message.journal), verdict.patient.and_then(key_of), rules);
     }
     for message in &work.ended {
         batch.journal_settled.push(JournalSettled::discarded(message.journal));
@@ -140,6 +141,7 @@ fn visit_row(row: i64, visit: &VisitEntry, key: SealingKey) -> VisitRow {
         room_id: last.map(|slot| slot.id),
         room_version: last.and_then(|slot| slot.published.as_ref()).map_or(0, |room| i64::try_from(room.version).unwrap_or(i64::MAX)),
         updated_at: visit.updated_at,
+        over_at: visit.over_at,
         key,
         doc: visit.document.document(),
     }
@@ -152,8 +154,16 @@ pub(crate) fn waits_for(message: &Incoming, verdict: &Verdict, look_ups: &LookUp
     (fact.map(|fact| look_ups.patient(&fact.patient)), visit)
 }
 
-/// A message, as it was decided, and where it waits.
-pub(super) fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, key: Option<SealingKey>, rules: &Rules<'_>) {
+/// A message, as it was decided, and where it waits. `is_bare` is whether it left nothing in any stay.
+pub(super) fn journal(
+    batch: &mut CommitBatch,
+    message: &Incoming,
+    verdict: &Verdict,
+    is_bare: bool,
+    key: Option<SealingKey>,
+    rules: &Rules<'_>,
+) {
+    let by_age = is_bare && verdict.disposition != Disposition::Quarantined;
     let waits = || {
         let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);
         QuarantineRow {
@@ -168,7 +178,7 @@ pub(super) fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Ver
     if message.is_retry {
         // It is in the journal already; only what became of it changes.
         let reason = verdict.reason.map(str::to_owned);
-        batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason });
+        batch.journal_settled.push(JournalSettled { id: message.journal, disposition: verdict.disposition, reason, by_age });
         if verdict.disposition == Disposition::Quarantined {
             // It may wait for something else now.
             batch.quarantine.push(waits());
@@ -192,6 +202,7 @@ pub(super) fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Ver
         duplicate_of: verdict.duplicate_of,
         ack_code: None,
         patient_id: verdict.patient.filter(|_| key.is_some()),
+        by_age,
         key,
         raw: Document::new(0, message.raw.to_vec()),
     });

@@ -319,6 +319,7 @@ impl Shelf {
                     is_open: shelved.is_open,
                     wake_at: shelved.wake_at,
                     updated_at: Timestamp::from_micros(0),
+                    over_at: None,
                     is_dirty: false,
                 }),
             );

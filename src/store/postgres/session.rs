@@ -15,6 +15,7 @@ use crate::store::ledger;
 use crate::store::look_up::LookUpHash;
 use crate::store::postgres_sql as text;
 use crate::store::rows::AuditRow;
+use crate::store::rows::Purge;
 use crate::store::sealed::SealedBatch;
 use crate::store::sql;
 use crate::store::write::AuditKeys;
@@ -127,7 +128,7 @@ impl Session<'_> {
         self.rows(lane, &mut batch).await?;
         if !batch.journal_settled.is_empty() {
             let n_to_settle = batch.journal_settled.len();
-            let n_settled = self.run(bind_columns!(sqlx::query(text::JOURNAL_SETTLE), batch.journal_settled, 0, 1, 2)).await?;
+            let n_settled = self.run(bind_columns!(sqlx::query(text::JOURNAL_SETTLE), batch.journal_settled, 0, 1, 2, 3)).await?;
             if n_settled != n_to_settle as u64 {
                 return Err(Trouble::Conflict);
             }
@@ -143,6 +144,24 @@ impl Session<'_> {
         {
             return Err(Trouble::Conflict);
         }
+        if batch.purge.n_rows() > 0 {
+            self.purge(&batch.purge).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes for good.
+    async fn purge(&mut self, purge: &Purge) -> Result<(), Trouble> {
+        let (hashes, targets): (Vec<&[u8]>, Vec<i64>) = purge.look_ups.iter().map(|(hash, target)| (hash.0.as_slice(), *target)).unzip();
+        let messages: Vec<i64> = purge.messages.iter().map(|message| message.0).collect();
+        self.run(sqlx::query(text::PURGE).bind(&purge.visits).bind(hashes).bind(targets).bind(messages)).await?;
+        if purge.patients.is_empty() {
+            return Ok(());
+        }
+        if self.run(sqlx::query(text::PURGE_PATIENTS).bind(&purge.patients)).await? != purge.patients.len() as u64 {
+            return Err(Trouble::Conflict);
+        }
+        self.run(sqlx::query(text::PURGED_PATIENTS).bind(&purge.patients).bind(purge.at.as_micros())).await?;
         Ok(())
     }
 
@@ -167,7 +186,8 @@ impl Session<'_> {
         let query = bind_columns!(query, batch.facts, 0, 1, 2, 3, 4, 5);
         let query = bind_columns!(query, batch.look_ups, 0, 1, 2);
         let query = bind_columns!(query, batch.outbox, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
-        self.run(bind_columns!(query, counted, 0, 1, 2).bind(i64::from(lane))).await.map(drop)
+        let query = bind_columns!(query, counted, 0, 1, 2).bind(i64::from(lane));
+        self.run(bind_columns!(query.bind(std::mem::take(&mut batch.by_age)), batch.visits, 10)).await.map(drop)
     }
 
     /// Whether everything that the batch was planned from still stands as it was read; holds it there until the commit.

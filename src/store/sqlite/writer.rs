@@ -3,6 +3,7 @@
 //! A statement is prepared once and run for each row: SQLite is in this process, so a row more costs no way to anywhere. What is asked of it while it
 //! works waits for its turn at the door ([`super::SqliteBackend`]); nothing here waits for anything but the file.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -16,6 +17,7 @@ use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::ledger;
 use crate::store::rows::AuditRow;
+use crate::store::rows::Purge;
 use crate::store::sealed::PatientColumns;
 use crate::store::sealed::SealedBatch;
 use crate::store::sealed::VisitColumns;
@@ -209,13 +211,13 @@ impl<'c> Session<'c> {
             self.raise_epoch(next)?;
         }
         self.each(text::DEDUPE_RELEASE, &batch.dedupe_released, |release, id| release.execute([id]))?;
-        self.each(text::JOURNAL, &batch.journal, |add, row| {
+        self.each(text::JOURNAL, batch.journal.iter().zip(&batch.by_age), |add, (row, by_age)| {
             let (id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw) = row;
-            add.execute(params![id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw])
+            add.execute(params![id, feed, received, dedupe, control, trigger, disposition, reason, duplicate_of, ack_code, patient, raw, by_age])
         })?;
         let mut n_settled = 0;
-        self.each(text::JOURNAL_SETTLE, &batch.journal_settled, |settle, (id, disposition, reason)| {
-            n_settled += settle.execute(params![id, disposition, reason])?;
+        self.each(text::JOURNAL_SETTLE, &batch.journal_settled, |settle, (id, disposition, reason, by_age)| {
+            n_settled += settle.execute(params![id, disposition, reason, by_age])?;
             Ok(n_settled)
         })?;
         if n_settled != batch.journal_settled.len() {
@@ -242,7 +244,33 @@ impl<'c> Session<'c> {
         {
             return Err(Trouble::Conflict);
         }
+        if batch.purge.n_rows() > 0 {
+            self.purge(&batch.purge)?;
+        }
         Ok(())
+    }
+
+    /// Deletes for good.
+    fn purge(&self, purge: &Purge) -> Result<(), Trouble> {
+        self.each(text::PURGE_VISIT, &purge.visits, |delete, id| delete.execute([id]))?;
+        self.each(text::PURGE_FACTS, &purge.visits, |delete, owner| delete.execute([owner]))?;
+        self.each(text::PURGE_LOOK_UP, &purge.look_ups, |delete, (hash, target)| delete.execute(params![hash.0, target]))?;
+        self.each(text::QUARANTINE_LEAVE, &purge.messages, |leave, id| leave.execute([id.0]))?;
+        let mut deleted: BTreeMap<(String, i64), i64> = BTreeMap::new();
+        self.each(text::PURGE_MESSAGE, &purge.messages, |delete, id| {
+            if let Some(feed) = delete.query_row([id.0], |row| row.get::<_, String>(0)).optional()? {
+                *deleted.entry((feed, ledger::hour_of(*id))).or_default() += 1;
+            }
+            Ok(0)
+        })?;
+        self.each(text::PURGED_MESSAGES, &deleted, |add, ((feed, hour), n)| add.execute(params![feed, hour, n]))?;
+        let mut n_deleted = 0;
+        self.each(text::PURGE_PATIENT, &purge.patients, |delete, id| {
+            n_deleted += delete.execute([id])?;
+            Ok(0)
+        })?;
+        self.each(text::PURGED_PATIENT, &purge.patients, |note, id| note.execute(params![id, purge.at.as_micros()]))?;
+        if n_deleted == purge.patients.len() { Ok(()) } else { Err(Trouble::Conflict) }
     }
 
     fn raise_epoch(&self, next: u32) -> Result<(), Trouble> {
@@ -269,8 +297,8 @@ impl<'c> Session<'c> {
     /// Visits, each behind the version that it was planned from; in their order, in which a room leaves its row before another has it.
     fn put_visits(&self, rows: &[VisitColumns]) -> Result<(), Trouble> {
         let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc) in rows {
-            let row = params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc];
+        for (id, patient, version, status, is_open, wake_at, room, room_version, updated, doc, over) in rows {
+            let row = params![id, patient, version, status, is_open, wake_at, room, room_version, updated, doc, over];
             let ways = if *version == 1 {
                 self.prepared(&mut new, &[text::VISIT_NEW])?
             } else {
