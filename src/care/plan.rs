@@ -199,12 +199,16 @@ fn admits(policy: &Policy, stay: &Stay, view: &VisitView<'_>) -> bool {
 fn closes_at(input: &PlanInput<'_>, course: &Course, end: Stamp) -> Timestamp {
     let grace = input.policy.discharge_grace.of(input.stay.class.standing());
     let counted = course.ended_at.unwrap_or(end.recorded).plus(grace);
+    if counted.plus(input.policy.purge_after) <= input.now {
+        // Nobody is in the room of a stay that may be deleted already.
+        return counted;
+    }
     counted.max(leaves_at(end, grace, input.policy.grace_floor))
 }
 
 fn status(input: &PlanInput<'_>, course: &Course, wakes: &mut Wakes) -> Option<RoomStatus> {
     let PlanInput { stay, policy, .. } = *input;
-    let age_ends = stay.newest.recorded.plus(policy.max_age.of(stay.class.standing()));
+    let age_ends = stay.newest.recorded.plus(policy.max_age.of(stay.class.standing()).min(policy.purge_after));
     match course.phase {
         Phase::Unknown => {
             wakes.over = Some(stay.newest.recorded);

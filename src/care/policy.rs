@@ -169,6 +169,8 @@ pub struct Policy {
     pub discharge_grace: ByClass,
     /// How long before the newest fact a plain update still counts.
     pub late_window: Duration,
+    /// How long after its end a stay is kept. What was over so long ago when it is heard of may be of a stay that was deleted.
+    pub purge_after: Duration,
     /// Whether rooms of expected stays are published.
     pub publish_expected: bool,
     /// Whether an update of a stay never seen opened opens it (`adopt_on_update`).
@@ -201,6 +203,7 @@ impl Default for Policy {
             very_restricted: VeryRestricted::Explicit,
             discharge_grace: ByClass { by_class: BTreeMap::from([(PatientClass::from("E"), 4 * HOUR)]), default: 24 * HOUR },
             late_window: 7 * DAY,
+            purge_after: 365 * DAY,
             publish_expected: false,
             adopt_on_update: true,
             reopen_on_update: false,

@@ -105,7 +105,11 @@ pub(super) fn read(raw: &RawRooms, reader: &mut Reader<'_>) -> (Policy, RoomsCon
         Vec::new()
     });
     let defaults = Policy::default();
-    let max_age = max_age(by_class(&raw.max_age, &section.key("max_age"), defaults.max_age.default, reader), purge_after, &section, reader);
+    let max_age = by_class(&raw.max_age, &section.key("max_age"), defaults.max_age.default, reader);
+    if max_age.by_class.values().copied().fold(max_age.default, Duration::max) > purge_after {
+        let hint = "lower `max_age` too, so that both say what counts";
+        reader.warn(&section.key("purge_after"), "is shorter than `max_age`: no room lives so long without any message", hint);
+    }
     let policy = Policy {
         classes: classes(&raw.classes, &section.key("classes"), reader),
         when: when(&raw.when, &section.key("when"), reader),
@@ -120,6 +124,7 @@ pub(super) fn read(raw: &RawRooms, reader: &mut Reader<'_>) -> (Policy, RoomsCon
         },
         discharge_grace: by_class(&raw.discharge_grace, &section.key("discharge_grace"), defaults.discharge_grace.default, reader),
         late_window,
+        purge_after,
         publish_expected: raw.publish_expected,
         ..defaults
     };
@@ -130,18 +135,6 @@ pub(super) fn read(raw: &RawRooms, reader: &mut Reader<'_>) -> (Policy, RoomsCon
         reader.warn(&section.key("classes"), "counts for nothing beside `when`", "ask for `class` in the expression, and leave this key out");
     }
     (policy, RoomsConfig { purge_after, mass_guard: raw.mass_guard })
-}
-
-/// A room lives no longer without any message than what is known of a stay is kept after its end: else a message sent again could open the room of a stay
-/// that was deleted.
-fn max_age(max_age: ByClass, purge_after: Duration, section: &KeyPath, reader: &mut Reader<'_>) -> ByClass {
-    let longest = max_age.by_class.values().copied().fold(max_age.default, Duration::max);
-    if longest <= purge_after {
-        return max_age;
-    }
-    reader.warn(&section.key("purge_after"), "is shorter than `max_age`, which counts as that short", "lower `max_age` too, so that both say what counts");
-    let by_class = max_age.by_class.into_iter().map(|(class, age)| (class, age.min(purge_after))).collect();
-    ByClass { by_class, default: max_age.default.min(purge_after) }
 }
 
 /// A condition, where one is written.

@@ -18,6 +18,7 @@ mod lifecycle;
 mod orders;
 mod pressure;
 mod privacy;
+mod purge;
 mod replicas;
 mod resync;
 mod rooms;
