@@ -68,9 +68,9 @@ use crate::wake;
 use certificates::Certificate;
 use connections::Connections;
 use follow::Follow;
-use retention::Retention;
 use ports::Port;
 use pressure::Limits;
+use retention::Retention;
 
 mod certificates;
 mod connections;

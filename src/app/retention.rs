@@ -89,3 +89,110 @@ impl<C: Clock> Retention<C> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::runtime::Handle;
+    use tokio::sync::Notify;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::EVERY;
+    use super::Retention;
+    use crate::care::policy::Policy;
+    use crate::directory::Directory;
+    use crate::directory::Sources;
+    use crate::directory::said::Said;
+    use crate::ids::IdSource;
+    use crate::ids::JournalId;
+    use crate::intake::daemon;
+    use crate::intake::daemon::IntakeParts;
+    use crate::intake::guard::Guard;
+    use crate::intake::wake_at::WakeAt;
+    use crate::store::Store;
+    use crate::store::StoreOptions;
+    use crate::store::master_key::MasterKey;
+    use crate::store::rows::CommitBatch;
+    use crate::store::rows::Disposition;
+    use crate::store::rows::JournalRow;
+    use crate::store::sealing::Document;
+    use crate::time::ManualClock;
+    use crate::time::Timestamp;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_795_300_000_000_000);
+
+    /// A message that had no effect.
+    fn without_effect(at: Timestamp) -> CommitBatch {
+        let row = JournalRow {
+            id: JournalId::first_at(at),
+            feed: "main".to_owned(),
+            received_at: at,
+            dedupe: None,
+            control: None,
+            trigger: Some("A20".to_owned()),
+            disposition: Disposition::Noop,
+            reason: Some("no_effect".to_owned()),
+            duplicate_of: None,
+            ack_code: None,
+            patient_id: None,
+            key: None,
+            by_age: true,
+            raw: Document::new(0, b"MSH".to_vec()),
+        };
+        CommitBatch { journal: vec![row], ..CommitBatch::default() }
+    }
+
+    #[tokio::test]
+    async fn it_is_done_once_a_day_and_leaves_what_is_younger() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.db").display());
+        let master_key = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        let store = Store::open(StoreOptions { url: url.into(), master_key, readers: 1, daemon: 1 }).await.unwrap();
+        let (directory, _) = Directory::open(Sources::default(), Said::default(), NOW).unwrap();
+        let clock = Arc::new(ManualClock::at(NOW));
+        let (intake, _, task) = daemon::start(IntakeParts {
+            store: store.clone(),
+            ids: Arc::new(IdSource::new(1)),
+            clock: Arc::clone(&clock),
+            policy: Arc::new(Policy::default()),
+            directory: Arc::new(directory),
+            feeds: HashMap::new(),
+            outbox: Arc::new(Notify::new()),
+            wake: Arc::new(WakeAt::default()),
+            guard: Arc::new(Guard::default()),
+            connections: Handle::current(),
+        });
+        let tasks = TaskTracker::new();
+        tasks.spawn(task);
+        let kept = Duration::from_hours(48);
+        let days_ago = |days| NOW.minus(Duration::from_hours(24 * days));
+        for days in [5, 4, 1] {
+            store.commit(&without_effect(days_ago(days))).await.unwrap();
+        }
+        let retention = Retention { store: store.clone(), intake, clock: Arc::clone(&clock), purge_after: kept };
+        let left = async || store.journal_page(JournalId(i64::MIN), 9).await.unwrap().iter().map(|row| row.received_at).collect::<Vec<_>>();
+        let never = CancellationToken::new();
+        retention.look(&never).await.unwrap();
+        assert_eq!(left().await, [days_ago(1)]);
+        // It was done: until tomorrow nothing is looked for.
+        store.commit(&without_effect(days_ago(3))).await.unwrap();
+        clock.advance(Duration::from_hours(23));
+        retention.look(&never).await.unwrap();
+        assert_eq!(left().await, [days_ago(3), days_ago(1)]);
+        clock.advance(EVERY);
+        retention.look(&never).await.unwrap();
+        assert_eq!(left().await, [] as [Timestamp; 0]);
+        let recount = store.recount(None, crate::store::ledger::Look::Thorough).await.unwrap();
+        assert_eq!((recount.accepted["main"], recount.purged["main"]), (4, 4));
+        let rows = store.audit_page(None, i64::MIN, 9).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.kind.as_str()).collect::<Vec<_>>(), ["stays.purged"; 2]);
+        drop(retention);
+        tasks.close();
+        tasks.wait().await;
+        store.close().await;
+    }
+}

@@ -170,7 +170,9 @@ fn lines(purged: &Purged, until: Timestamp, told: Told) -> Vec<String> {
     }
     if purged.waiting > 0 {
         let stays = counted(purged.waiting, "stay");
-        lines.push(format!("{stays} whose time is over must wait: for an event, for a message in quarantine, or for another stay that was merged with it"));
+        lines.push(format!(
+            "{stays} whose time is over must wait: for an event, for a message in quarantine, or for another stay that was merged with it"
+        ));
     }
     lines
 }

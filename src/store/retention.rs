@@ -11,9 +11,19 @@ use crate::ids::CareRoomId;
 use crate::ids::JournalId;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::look_up::LookUpHash;
+use crate::store::look_up::hash_column;
 use crate::store::on_backend;
+use crate::store::sealing::Table;
 use crate::store::sql;
 use crate::time::Timestamp;
+
+/// Goes through all look-ups: only for a row that nothing else tells the numbers of.
+const LOOK_UPS_TO: &str = "SELECT hash FROM look_ups WHERE target = $1";
+
+/// The statement that reads a whole table, for the test that prepares it.
+#[cfg(test)]
+pub(super) const ALL: &[&str] = &[LOOK_UPS_TO];
 
 /// A message, as far as it must be known to decide what it is about.
 #[derive(Clone, Debug)]
@@ -94,6 +104,16 @@ impl Store {
         let rooms: Vec<Uuid> = rooms.iter().map(|room| room.0).collect();
         let rows = on_backend!(self.backend, backend => backend.rooms_that_wait(&rooms).await?);
         Ok(rows.into_iter().map(|(room,)| CareRoomId(room)).collect())
+    }
+
+    /// The look-ups that lead to a row. It reads all there are: only for a row that nothing else tells the numbers of.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn look_ups_to(&self, target: i64) -> Result<Vec<LookUpHash>, StoreError> {
+        let query = LOOK_UPS_TO;
+        let rows: Vec<Vec<u8>> = on_backend!(self.backend, backend => sqlx::query_scalar(query).bind(target).fetch_all(&backend.readers).await?);
+        rows.into_iter().map(|hash| Ok(LookUpHash(hash_column(Table::LookUps, &hash)?))).collect()
     }
 
     /// Those of these patients who were deleted.

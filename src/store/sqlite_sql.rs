@@ -59,7 +59,8 @@ pub(super) const PATIENT_VERSION: &str = "SELECT version FROM patients WHERE id 
 pub(super) const VISIT_VERSION: &str = "SELECT version FROM visits WHERE id = ?1";
 pub(super) const LOOK_UP_THERE: &str = "SELECT 1 FROM look_ups WHERE hash = ?1";
 pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ?1";
-pub(super) const JOURNAL: &str = concat!("INSERT INTO journal (", columns!(journal), ", by_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
+pub(super) const JOURNAL: &str =
+    concat!("INSERT INTO journal (", columns!(journal), ", by_age) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
 /// Of one that is in quarantine: whoever ends a message second has planned with what stands no more.
 pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = ?2, reason = ?3, by_age = ?4 WHERE id = ?1 AND disposition = 3";
 /// Of a version that follows on none.

@@ -33,10 +33,13 @@ use crate::time::Timestamp;
 
 mod audit;
 mod postgres;
+mod retention;
 mod shares;
 mod sqlite;
 mod trail;
 
+use retention::nothing_is_purged_that_has_changed_or_whose_patient_has_another_visit;
+use retention::what_is_purged_is_gone_with_its_key_and_nothing_else_is;
 use trail::rows_are_looked_through_step_by_step_and_opened_where_that_is_wanted;
 use trail::the_trail_is_read_out_in_the_order_of_time_and_of_its_chains;
 use trail::visits_and_messages_of_patients_are_found;
@@ -654,6 +657,8 @@ contract!(
     what_is_no_change_of_a_room_is_found_by_its_time,
     rows_are_looked_through_step_by_step_and_opened_where_that_is_wanted,
     visits_and_messages_of_patients_are_found,
+    what_is_purged_is_gone_with_its_key_and_nothing_else_is,
+    nothing_is_purged_that_has_changed_or_whose_patient_has_another_visit,
 );
 
 #[test]

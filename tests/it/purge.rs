@@ -19,7 +19,8 @@ use super::support::postgres;
 
 const SOON: std::time::Duration = std::time::Duration::from_mins(1);
 /// Stays that end at once; what is purged is said by whoever gives the order.
-const ENDS_AT_ONCE: &str = "[rooms]\nmass_guard = false\ngrace_floor = \"0s\"\ndischarge_grace = { E = \"1s\", default = \"1s\" }\n[[feeds]]\nclock = \"arrival\"\n";
+const ENDS_AT_ONCE: &str =
+    "[rooms]\nmass_guard = false\ngrace_floor = \"0s\"\ndischarge_grace = { E = \"1s\", default = \"1s\" }\n[[feeds]]\nclock = \"arrival\"\n";
 /// Whatever refers to a row that is not there; and what a purged patient may not leave.
 const LEFT_BEHIND: [(&str, &str); 6] = [
     ("facts", "SELECT COUNT(*) FROM facts WHERE owner NOT IN (SELECT id FROM visits)"),
@@ -131,12 +132,18 @@ async fn goes_when_its_time_is_over(config: &str, url: Option<&str>) {
     for (visit, version) in [("V7001", 4), ("V7004", 4)] {
         let event = daemon.room_is(visit, "purged", |room| room["status"] == "purged").await;
         let room = &event["data"]["room"];
-        assert_eq!((&event["type"], &event["data"]["version"], &event["data"]["cause"]["kind"]), (&"room.purged".into(), &version.into(), &"operator".into()));
+        assert_eq!(
+            (&event["type"], &event["data"]["version"], &event["data"]["cause"]["kind"]),
+            (&"room.purged".into(), &version.into(), &"operator".into())
+        );
         assert_eq!(event["data"]["changes"], serde_json::json!([{"kind": "status", "from": "closed", "to": "purged"}]));
         for field in ["/location", "/patient/display", "/patient/family", "/patient/birth_date", "/visit/admitted_at", "/visit/service"] {
             assert_eq!(room.pointer(field), Some(&Value::Null), "{field}");
         }
-        assert_eq!((&room["patient"]["id"]["value"], &room["visit"]["id"]["value"], &room["members"]), (&visit[1..].into(), &visit.into(), &serde_json::json!([])));
+        assert_eq!(
+            (&room["patient"]["id"]["value"], &room["visit"]["id"]["value"], &room["members"]),
+            (&visit[1..].into(), &visit.into(), &serde_json::json!([]))
+        );
     }
     histories(&daemon.event_lines());
     eventually("all is published", SOON, async || (raw.count("SELECT COUNT(*) FROM outbox").await == 0).then_some(())).await;
@@ -200,7 +207,8 @@ async fn an_old_message_sent_again_opens_no_room_of_a_stay_that_was_purged() {
 
     // As long as somebody has to look at a message of it, it stays.
     say(&mut peer, old("A03", 4)).await;
-    say(&mut peer, old("A08", 5).replace("7101^^^GHH^MR", "7199^^^GHH^MR").replace("TESTER^TERRY", "OTHER^ONE").replace("19610401", "19700101")).await;
+    say(&mut peer, old("A08", 5).replace("7101^^^GHH^MR", "7199^^^GHH^MR").replace("TESTER^TERRY", "OTHER^ONE").replace("19610401", "19700101"))
+        .await;
     assert_eq!(counts(&run(&daemon, &["purge"], "365d").1), [0, 0, 0, 0, 1]);
     let (_, waiting) = run(&daemon, &["quarantine", "list"], "365d");
     let id = waiting["quarantine"][0]["id"].as_str().unwrap_or_else(|| panic!("{waiting}")).to_owned();
@@ -237,7 +245,13 @@ async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done() {
         assert_eq!(raw.count("SELECT COUNT(*) FROM patients").await, n_left);
         assert_eq!(raw.count("SELECT COUNT(*) FROM facts").await, 2 * n_left);
         let told = async || {
-            let n_told = daemon.events().iter().filter(|event| event["type"] == "room.purged").map(|event| event["id"].to_string()).collect::<std::collections::BTreeSet<_>>().len();
+            let n_told = daemon
+                .events()
+                .iter()
+                .filter(|event| event["type"] == "room.purged")
+                .map(|event| event["id"].to_string())
+                .collect::<std::collections::BTreeSet<_>>()
+                .len();
             (i64::try_from(n_told).unwrap() == i64::from(STAYS) - n_left).then_some(())
         };
         eventually("the backend knows of each room that is gone", SOON, told).await;
@@ -257,4 +271,35 @@ async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done() {
         assert_eq!(raw.count(&format!("SELECT COUNT(*) FROM {table}")).await, 0, "{table}");
     }
     assert!(still_adds_up(&daemon) > 0);
+}
+
+/// Of each visit and patient whatever messages may have said: merged, moved, renumbered, swapped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_whatever_was_said_nothing_is_left_behind_that_leads_nowhere() {
+    let daemon = Daemon::start("[rooms]\nmass_guard = false\ngrace_floor = \"0s\"\npurge_after = \"1h\"\n").await;
+    let to = daemon.mllp.to_string();
+    let messages = format!("{}/fixtures/messages", env!("CARGO_MANIFEST_DIR"));
+    let replayed = program(&daemon.dir).args(["replay", &messages, "--fresh-ids", "--to", &to]).output().unwrap();
+    assert!(replayed.status.code().is_some_and(|code| code <= 1), "{replayed:?}");
+    let simulated = program(&daemon.dir).args(["simulate", "--beds", "12", "--days", "3", "--duplicates", "0.1", "--to", &to]).output().unwrap();
+    assert!(simulated.status.success(), "{simulated:?}");
+    still_adds_up(&daemon);
+    let mut raw = Raw::open(&daemon, None).await;
+    let n_visits = raw.count("SELECT COUNT(*) FROM visits").await;
+    let (code, counted) = run(&daemon, &["purge", "--dry-run"], "1h");
+    assert_eq!(code, 0, "{counted}");
+    let (code, purged) = run(&daemon, &["purge"], "1h");
+    assert_eq!((code, counts(&purged)[0], &purged["left_out"]), (0, counts(&counted)[0], &Value::from(0)), "{purged}");
+    assert!(counts(&purged)[0] > 20, "{purged}");
+    assert_eq!(raw.count("SELECT COUNT(*) FROM visits").await, n_visits - i64::try_from(counts(&purged)[0]).unwrap());
+    eventually("all is published", SOON, async || (raw.count("SELECT COUNT(*) FROM outbox").await == 0).then_some(())).await;
+    raw.is_whole().await;
+    still_adds_up(&daemon);
+    // What came a moment ago and left nothing in any stay goes by its own age.
+    let (code, purged) = run(&daemon, &["purge"], "1s");
+    assert_eq!(code, 0, "{purged}");
+    eventually("all is published", SOON, async || (raw.count("SELECT COUNT(*) FROM outbox").await == 0).then_some(())).await;
+    raw.is_whole().await;
+    still_adds_up(&daemon);
+    histories(&daemon.event_lines());
 }

@@ -155,14 +155,7 @@ pub(crate) fn waits_for(message: &Incoming, verdict: &Verdict, look_ups: &LookUp
 }
 
 /// A message, as it was decided, and where it waits. `is_bare` is whether it left nothing in any stay.
-pub(super) fn journal(
-    batch: &mut CommitBatch,
-    message: &Incoming,
-    verdict: &Verdict,
-    is_bare: bool,
-    key: Option<SealingKey>,
-    rules: &Rules<'_>,
-) {
+pub(super) fn journal(batch: &mut CommitBatch, message: &Incoming, verdict: &Verdict, is_bare: bool, key: Option<SealingKey>, rules: &Rules<'_>) {
     let by_age = is_bare && verdict.disposition != Disposition::Quarantined;
     let waits = || {
         let (patient_hash, visit_hash) = waits_for(message, verdict, rules.look_ups);

@@ -138,7 +138,12 @@ impl Finder<'_> {
             let stored = facts.remove(row).unwrap_or_default();
             arrivals.insert(*row, stored.iter().map(|fact| JournalId(fact.arrival)).collect());
             let facts = stored.iter().map(|fact| Fact::read(&fact.body)).collect::<Result<Vec<_>, _>>()?;
-            named.insert(*row, self.look_ups_of(known, *row, &facts)?);
+            let mut look_ups = self.look_ups_of(known, *row, &facts)?;
+            if facts.is_empty() {
+                // It was only ever named as what another was merged with, and keeps no word that says so.
+                look_ups.extend(self.store.look_ups_to(*row).await?);
+            }
+            named.insert(*row, look_ups);
         }
         let rooms_of = |group: &BTreeSet<i64>| -> Vec<Going> {
             let slots = group.iter().filter_map(|row| known.visits.get(row)).flat_map(|(_, document)| &document.rooms);
@@ -159,7 +164,8 @@ impl Finder<'_> {
         let quarantined = self.store.quarantine_by_hashes(&hashes).await?;
         let mut all = Group::default();
         for (group, rooms) in groups.into_iter().zip(rooms) {
-            let is_named = |hash: Option<LookUpHash>| hash.is_some_and(|hash| group.iter().any(|row| named.get(row).is_some_and(|named| named.contains(&hash))));
+            let is_named =
+                |hash: Option<LookUpHash>| hash.is_some_and(|hash| group.iter().any(|row| named.get(row).is_some_and(|named| named.contains(&hash))));
             let waiting = || quarantined.iter().filter(|row| is_named(row.visit_hash));
             // Whoever asks for the deletion does not stand in its way.
             let is_waited_for = waiting().any(|row| row.since >= self.until && row.reason != DELETE_REQUEST);
@@ -203,7 +209,10 @@ impl Finder<'_> {
     pub(super) async fn look_ups_to(&self, named: &HashSet<LookUpHash>, rows: &BTreeSet<i64>, finding: &mut Finding) -> Result<(), BatchError> {
         if !rows.is_empty() {
             let found = self.store.find(&FindRequest { look_ups: named.iter().copied().collect(), ..FindRequest::default() }).await?;
-            finding.purge.look_ups.extend(found.look_ups.iter().filter(|(.., target)| rows.contains(target)).map(|(hash, _, target)| (*hash, *target)));
+            finding
+                .purge
+                .look_ups
+                .extend(found.look_ups.iter().filter(|(.., target)| rows.contains(target)).map(|(hash, _, target)| (*hash, *target)));
         }
         Ok(())
     }

@@ -64,11 +64,13 @@ pub(super) struct Writer {
     opening: Opening,
     pub(super) connection: Connection,
     durable: bool,
+    /// Whether deleted content is overwritten.
+    overwrites: bool,
 }
 
 impl Writer {
     pub(super) fn open(opening: Opening) -> Result<Self, StoreError> {
-        Ok(Self { connection: opening.open()?, opening, durable: true })
+        Ok(Self { connection: opening.open()?, opening, durable: true, overwrites: false })
     }
 
     /// SQLite opens what it may not write all the same, and says so with the first commit only.
@@ -98,6 +100,13 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", if durable { 2 } else { 1 })?;
             self.durable = durable;
         }
+        let deletes = matches!(&write.write, Write::Commit(batches) if batches.iter().any(|batch| batch.purge.n_rows() > 0));
+        if deletes != self.overwrites {
+            // What is deleted for good is overwritten, not only given free: a key that can still be found in the file is not destroyed.
+            n_statements.fetch_add(1, Ordering::Relaxed);
+            self.connection.pragma_update_and_check(None, "secure_delete", deletes, |_| Ok(()))?;
+            self.overwrites = deletes;
+        }
         session.statement("BEGIN IMMEDIATE")?.execute([])?;
         session.apply(write)?;
         if !settled.is_empty() {
@@ -121,7 +130,7 @@ impl Writer {
         match self.opening.open() {
             Ok(connection) => {
                 self.connection = connection;
-                self.durable = true;
+                (self.durable, self.overwrites) = (true, false);
             }
             Err(error) => tracing::error!(error = %StoreError::from(error), "the store's writer could not be opened again"),
         }

@@ -10,6 +10,7 @@ use super::at;
 use super::audit;
 use super::fact;
 use super::message;
+use super::retention;
 use super::viewing;
 use super::with_messages;
 use crate::ids::JournalId;
@@ -27,6 +28,21 @@ use crate::store::rows::VisitRow;
 use crate::store::sealing::Document;
 use crate::store::sql;
 use crate::store::sqlite_sql;
+
+#[tokio::test]
+async fn a_key_that_was_purged_stands_in_the_file_no_more() {
+    let house = House::new();
+    let store = house.open().await;
+    retention::with_two(&store).await;
+    let keys = store.find(&FindRequest { patients: vec![1, 2], ..FindRequest::default() }).await.unwrap().patients;
+    let stands = |n: usize| {
+        let key = keys[n].key.wrapped();
+        std::fs::read(&house.path).unwrap().windows(key.len()).any(|window| window == key)
+    };
+    store.commit(&retention::all_of(&store, 1)).await.unwrap();
+    store.close().await;
+    assert!(!stands(0) && stands(1));
+}
 
 #[tokio::test]
 async fn nothing_of_a_content_stands_in_the_file() {
@@ -339,7 +355,7 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
     let store = house.open().await;
     store.close().await;
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).connect().await.unwrap();
-    for statement in ledger::ALL {
+    for statement in ledger::ALL.iter().chain(crate::store::retention::ALL) {
         let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan = sqlx::query(explained).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         let steps: Vec<(i64, i64, String)> = plan.iter().map(|row| (row.get("id"), row.get("parent"), row.get("detail"))).collect();
