@@ -137,13 +137,14 @@ pub fn retired(published: &RoomState) -> RoomState {
     }
 }
 
-/// What a room that was published becomes when everything about its stay is deleted: ids, and the name that says which room it was.
-pub fn purged(published: &RoomState) -> RoomState {
+/// What a room that was published becomes when everything about its stay is deleted: ids, and of the name what is the room's own.
+pub fn purged(room: CareRoomId, published: &RoomState) -> RoomState {
     let ShownPatient { id, .. } = published.patient.clone();
     let patient = ShownPatient { id, display: Phi::new(None), name: None, birth_date: Phi::new(None), sex: Phi::new(None) };
     let visit = ShownVisit { id: published.visit.id.clone(), class: None, service: None, admitted_at: None, discharged_at: None };
     RoomState {
         status: RoomStatus::Purged,
+        name: Phi::new(room_code(room)),
         flags: Vec::new(),
         location: None,
         patient,

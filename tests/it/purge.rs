@@ -1,6 +1,6 @@
 //! What ended long enough ago is deleted for good: rows, look-ups and keys, on both stores, also when it is interrupted; and the backend is told.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "helpers of tests")]
 
 use std::process::Command;
 
@@ -136,6 +136,7 @@ async fn goes_when_its_time_is_over(config: &str, url: Option<&str>) {
             (&event["type"], &event["data"]["version"], &event["data"]["cause"]["kind"]),
             (&"room.purged".into(), &version.into(), &"operator".into())
         );
+        assert!(room["name"].as_str().is_some_and(|name| name.len() == 4), "{room}");
         assert_eq!(event["data"]["changes"], serde_json::json!([{"kind": "status", "from": "closed", "to": "purged"}]));
         for field in ["/location", "/patient/display", "/patient/family", "/patient/birth_date", "/visit/admitted_at", "/visit/service"] {
             assert_eq!(room.pointer(field), Some(&Value::Null), "{field}");

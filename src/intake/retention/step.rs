@@ -111,7 +111,7 @@ impl<C: Clock> Hands<'_, C> {
     /// The last event of a room. It and its row in the trail are sealed under the store's key: the patient's may go in the same commit.
     fn tell(&self, batch: &mut CommitBatch, going: Going, place: i64, kind: CauseKind, now: Timestamp) {
         let Going { room: published, made_for } = going;
-        let state = purged(&published.state);
+        let state = purged(published.id, &published.state);
         let changes = [Change::Status { from: Some(published.state.status), to: RoomStatus::Purged }];
         let room = CareRoom { id: published.id, epoch: self.parts.store.epoch(), version: published.version + 1, state };
         let cause = Cause::of(kind);

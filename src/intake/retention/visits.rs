@@ -101,7 +101,7 @@ impl Finder<'_> {
             let over_at = ends.collect::<Option<Vec<_>>>().and_then(|ends| ends.into_iter().max());
             if over_at.is_some_and(|over_at| over_at < self.until) {
                 groups.push(group);
-            } else {
+            } else if known.visits.get(row).and_then(|(visit, document)| self::over_at(visit, document)).is_some_and(|own| own < self.until) {
                 finding.purged.waiting += 1;
             }
         }
