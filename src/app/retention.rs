@@ -169,7 +169,7 @@ mod tests {
         let tasks = TaskTracker::new();
         tasks.spawn(task);
         let kept = Duration::from_hours(48);
-        let days_ago = |days| NOW.minus(Duration::from_hours(24 * days));
+        let days_ago = |days: u64| NOW.minus(Duration::from_hours(24 * days));
         for days in [5, 4, 1] {
             store.commit(&without_effect(days_ago(days))).await.unwrap();
         }

@@ -345,8 +345,13 @@ pub struct PatientRecord {
     #[serde(default, skip_serializing_if = "EmergencyStays::is_empty")]
     pub(crate) emergencies: EmergencyStays,
     /// When something was said of them last, as it was recorded; never later than it came.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_never")]
     heard: Timestamp,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_never(at: &Timestamp) -> bool {
+    *at == Timestamp::default()
 }
 
 mod as_pairs {

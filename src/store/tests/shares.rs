@@ -117,6 +117,10 @@ async fn a_database_of_the_scheme_before_is_brought_up_to_date_while_a_daemon_wo
     let before = PostgresBackend::open_beside(&url, 2).unwrap();
     let (_, earlier) = sql::POSTGRES_MIGRATIONS.split_last().unwrap();
     sql::migrator(earlier).run_direct(None, &mut *before.readers.acquire().await.unwrap(), false).await.unwrap();
+    // What plays the old one is this program, whose statements name columns that those of the old one leave to their defaults.
+    for column in ["visits ADD COLUMN over_us BIGINT", "journal ADD COLUMN by_age SMALLINT NOT NULL DEFAULT 0"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("ALTER TABLE {column}"))).execute(&before.readers).await.unwrap();
+    }
     let made = crate::store::sealing::Keys::generate(&options.master_key).unwrap();
     for (key, value) in [("key/own", made.own), ("key/look_up", made.look_up)] {
         sqlx::query(sql::META_KEEP).bind(key).bind(value).execute(&before.readers).await.unwrap();
