@@ -110,6 +110,7 @@ impl Bench {
             also: &[],
             has_conflict: false,
             shares_its_bed: false,
+            grants: &[],
             policy: &self.policy,
             roster: &self.roster,
             now: self.now,

@@ -2,8 +2,11 @@
 //!
 //! Two things pull it. While a feed is silent beyond its rhythm, leaves that only the clock brings wait, because the word that would undo them may be on
 //! its way. And when many rooms end at once, leaves and ends wait until an operator says go on, because no hospital empties like that. Joining goes on
-//! in both, and so does whatever narrows who may know. What is planned is not changed by it: once it is released, planning again tells the truth.
+//! in both, and so does whatever narrows who may know; a grant ends when it says in any case. What is planned is not changed by it: once it is released, planning again tells the truth.
 
+use crate::care::grant;
+use crate::care::grant::Grant;
+use crate::care::room::Ground;
 use crate::care::room::Member;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
@@ -33,19 +36,27 @@ pub const fn ends(before: &RoomState, target: &RoomState) -> bool {
 }
 
 /// Holds back every leave and every end; also gives back whether there was any.
-pub fn hold_all(before: &RoomState, target: RoomState, roster: &Roster) -> (RoomState, bool) {
+pub fn hold_all(before: &RoomState, target: RoomState, grants: &[Grant], roster: &Roster) -> (RoomState, bool) {
     let is_over = ends(before, &target);
-    hold(before, target, roster, is_over, |_| true)
+    hold(before, target, grants, roster, is_over, |_| true)
 }
 
 /// Holds back what only the clock brought: members whose grounds had an end that has come, and the end of the grace.
-pub fn hold_scheduled(before: &RoomState, target: RoomState, roster: &Roster, now: Timestamp) -> (RoomState, bool) {
+pub fn hold_scheduled(before: &RoomState, target: RoomState, grants: &[Grant], roster: &Roster, now: Timestamp) -> (RoomState, bool) {
     let has_come = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
     let is_over = before.status == RoomStatus::Grace && target.status == RoomStatus::Closed && has_come(before.closes_at);
-    hold(before, target, roster, is_over, |member| member.grounds.iter().all(|ground| has_come(ground.until)))
+    hold(before, target, grants, roster, is_over, |member| member.grounds.iter().all(|ground| has_come(ground.until)))
 }
 
-fn hold(before: &RoomState, target: RoomState, roster: &Roster, is_over: bool, stays: impl Fn(&Member) -> bool) -> (RoomState, bool) {
+/// `grants` are those that stand.
+fn hold(
+    before: &RoomState,
+    target: RoomState,
+    grants: &[Grant],
+    roster: &Roster,
+    is_over: bool,
+    stays: impl Fn(&Member) -> bool,
+) -> (RoomState, bool) {
     // Whoever may not know leaves at once, whatever else waits.
     if !before.status.is_open() || target.confidentiality > before.confidentiality || target.patient.id != before.patient.id {
         return (target, false);
@@ -56,7 +67,10 @@ fn hold(before: &RoomState, target: RoomState, roster: &Roster, is_over: bool, s
     }
     held.members.retain(|member| roster.may_join(&member.user));
     let gone = before.members.iter().filter(|member| held.members.iter().all(|other| other.user != member.user));
-    let kept: Vec<Member> = gone.filter(|member| roster.may_join(&member.user) && stays(member)).cloned().collect();
+    let mut kept: Vec<Member> = gone.filter(|member| roster.may_join(&member.user) && stays(member)).cloned().collect();
+    for members in [&mut held.members, &mut kept] {
+        members.retain_mut(|member| still_stands(member, grants));
+    }
     let is_held = is_over || !kept.is_empty();
     if is_held {
         held.coverage = before.coverage;
@@ -64,4 +78,13 @@ fn hold(before: &RoomState, target: RoomState, roster: &Roster, is_over: bool, s
         held.members.sort_by(|a, b| a.user.cmp(&b.user));
     }
     (held, is_held)
+}
+
+/// Takes a grant that ended from somebody who is kept. Gives back whether they stand on anything else.
+fn still_stands(member: &mut Member, grants: &[Grant]) -> bool {
+    if member.grounds.iter().any(Ground::is_granted) && grants.iter().all(|grant| grant.user != member.user) {
+        member.grounds.retain(|ground| !ground.is_granted());
+        member.roles.retain(|role| *role != grant::role());
+    }
+    !member.grounds.is_empty()
 }

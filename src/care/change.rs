@@ -206,6 +206,8 @@ words! {
         Redisclosure = "redisclosure",
         /// Nobody is left in the room.
         NobodyLeft = "nobody_left",
+        /// An operator let `user` in until `until`, whatever messages say of them.
+        BreakGlass = "break_glass",
     }
 }
 

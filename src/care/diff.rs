@@ -16,7 +16,9 @@ use crate::care::room::Member;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::ids::Role;
+use crate::ids::UserId;
 use crate::phi::Phi;
+use crate::time::Timestamp;
 
 /// What changed, and the event that is named by it.
 #[derive(Clone, Debug)]
@@ -115,12 +117,24 @@ pub fn notices(before: Option<&RoomState>, after: &RoomState, changes: &[Change]
     if let Some(into) = after.merged_into.filter(|into| before.is_none_or(|before| before.merged_into != Some(*into))) {
         notices.push(RoomNotice { code: RoomNoticeCode::Merged, parameters: BTreeMap::from([("room", Phi::new(into.to_string()))]) });
     }
+    for (user, until) in granted(after) {
+        if before.is_none_or(|before| !granted(before).any(|known| known == (user, until))) {
+            let parameters = BTreeMap::from([("user", Phi::from(user.as_str())), ("until", Phi::new(until.to_string()))]);
+            notices.push(RoomNotice { code: RoomNoticeCode::BreakGlass, parameters });
+        }
+    }
     let said = before.map(|before| before.to_say.expose().as_slice()).unwrap_or_default();
     for text in after.to_say.expose().iter().filter(|text| !said.contains(text)) {
         let parameters = if text.is_empty() { BTreeMap::new() } else { BTreeMap::from([("text", Phi::from(text.as_str()))]) };
         notices.push(RoomNotice { code: RoomNoticeCode::Redisclosure, parameters });
     }
     notices
+}
+
+/// Whom an operator let in, and until when.
+fn granted(state: &RoomState) -> impl Iterator<Item = (&UserId, Timestamp)> {
+    let grounds = state.members.iter().flat_map(|member| member.grounds.iter().map(move |ground| (&member.user, ground)));
+    grounds.filter(|(_, ground)| ground.is_granted()).filter_map(|(user, ground)| Some((user, ground.until?)))
 }
 
 fn status_event(before: RoomStatus, after: RoomStatus) -> EventType {

@@ -332,6 +332,13 @@ pub struct Restriction {
     pub ends_at: Option<Timestamp>,
 }
 
+impl Restriction {
+    /// Whether it asks for the highest level at an instant.
+    pub fn is_highest(&self, at: Timestamp) -> bool {
+        (self.part2 || self.level == Confidentiality::VeryRestricted) && self.begins_at.is_none_or(|begins| begins <= at)
+    }
+}
+
 /// One signal as a message says it; [`FieldUpdate::Keep`] never stands here.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SignalSaid {

@@ -310,6 +310,11 @@ impl Person {
         self.identity_unknown.as_ref().and_then(|register| register.value).unwrap_or(false)
     }
 
+    /// When a word about the person asked for the highest level last.
+    pub(crate) const fn highest_at(&self) -> Option<Timestamp> {
+        self.signals.highest_at()
+    }
+
     /// Those who treat the person outside (PD1-4), and who said so.
     pub(crate) fn primary_care(&self) -> Option<(&[Practitioner], Stamp)> {
         let register = self.primary_care.as_ref()?;

@@ -14,6 +14,7 @@ pub mod visit;
 pub mod policy;
 pub mod roster;
 mod team;
+pub mod grant;
 pub mod plan;
 pub mod room;
 pub mod brake;

@@ -6,11 +6,14 @@
 use std::time::Duration;
 
 use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use crate::care::fact::BedLocation;
 use crate::care::fact::Confidentiality;
 use crate::care::fact::PersonName;
 use crate::care::fact::Stamp;
+use crate::care::grant::Grant;
+use crate::care::grant::Levels;
 use crate::care::identity::Person;
 use crate::care::policy::NamePart;
 use crate::care::policy::Policy;
@@ -65,6 +68,8 @@ pub struct PlanInput<'a> {
     pub has_conflict: bool,
     /// Whether another open visit of the person is in the same bed.
     pub shares_its_bed: bool,
+    /// Whom operators let in, as far as the room is still the patient's for whom they did.
+    pub grants: &'a [Grant],
     /// The policy.
     pub policy: &'a Policy,
     /// Staff and units.
@@ -85,6 +90,8 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
     /// Since when the stay is over and nothing was said of it; absent while it goes on, or something changes by itself.
     pub over_at: Option<Timestamp>,
+    /// Whose grants have ended, by their time or by the level: for good.
+    pub ended_grants: Vec<UserId>,
 }
 
 /// Plans the room of a stay.
@@ -93,6 +100,8 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let rules = CourseRules { reopen_on_admit: policy.reopen_on_admit, adopt_on_update: policy.adopt_on_update };
     let course = stay.course(now, &rules);
     let level = effective_level(input);
+    let levels = Levels { level, of_person: input.person.highest_at(), stay, roster: input.roster };
+    let ended_grants = input.grants.iter().filter(|grant| !grant.stands(&levels, now)).map(|grant| grant.user.clone()).collect();
     let mut wakes = Wakes { now, next: None, over: None };
     wakes.at(course.turns_at);
     for boundary in restrictions(input).flat_map(|restriction| [restriction.begins_at, restriction.ends_at]) {
@@ -113,13 +122,13 @@ pub fn plan(input: &PlanInput<'_>) -> Plan {
     let may_come = view.class.is_none_or(|class| class.as_str() == "P");
     // A cancel also strikes the class, so a cancelled stay keeps the room it may have had, to be told of as cancelled.
     let Some(status) = status.filter(|status| roomed || *status == RoomStatus::Cancelled || (*status == RoomStatus::Expected && may_come)) else {
-        return Plan { target: None, taken_back: None, wake_at: wakes.next, over_at: wakes.over_at(stay) };
+        return Plan { target: None, taken_back: None, wake_at: wakes.next, over_at: wakes.over_at(stay), ended_grants };
     };
     let status = if input.merged_into.is_some() { RoomStatus::Merged } else { status };
-    let target = room_state(input, &course, status, level, &view, &mut wakes);
+    let target = room_state(input, &course, status, level, &view, &ended_grants, &mut wakes);
     let is_hidden = status == RoomStatus::Expected && !policy.publish_expected;
-    let taken_back = is_hidden.then(|| retired(&room_state(input, &course, RoomStatus::Cancelled, level, &view, &mut wakes)));
-    Plan { target: Some(target), taken_back, wake_at: wakes.next, over_at: wakes.over_at(stay) }
+    let taken_back = is_hidden.then(|| retired(&room_state(input, &course, RoomStatus::Cancelled, level, &view, &ended_grants, &mut wakes)));
+    Plan { target: Some(target), taken_back, wake_at: wakes.next, over_at: wakes.over_at(stay), ended_grants }
 }
 
 /// What a room that was published becomes when its stay gets none any more: nobody is in it, nothing but its end is told.
@@ -308,6 +317,7 @@ fn room_state(
     status: RoomStatus,
     level: Confidentiality,
     view: &VisitView<'_>,
+    ended_grants: &[UserId],
     wakes: &mut Wakes,
 ) -> RoomState {
     let PlanInput { stay, roster, policy, now, .. } = *input;
@@ -317,7 +327,11 @@ fn room_state(
     let team = if staffed {
         // In grace the grounds that stood at the end keep their people: time stands still for them, the directory does not.
         let at = course.ended.filter(|_| status == RoomStatus::Grace).map_or(now, |end| end.recorded);
-        team(&TeamInput { stay, also: input.also, person: input.person, until, view, level, patient_users: &users, policy, roster, now: at })
+        // For grants it never does.
+        let grants: SmallVec<[&Grant; 1]> = input.grants.iter().filter(|grant| !ended_grants.contains(&grant.user)).collect();
+        grants.iter().for_each(|grant| wakes.at(Some(grant.until)));
+        let person = input.person;
+        team(&TeamInput { stay, also: input.also, person, until, view, level, patient_users: &users, grants: &grants, policy, roster, now: at })
     } else {
         crate::care::team::Team::default()
     };

@@ -89,9 +89,9 @@ pub enum Permission {
 pub struct Ground {
     /// The `[[team]]` rule, `grant`, or `handover`/`grace` where the ground has ended and its grace runs.
     pub rule: Role,
-    /// `PV1-7`, `ROL-4`, `unit GHH/4N`, `service CAR`.
+    /// `PV1-7`, `ROL-4`, `unit GHH/4N`, `service CAR`, `operator`.
     pub from: CompactString,
-    /// The message that said so.
+    /// The message that said so; of a grant, its own number.
     pub message: JournalId,
     /// Since when.
     pub since: Timestamp,

@@ -218,6 +218,11 @@ impl Roster {
         self.groups.get(group).is_some_and(|users| users.contains(user))
     }
 
+    /// Whether an id that nobody knows stands for a user of its own.
+    pub const fn includes_unknown(&self) -> bool {
+        self.include_unknown
+    }
+
     /// How many members of staff there are.
     pub fn n_staff(&self) -> usize {
         self.staff.len()

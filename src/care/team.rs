@@ -14,6 +14,8 @@ use crate::care::fact::Confidentiality;
 use crate::care::fact::FieldRef;
 use crate::care::fact::Practitioner;
 use crate::care::fact::Stamp;
+use crate::care::grant;
+use crate::care::grant::Grant;
 use crate::care::identity::Person;
 use crate::care::policy::Policy;
 use crate::care::policy::TeamRule;
@@ -54,6 +56,8 @@ pub(super) struct TeamInput<'a> {
     pub(super) view: &'a VisitView<'a>,
     pub(super) level: Confidentiality,
     pub(super) patient_users: &'a [UserId],
+    /// Grants that stand.
+    pub(super) grants: &'a [&'a Grant],
     pub(super) policy: &'a Policy,
     pub(super) roster: &'a Roster,
     pub(super) now: Timestamp,
@@ -124,6 +128,9 @@ pub(super) fn team(input: &TeamInput<'_>) -> Team {
                 input.also.iter().for_each(|stay| gathering.take(stay, rule, source, &taken));
             }
         }
+    }
+    for grant in input.grants {
+        gathering.join(&grant.user, Permission::Member, &grant::role(), grant.ground());
     }
     let Gathering { by_user, mut team, .. } = gathering;
     team.members = by_user

@@ -11,6 +11,7 @@ mod child;
 pub mod console;
 pub mod demo;
 pub mod explain;
+pub mod grant;
 pub mod guard;
 mod instant;
 mod interrupt;
@@ -75,6 +76,13 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
+    /// Let somebody into a room for some hours, whatever messages say of them (break-glass)
+    ///
+    /// The user joins at once as a member and leaves by itself when the time is up. A later grant of the same user replaces the one before it. No message
+    /// takes a grant away, but it ends when the room becomes another patient's or very restricted, or is merged into another.
+    Grant(grant::GrantArgs),
+    /// End a grant before its time
+    Revoke(grant::RevokeArgs),
     /// Leaves and ends that wait because many rooms would have ended at once
     Guard(guard::GuardArgs),
     /// Whether every accepted message and every event is accounted for
@@ -114,6 +122,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Ledger(args) => ledger::run(args, config, &console).await,
         Command::Audit(args) => audit::run(args, config, &console).await,
         Command::Rooms(args) => rooms::run(args, config, &console).await,
+        Command::Grant(args) => grant::grant(args, config, &console).await,
+        Command::Revoke(args) => grant::revoke(args, config, &console).await,
         Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,

@@ -14,7 +14,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use serde_json::Value;
+use serde_json::json;
 
+use crate::care::grant::Grant;
 use crate::care::plan::room_code;
 use crate::care::room::CareRoom;
 use crate::cli::beside;
@@ -28,6 +30,7 @@ use crate::intake::guard::Word;
 use crate::outbox::envelope::room_json;
 use crate::store::Store;
 use crate::store::form::Stored as _;
+use crate::store::form::RoomSlot;
 use crate::store::form::VisitDocument;
 use crate::store::rows::Found;
 use crate::time::Timestamp;
@@ -86,6 +89,8 @@ pub(crate) struct StoredRoom {
     pub(crate) room: CareRoom,
     /// When its visit was last written.
     pub(crate) updated_at: Timestamp,
+    /// Whom operators let in; one may be over by now.
+    pub(crate) grants: Vec<Grant>,
 }
 
 impl StoredRoom {
@@ -102,6 +107,24 @@ impl StoredRoom {
         }
         Ok(room)
     }
+}
+
+/// A grant as it stands in JSON.
+pub(in crate::cli) fn grant_form(grant: &Grant) -> Value {
+    json!({
+        "user": grant.user.as_str(),
+        "since": grant.since.to_string(),
+        "until": grant.until.to_string(),
+        "by": { "uid": grant.uid, "login": grant.login },
+        "reason": grant.reason.as_str(),
+    })
+}
+
+/// Who gave an order: `root (0)`.
+pub(in crate::cli) fn who_gave(by: Option<&Value>) -> String {
+    let login = by.map(|by| story::text(by, "/login")).unwrap_or_default();
+    let uid = by.and_then(|by| by.pointer("/uid")).and_then(Value::as_u64).unwrap_or_default();
+    if login.is_empty() { format!("uid {uid}") } else { format!("{login} ({uid})") }
 }
 
 /// Runs the command.
@@ -165,8 +188,9 @@ pub(crate) async fn all(store: &Store) -> anyhow::Result<Vec<StoredRoom>> {
 /// The published rooms of one visit's stays.
 pub(super) fn rooms_of(visit: i64, found: &Found, rooms: &mut Vec<StoredRoom>) -> anyhow::Result<()> {
     for stored in found.visits.iter().filter(|stored| stored.id == visit) {
-        let published = VisitDocument::read(&stored.doc)?.rooms.into_iter().filter_map(|slot| slot.published);
-        rooms.extend(published.map(|room| StoredRoom { visit, room, updated_at: stored.updated_at }));
+        let slots = VisitDocument::read(&stored.doc)?.rooms.into_iter();
+        let stored = |slot: RoomSlot| Some(StoredRoom { visit, room: slot.published?, updated_at: stored.updated_at, grants: slot.grants });
+        rooms.extend(slots.filter_map(stored));
     }
     Ok(())
 }

@@ -27,6 +27,9 @@ use crate::intake::Incoming;
 use crate::intake::Verdict;
 use crate::intake::batch::rows::journal;
 use crate::intake::batch::rows::write_out;
+use crate::intake::grants::Let;
+use crate::intake::grants::Letting;
+use crate::intake::grants::Refusal;
 use crate::intake::look_ups::LookUps;
 use crate::intake::recent::Recent;
 use crate::intake::room_ids::RoomIds;
@@ -93,6 +96,8 @@ pub(crate) struct Work {
     pub(crate) undo: Vec<Arc<Incoming>>,
     /// Messages in quarantine that an operator ends.
     pub(crate) ended: Vec<Arc<Incoming>>,
+    /// Somebody whom an operator lets into a room or out of it.
+    pub(crate) letting: Option<Box<Letting>>,
     /// What is written into the audit trail besides the changes of rooms.
     pub(crate) audit: Vec<AuditRow>,
 }
@@ -116,6 +121,8 @@ pub(crate) struct Done {
     pub(crate) ends: Ends,
     /// Whether anything that was to be taken back stood.
     pub(crate) has_undone: bool,
+    /// What became of whom an operator lets into a room or out of it.
+    pub(crate) letting: Option<Result<Let, Refusal>>,
 }
 
 /// Everything a batch needs besides its work.
@@ -170,6 +177,7 @@ pub(crate) async fn plan_ahead(
         || !work.resync.is_empty()
         || !work.undo.is_empty()
         || !work.ended.is_empty()
+        || work.letting.is_some()
         || !work.audit.is_empty()
         || work.messages.iter().any(|message| message.directory.is_some() || message.is_retry)
     {
@@ -313,7 +321,10 @@ fn request(work: &Work) -> FindRequest {
     let named: HashSet<LookUpHash> =
         work.messages.iter().chain(&work.undo).chain(&work.ended).flat_map(|message| message.named.iter().copied()).collect();
     FindRequest {
-        visits: work.visits.iter().map(|(row, _)| *row).chain(work.resync.iter().map(|(row, _)| *row)).collect(),
+        visits: (work.visits.iter().map(|(row, _)| *row))
+            .chain(work.resync.iter().map(|(row, _)| *row))
+            .chain(work.letting.iter().map(|letting| letting.visit))
+            .collect(),
         dedupe: work.messages.iter().filter_map(|message| message.dedupe).collect(),
         look_ups: named.into_iter().collect(),
         ..FindRequest::default()
@@ -428,6 +439,9 @@ pub(crate) fn take_all(
     }
     for (row, room) in &work.resync {
         world.resync(*row, *room, rules)?;
+    }
+    if let Some(letting) = &work.letting {
+        done.letting = Some(world.let_in_or_out(letting, rules)?);
     }
     done.n_events = world.changes.len();
     done.ends = world.ends;

@@ -7,6 +7,7 @@
 
 mod cases;
 mod cost;
+mod grants;
 mod history;
 mod shelf;
 pub(in crate::intake) mod spoken;

@@ -11,6 +11,7 @@ pub mod background;
 pub mod batch;
 pub mod daemon;
 pub mod gate;
+pub mod grants;
 pub mod guard;
 pub mod ledger;
 mod line;

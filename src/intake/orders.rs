@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::care::change::CauseKind;
 use crate::ids::CareRoomId;
 use crate::ids::FeedName;
 use crate::ids::JournalId;
+use crate::ids::UserId;
 use crate::intake::Incoming;
 use crate::intake::aftermath::account;
 use crate::intake::batch::BatchError;
@@ -21,6 +23,10 @@ use crate::intake::batch::Work;
 use crate::intake::daemon::IntakeParts;
 use crate::intake::daemon::commit;
 use crate::intake::daemon::is_about_content;
+use crate::intake::grants::Let;
+use crate::intake::grants::Letting;
+use crate::intake::grants::Refusal;
+use crate::intake::grants::Terms;
 use crate::intake::guard::Word;
 use crate::intake::look_ups::LookUps;
 use crate::intake::read::Arrived;
@@ -28,6 +34,8 @@ use crate::intake::read::read;
 use crate::intake::recent::Recent;
 use crate::intake::retention::Place;
 use crate::intake::retention::Purged;
+use crate::phi::Phi;
+use crate::phi::sealed_form;
 use crate::store::error::CommitError;
 use crate::store::look_up::LookUpHash;
 use crate::store::rows::AuditRow;
@@ -97,6 +105,32 @@ pub enum Order {
         #[serde(default)]
         is_daily: bool,
     },
+    /// Let somebody into a room for a while, whatever messages say of them.
+    Grant {
+        /// The row of the room's visit.
+        visit: i64,
+        /// Which room.
+        room: CareRoomId,
+        /// Whom.
+        user: UserId,
+        /// For how many seconds.
+        seconds: u64,
+        /// Why, in the operator's words.
+        #[serde(with = "sealed_form")]
+        reason: Phi<String>,
+    },
+    /// End that before its time.
+    Revoke {
+        /// The row of the room's visit.
+        visit: i64,
+        /// Which room.
+        room: CareRoomId,
+        /// Who was let in.
+        user: UserId,
+        /// Why, in the operator's words; may be empty.
+        #[serde(with = "sealed_form")]
+        reason: Phi<String>,
+    },
     /// The store was restored from a backup: whatever is published from now on carries the next epoch.
     NewEpoch,
 }
@@ -141,6 +175,16 @@ pub enum Outcome {
     },
     /// There is no such room, or it was never published.
     NoSuchRoom,
+    /// Somebody is let into a room, or was until now.
+    Let {
+        /// Until when the grant lasts, or would have.
+        until: Timestamp,
+    },
+    /// Nobody was let in or out.
+    Refused {
+        /// Why not.
+        why: Refusal,
+    },
     /// The epoch is another now.
     InEpoch {
         /// Which.
@@ -151,8 +195,21 @@ pub enum Outcome {
 }
 
 /// What the audit trail calls orders.
-pub(crate) const KINDS: [&str; 7] =
-    ["merge.undone", "quarantine.retried", "quarantine.discarded", "guard.released", "rooms.resynced", "stays.purged", "epoch.raised"];
+pub(crate) const KINDS: [&str; 9] = [
+    "merge.undone",
+    "quarantine.retried",
+    "quarantine.discarded",
+    "guard.released",
+    "rooms.resynced",
+    "stays.purged",
+    GRANTED,
+    REVOKED,
+    "epoch.raised",
+];
+/// That somebody was let into a room.
+pub(crate) const GRANTED: &str = "grant.given";
+/// That this was ended before its time.
+pub(crate) const REVOKED: &str = "grant.revoked";
 
 /// What the audit row tells of an order.
 #[derive(Serialize)]
@@ -170,9 +227,20 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         Order::ReleaseGuard => ("guard.released", None),
         Order::Resync { .. } | Order::ResyncNext { .. } => ("rooms.resynced", None),
         Order::Purge { .. } => ("stays.purged", None),
+        Order::Grant { .. } => (GRANTED, None),
+        Order::Revoke { .. } => (REVOKED, None),
         Order::NewEpoch => ("epoch.raised", None),
     };
-    let room_id = if let Order::Resync { room, .. } = order { Some(*room) } else { None };
+    let room_id = match order {
+        Order::Resync { room, .. } | Order::Grant { room, .. } | Order::Revoke { room, .. } => Some(*room),
+        Order::UndoMerge { .. }
+        | Order::Retry { .. }
+        | Order::Discard { .. }
+        | Order::ReleaseGuard
+        | Order::ResyncNext { .. }
+        | Order::Purge { .. }
+        | Order::NewEpoch => None,
+    };
     AuditRow {
         at,
         kind: kind.to_owned(),
@@ -198,6 +266,15 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
         Order::Purge { until, place, is_daily } => {
             let kind = if *is_daily { CauseKind::Wake } else { CauseKind::Operator };
             hands.purge(*until, *place, kind, audit).await.map(|outcome| (outcome, Vec::new()))
+        }
+        Order::Grant { visit, room, user, seconds, reason } => {
+            let terms = Terms { span: Duration::from_secs(*seconds), reason: reason.clone(), uid: by.uid, login: by.login.clone() };
+            let letting = Letting { visit: *visit, room: *room, user: user.clone(), on: Some(terms), audit };
+            hands.let_in_or_out(letting).await.map(|outcome| (outcome, Vec::new()))
+        }
+        Order::Revoke { visit, room, user, .. } => {
+            let letting = Letting { visit: *visit, room: *room, user: user.clone(), on: None, audit };
+            hands.let_in_or_out(letting).await.map(|outcome| (outcome, Vec::new()))
         }
         Order::NewEpoch => hands.raise_epoch(audit).await.map(|outcome| (outcome, Vec::new())),
     };
@@ -307,6 +384,17 @@ impl<C: Clock> Hands<'_, C> {
         Ok(done.n_events)
     }
 
+    async fn let_in_or_out(&mut self, letting: Letting) -> Result<Outcome, BatchError> {
+        let work = Work { letting: Some(Box::new(letting)), ..Work::default() };
+        let mut done = commit(self.parts, self.look_ups, self.recent, &work).await?;
+        account(self.parts, &work, &mut done);
+        Ok(match done.letting {
+            Some(Ok(Let { until, .. })) => Outcome::Let { until },
+            Some(Err(why)) => Outcome::Refused { why },
+            None => Outcome::Failed,
+        })
+    }
+
     async fn raise_epoch(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
         let store = &self.parts.store;
         let mut batch = CommitBatch { audit: vec![audit], ..CommitBatch::default() };
@@ -345,19 +433,23 @@ mod tests {
     use super::record;
     use crate::ids::CareRoomId;
     use crate::ids::JournalId;
+    use crate::ids::UserId;
+    use crate::phi::Phi;
     use crate::time::Timestamp;
 
     #[test]
     fn whoever_searches_the_trail_can_ask_for_every_order() {
-        let message = JournalId(1);
+        let (message, room) = (JournalId(1), CareRoomId(uuid::Uuid::nil()));
         let orders = [
             Order::UndoMerge { message },
             Order::Retry { messages: vec![message] },
             Order::Discard { message, reason: "sent twice".to_owned() },
             Order::ReleaseGuard,
-            Order::Resync { visit: 1, room: CareRoomId(uuid::Uuid::nil()) },
+            Order::Resync { visit: 1, room },
             Order::ResyncNext { after: None, since: Timestamp::MIN },
             Order::Purge { until: Timestamp::MIN, place: Place::START, is_daily: false },
+            Order::Grant { visit: 1, room, user: UserId::from("lgarcia"), seconds: 3600, reason: Phi::from("looks after the patient") },
+            Order::Revoke { visit: 1, room, user: UserId::from("lgarcia"), reason: Phi::from("") },
             Order::NewEpoch,
         ];
         let by = Operator { uid: 0, login: None };

@@ -30,6 +30,7 @@ use crate::ids::CareRoomId;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
 use crate::intake::audited::audited;
+use crate::intake::grants::end_grants;
 use crate::intake::world::Ends;
 use crate::intake::world::NO_ROOM;
 use crate::intake::world::Need;
@@ -205,6 +206,7 @@ impl World {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
+        visit.is_dirty |= end_grants(&mut visit.document, &patient.record, merged_into.is_some());
         let VisitDocument { state: own, whole, rooms, conflicts, .. } = &mut visit.document;
         let state = whole.as_ref().map_or(&*own, |whole| &whole.state);
         let has_conflict = !conflicts.is_empty() || whole.as_ref().is_some_and(|whole| whole.left_out);
@@ -226,7 +228,7 @@ impl World {
         let own: Vec<CareRoomId> = rooms.iter().map(|slot| slot.id).collect();
         for (index, stay) in state.stays().iter().enumerate() {
             if rooms.len() <= index {
-                rooms.push(RoomSlot { id: self.room_ids.mint(), published: None, made_for: Some(row) });
+                rooms.push(RoomSlot { id: self.room_ids.mint(), published: None, made_for: Some(row), grants: Vec::new() });
                 visit.is_dirty = true;
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
@@ -242,12 +244,17 @@ impl World {
                 continues,
                 has_conflict,
                 shares_its_bed,
+                grants: &slot.grants,
                 policy: rules.policy,
                 roster: rules.roster,
                 now: rules.now,
             });
             wake_at = [wake_at, planned.wake_at].into_iter().flatten().min();
             over_at = over_at.zip(planned.over_at).map(|(one, other)| one.max(other));
+            if !planned.ended_grants.is_empty() {
+                slot.grants.retain(|grant| !planned.ended_grants.contains(&grant.user));
+                visit.is_dirty = true;
+            }
             status = planned.target.as_ref().map(|target| target.status);
             let is_over = matches!(status, Some(RoomStatus::Closed | RoomStatus::Cancelled)) && planned.wake_at.is_none();
             is_open |= !is_over && status != Some(RoomStatus::Merged);
@@ -261,7 +268,9 @@ impl World {
                 status = Some(target.status);
                 is_open = true;
                 over_at = None;
-                wake_at = [wake_at, Some(rules.now.plus(HELD)).filter(|_| is_silent)].into_iter().flatten().min();
+                // A grant ends also in a room that waits.
+                let ends = slot.grants.iter().map(|grant| grant.until);
+                wake_at = [wake_at, Some(rules.now.plus(HELD)).filter(|_| is_silent)].into_iter().flatten().chain(ends).min();
             }
             if let Some(change) = publish(slot, target, visit.patient, &publishing, rules) {
                 visit.is_dirty = true;
@@ -368,9 +377,9 @@ fn braked(slot: &RoomSlot, target: RoomState, is_silent: bool, publishing: &Publ
     let is_end = notify && !is_expected && brake::ends(before, &target);
     ends.stopped |= is_end && !rules.brake.is_on && ends.n_ended >= rules.brake.may_end;
     let (target, is_held) = if rules.brake.is_on || ends.stopped {
-        brake::hold_all(before, target, rules.roster)
+        brake::hold_all(before, target, &slot.grants, rules.roster)
     } else if is_silent && !matches!(cause.kind, CauseKind::Message | CauseKind::Load | CauseKind::Operator) {
-        brake::hold_scheduled(before, target, rules.roster, rules.now)
+        brake::hold_scheduled(before, target, &slot.grants, rules.roster, rules.now)
     } else {
         (target, false)
     };

@@ -423,9 +423,9 @@ impl<'a> MemberForm<'a> {
 struct GroundForm<'a> {
     /// The rule that decided it.
     rule: &'a str,
-    /// What it stands on: `PV1-7`, `ROL-4`, `unit GHH/4N`.
+    /// What it stands on: `PV1-7`, `ROL-4`, `unit GHH/4N`; `operator`, where somebody was let in for some hours.
     from: &'a str,
-    /// The message that said so.
+    /// The message that said so; where an operator did, the number of that grant, which is no message's.
     message: JournalForm,
     /// Since when.
     since: Utc,

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
 use crate::care::fact::Stamp;
+use crate::care::grant::Grant;
 use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::care::visit::VisitState;
@@ -49,6 +50,9 @@ pub struct RoomSlot {
     /// The visit for which it was made, by its row; a room keeps it wherever it goes. Absent where that was not noted yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_for: Option<i64>,
+    /// Whom operators let in, while that lasts; each user once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
 }
 
 /// A visit's document.

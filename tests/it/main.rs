@@ -11,6 +11,7 @@ mod crash;
 mod delivery;
 mod demo;
 mod docs;
+mod grants;
 mod guard;
 mod journeys;
 mod ledger;

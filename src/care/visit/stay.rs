@@ -97,6 +97,9 @@ pub(crate) struct Signals {
     /// Whether that was the word of the feed whose word counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     replaced_by_owner: bool,
+    /// When a word asked for the highest level last, whatever became of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    highest_at: Option<Timestamp>,
 }
 
 impl Signals {
@@ -109,6 +112,9 @@ impl Signals {
             let at = self.said.partition_point(|(source, _)| *source < signal.source);
             if self.said.get(at).is_none_or(|(source, _)| *source != signal.source) {
                 self.said.insert(at, (signal.source.clone(), Register { value: None, since: Stamp::default(), owned: false }));
+            }
+            if signal.update.value().is_some_and(|asked| asked.is_highest(since.recorded)) {
+                self.highest_at = self.highest_at.max(Some(since.recorded));
             }
             if let Some((_, register)) = self.said.get_mut(at).filter(|(_, register)| register.weight() <= (owned, since)) {
                 *register = Register { value: signal.update.value().copied(), since, owned };
@@ -131,6 +137,12 @@ impl Signals {
         }
         self.said.sort_by(|a, b| a.0.cmp(&b.0));
         self.replace((other.replaced_by_owner, other.replaced));
+        self.highest_at = self.highest_at.max(other.highest_at);
+    }
+
+    /// When a word asked for the highest level last, whatever became of that.
+    pub(crate) const fn highest_at(&self) -> Option<Timestamp> {
+        self.highest_at
     }
 
     /// What stands.

@@ -128,6 +128,7 @@ fn room_of(state: &VisitState, minutes: i64) -> Option<(RoomStatus, String, Stri
         continues: None,
         has_conflict: false,
         shares_its_bed: false,
+        grants: &[],
         policy: &policy,
         roster: &roster,
         now: at(minutes),

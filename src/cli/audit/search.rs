@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use indicatif::ProgressBar;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use memchr::memmem::Finder;
 use serde_json::Value;
@@ -57,7 +58,7 @@ pub(super) struct SearchArgs {
     /// The same of every room of this patient, and who looked at or decided on their messages: [AUTHORITY/][TYPE:]ID, as `rooms show` shows it
     #[arg(long, value_name = "ID")]
     patient: Option<String>,
-    /// Where this user came, went, or was in a room otherwise from then on; and what somebody with this login or uid looked at or ordered
+    /// Where this user came, went, was in a room otherwise from then on, or was let in; and what somebody with this login or uid looked at or ordered
     #[arg(long)]
     user: Option<String>,
     /// Only rows of this action, such as `room.opened`, `rooms.viewed`, or one half of it: `room`, `viewed`
@@ -227,7 +228,7 @@ impl Seeker<'_> {
                 let of_subject = self.subject.rooms.as_ref().is_none_or(|rooms| rooms_of(&row, &body).any(|room| rooms.contains(&room)))
                     || messages_of(&row, &body).iter().any(is_theirs)
                     || row.kind == viewing::EXPORTED;
-                if of_subject && self.has_kind(&row.kind) && self.user.is_none_or(|user| is_by(&body, user)) {
+                if of_subject && self.has_kind(&row.kind) && self.user.is_none_or(|user| is_by(&body, user) || is_about(&body, user)) {
                     self.newest.add(row.at, row.id, Hit::Other(Box::new(row)), self.limit);
                 }
             }
@@ -354,6 +355,11 @@ fn is_by(body: &Value, user: &str) -> bool {
     login == Some(user) || uid.is_some_and(|uid| uid.to_string() == user)
 }
 
+/// Whether it was an order to let somebody into a room, or out again.
+fn is_about(body: &Value, user: &str) -> bool {
+    text(body, "/order/user") == user
+}
+
 fn show(rows: &[Row], n_fitting: usize, names_user: bool, console: &Console) -> anyhow::Result<()> {
     if console.json {
         let document = json!({ "fitting": n_fitting, "rows": rows.iter().map(Row::form).collect::<Vec<_>>() });
@@ -443,6 +449,11 @@ fn done(body: &Value) -> String {
     }
     let messages = list(body, "/messages").chain(list(body, "/order/messages")).chain(body.pointer("/order/message"));
     named.extend(messages.filter_map(Value::as_i64).map(|message| format!("message {message}")));
+    let user = text(body, "/order/user");
+    if !user.is_empty() {
+        let span = body.pointer("/order/seconds").and_then(Value::as_i64).map(SignedDuration::from_secs);
+        named.push(span.map_or_else(|| user.to_owned(), |span| format!("{user} for {span:#}")));
+    }
     let reason = text(body, "/order/reason");
     let said = command + order;
     let named = if named.is_empty() { said } else { format!("{said}: {}", named.join(", ")) };

@@ -4,16 +4,22 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::cli::console::Console;
+use crate::cli::quarantine::printable;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::entry;
+use crate::cli::rooms::grant_form;
 use crate::cli::rooms::moment;
+use crate::cli::rooms::who_gave;
 use crate::cli::story::list;
 use crate::cli::story::place;
 use crate::cli::story::text;
 use crate::cli::table::table;
 
 pub(super) fn run(stored: &StoredRoom, console: &Console) -> anyhow::Result<()> {
-    let room = stored.json()?;
+    let mut room = stored.json()?;
+    if let Some(fields) = room.as_object_mut().filter(|_| !stored.grants.is_empty()) {
+        fields.insert("grants".to_owned(), stored.grants.iter().map(grant_form).collect());
+    }
     if console.json {
         return console.out(&serde_json::to_string_pretty(&room).context("cannot write JSON")?);
     }
@@ -82,6 +88,11 @@ fn sheet(room: &Value, epoch: u32, updated_at: &str, columns: Option<usize>) -> 
             table(&["member", "permission", "roles", "by", "from", "since", "until"], &members, inside).iter().map(|line| format!("  {line}")),
         );
     }
+    let grants: Vec<Vec<String>> = list(room, "/grants").map(grant).collect();
+    if !grants.is_empty() {
+        lines.push(String::new());
+        lines.extend(table(&["let in", "until", "by", "because"], &grants, inside).iter().map(|line| format!("  {line}")));
+    }
     let unresolved: Vec<Vec<String>> = list(room, "/unresolved").map(unknown).collect();
     if !unresolved.is_empty() {
         lines.push(String::new());
@@ -103,6 +114,15 @@ fn member(member: &Value) -> Vec<Vec<String>> {
             head.into_iter().chain(tail).collect()
         })
         .collect()
+}
+
+fn grant(grant: &Value) -> Vec<String> {
+    vec![
+        text(grant, "/user").to_owned(),
+        moment(text(grant, "/until")),
+        printable(&who_gave(grant.pointer("/by"))),
+        printable(text(grant, "/reason")),
+    ]
 }
 
 fn unknown(person: &Value) -> Vec<String> {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -17,11 +18,16 @@ use crate::care::room::CareRoom;
 use crate::care::room::Member;
 use crate::care::room::Permission;
 use crate::cli::console::Console;
+use crate::cli::quarantine::printable;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::moment;
+use crate::cli::rooms::who_gave;
+use crate::cli::story::text;
 use crate::cli::table::table;
 use crate::ids::CareRoomId;
 use crate::ids::JournalId;
+use crate::intake::orders::GRANTED;
+use crate::intake::orders::REVOKED;
 use crate::store::Store;
 use crate::store::rows::StoredAudit;
 use crate::time::Timestamp;
@@ -185,13 +191,56 @@ impl Entry {
 
 /// Every change of a room that was published, in order.
 pub(in crate::cli) async fn entries(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<Entry>> {
+    Ok(told(rows(room, store).await?))
+}
+
+async fn rows(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<StoredAudit>> {
     let mut rows = Vec::new();
     let mut after = i64::MIN;
     loop {
         let page = store.audit_page(Some(room), after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(told(rows)) };
+        let Some(last) = page.last() else { return Ok(rows) };
         after = last.id;
         rows.extend(page);
+    }
+}
+
+/// Somebody was let in by an operator, or out again.
+#[derive(Debug)]
+struct Letting {
+    at: Timestamp,
+    /// Whether in.
+    is_in: bool,
+    user: String,
+    /// Until when.
+    until: Option<Timestamp>,
+    by: Value,
+    reason: String,
+}
+
+impl Letting {
+    fn of(row: &StoredAudit) -> Option<Self> {
+        let is_in = row.kind == GRANTED;
+        if !is_in && row.kind != REVOKED {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&row.body.as_ref()?.bytes).ok()?;
+        let until = body.pointer("/order/seconds").and_then(Value::as_u64).map(|seconds| row.at.plus(Duration::from_secs(seconds)));
+        let (user, reason) = (text(&body, "/order/user").to_owned(), text(&body, "/order/reason").to_owned());
+        Some(Self { at: row.at, is_in, user, until, by: body.pointer("/by").cloned().unwrap_or_default(), reason })
+    }
+
+    fn line(&self) -> String {
+        let by = who_gave(Some(&self.by));
+        let until = self.until.map(|until| format!(" until {}", moment(&until.to_string()))).unwrap_or_default();
+        let did = if self.is_in { "let in" } else { "revoked the grant of" };
+        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        printable(&format!("  {}  {by} {did} {}{until}{reason}", moment(&self.at.to_string()), self.user))
+    }
+
+    fn form(&self) -> Value {
+        let (action, until) = (if self.is_in { GRANTED } else { REVOKED }, self.until.map(|until| until.to_string()));
+        json!({ "at": self.at.to_string(), "action": action, "user": self.user, "until": until, "by": self.by, "reason": self.reason })
     }
 }
 
@@ -278,19 +327,26 @@ fn ends(room: &CareRoom) -> BTreeMap<&str, Timestamp> {
 }
 
 pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -> anyhow::Result<()> {
-    let entries = entries(stored.room.id, store).await?;
+    let rows = rows(stored.room.id, store).await?;
+    let lettings: Vec<Letting> = rows.iter().filter_map(Letting::of).collect();
+    let entries = told(rows);
     let (presences, ends) = (presences(&entries), ends(&stored.room));
     if console.json {
         let document = json!({
             "room": stored.room.id,
             "entries": entries.iter().map(form).collect::<Vec<_>>(),
             "presences": presences.iter().map(|presence| presence.form(&ends)).collect::<Vec<_>>(),
+            "grants": lettings.iter().map(Letting::form).collect::<Vec<_>>(),
         });
         return console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?);
     }
     console.out(&format!("{}  {}", console.bold(stored.room.state.name.as_str()), console.dim(&stored.room.id.to_string())))?;
     console.out(&console.dim(TIMES))?;
+    let mut lettings = lettings.iter().peekable();
     for entry in &entries {
+        while let Some(letting) = lettings.next_if(|letting| letting.at <= entry.at) {
+            console.out(&letting.line())?;
+        }
         let cause = if entry.is_readable {
             entry.reason()
         } else {
@@ -306,6 +362,9 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
         for line in comings(entry) {
             console.out(&format!("                          {line}"))?;
         }
+    }
+    for letting in lettings {
+        console.out(&letting.line())?;
     }
     if !presences.is_empty() {
         let rows: Vec<Vec<String>> = presences.iter().map(|presence| presence.row(&ends)).collect();

@@ -7,16 +7,20 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::care::fact::Confidentiality;
+use crate::care::grant::Grant;
 use crate::care::room::CareRoom;
 use crate::care::room::Flag;
 use crate::care::room::Member;
 use crate::care::roster::Resolved;
 use crate::care::roster::Roster;
 use crate::cli::console::Console;
+use crate::cli::quarantine::printable;
 use crate::cli::rooms::StoredRoom;
+use crate::cli::rooms::grant_form;
 use crate::cli::rooms::moment;
 use crate::cli::rooms::timeline;
 use crate::cli::rooms::timeline::Entry;
+use crate::cli::rooms::who_gave;
 use crate::cli::setting::Setting;
 use crate::ids::UserId;
 use crate::store::Store;
@@ -37,7 +41,7 @@ pub(super) async fn run(stored: &StoredRoom, user: &str, setting: &Setting, stor
     let room = &stored.room;
     let member = room.state.members.iter().find(|member| member.user == user);
     let (grounds, reasons) = if let Some(member) = member {
-        (grounds(member, store).await?, Vec::new())
+        (grounds(member, &stored.grants, store).await?, Vec::new())
     } else {
         let history = timeline::entries(room.id, store).await?;
         (Vec::new(), reasons(room, &user, &roster, setting.sources().staff.is_some(), &history))
@@ -72,10 +76,19 @@ pub(super) async fn run(stored: &StoredRoom, user: &str, setting: &Setting, stor
     Ok(ExitCode::SUCCESS)
 }
 
-/// The grounds, each with the message that gave it.
-async fn grounds(member: &Member, store: &Store) -> anyhow::Result<Vec<Value>> {
+/// The grounds, each with the message that gave it, or with who did and why.
+async fn grounds(member: &Member, grants: &[Grant], store: &Store) -> anyhow::Result<Vec<Value>> {
     let mut grounds = Vec::with_capacity(member.grounds.len());
     for ground in &member.grounds {
+        if let Some(grant) = grants.iter().find(|grant| ground.is_granted() && grant.user == member.user) {
+            let mut form = grant_form(grant);
+            if let Some(fields) = form.as_object_mut() {
+                fields.insert("rule".to_owned(), ground.rule.as_str().into());
+                fields.insert("from".to_owned(), ground.from.as_str().into());
+            }
+            grounds.push(form);
+            continue;
+        }
         // A message that is deleted, or sealed under a key that is gone, has still given the ground.
         let message = store.journal_message(ground.message).await.ok().flatten();
         grounds.push(json!({
@@ -95,6 +108,10 @@ async fn grounds(member: &Member, store: &Store) -> anyhow::Result<Vec<Value>> {
 fn told(ground: &Value) -> String {
     let word = |key| crate::cli::story::text(ground, key);
     let until = if word("/until").is_empty() { String::new() } else { format!(", until {}", moment(word("/until"))) };
+    if let Some(by) = ground.pointer("/by") {
+        let by = printable(&who_gave(Some(by)));
+        return format!("by a grant of {by}, since {}{until}: {}", moment(word("/since")), printable(word("/reason")));
+    }
     let message = match (word("/trigger"), word("/feed")) {
         ("", _) | (_, "") => format!("message {}", word("/message")),
         (trigger, feed) => format!("{trigger} on {feed}, received {}, message {}", moment(word("/received_at")), word("/message")),

@@ -60,6 +60,9 @@ pub(super) fn write_out(
         ..CommitBatch::default()
     };
     let left_facts: HashSet<JournalId> = world.visits.values().flat_map(|visit| &visit.new_facts).map(|fact| fact.stamp.arrival).collect();
+    if let (Some(letting), Some(Ok(done))) = (&work.letting, done.letting) {
+        batch.audit.push(AuditRow { key: key_of(done.patient), ..letting.audit.clone() });
+    }
     for (message, verdict) in work.messages.iter().zip(&done.verdicts) {
         journal(&mut batch, message, verdict, !left_facts.contains(&message.journal), verdict.patient.and_then(key_of), rules);
     }

@@ -17,6 +17,7 @@ use crate::care::change::CauseKind;
 use crate::care::fact::Fact;
 use crate::care::fact::FactHash;
 use crate::care::fact::RelationKind;
+use crate::care::grant::Grant;
 use crate::care::identity::PatientRecord;
 use crate::care::policy::Policy;
 use crate::care::room::CareRoom;
@@ -26,6 +27,7 @@ use crate::ids::CareRoomId;
 use crate::ids::FeedName;
 use crate::ids::IdSource;
 use crate::ids::JournalId;
+use crate::ids::VisitId;
 use crate::intake::Incoming;
 use crate::intake::RawMessage;
 use crate::intake::batch::Work;
@@ -126,6 +128,22 @@ impl Shelf {
     /// Takes back what a message merged.
     pub(super) fn undo(&mut self, facts: &[Fact]) {
         self.run(&Work { undo: vec![self.incoming(facts)], ..Work::default() });
+    }
+
+    /// Writes a grant down with the room of the visit of this number, for whose it was first, and plans that again; false, where it has none or several.
+    pub(super) fn grant(&mut self, number: &VisitId, grant: &Grant) -> bool {
+        let found = self.look_ups.get(&LookUps::InMemory.visit(LookUpKind::Visit, number));
+        let Some(row) = found.and_then(|found| found.keys().next_back()).copied() else { return false };
+        let (row, mut document) = self.surviving(row);
+        let first_move = document.state.moves().iter().min_by_key(|(_, stamp)| *stamp).map(|(from, _)| from);
+        let Some(patient) = first_move.or_else(|| document.state.patient()).cloned() else { return false };
+        let [slot] = &mut document.rooms[..] else { return false };
+        slot.grants.push(Grant { patient, ..grant.clone() });
+        if let Some(shelved) = self.visits.get_mut(&row) {
+            shelved.doc = document.document();
+        }
+        self.run(&Work { visits: vec![(row, Cause::of(CauseKind::Operator))], ..Work::default() });
+        true
     }
 
     /// Takes messages as one batch, and then whatever in quarantine they explain.

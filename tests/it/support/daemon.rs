@@ -66,6 +66,8 @@ pub(crate) struct Daemon {
     pub(crate) dir: TempDir,
     feeds: HashMap<String, SocketAddr>,
     environment: Vec<(&'static str, &'static str)>,
+    /// How far its clock is ahead, in milliseconds.
+    pub(crate) clock_skew: i64,
     process: Option<Process>,
     log: Arc<Mutex<Vec<String>>>,
 }
@@ -100,7 +102,7 @@ impl Daemon {
     fn down(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = house(config);
-        Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), process: None, log: Arc::default() }
+        Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), clock_skew: 0, process: None, log: Arc::default() }
     }
 
     /// Starts it, again in the same folder, and waits until it is ready. Its ports are others than before.
@@ -125,7 +127,8 @@ impl Daemon {
 
     fn spawn(&mut self) {
         assert!(self.process.is_none(), "the daemon runs already");
-        let mut child = serve(&self.dir).envs(self.environment.iter().copied()).spawn().unwrap();
+        let skew = format!("--clock-skew={}", self.clock_skew);
+        let mut child = serve(&self.dir).arg(skew).envs(self.environment.iter().copied()).spawn().unwrap();
         let (stderr, log) = (child.stderr.take().unwrap(), Arc::clone(&self.log));
         let reader = std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
