@@ -2,7 +2,7 @@
 //!
 //! A grant is a ground like others, with an end of its own and no grace behind it. No message takes it away, but for three things that end it for good: the
 //! room becomes another patient's, it is merged into another room, or it becomes very restricted. Whether they happened is told by when they were recorded,
-//! so that it does not depend on what arrived first; what was recorded before the grant and comes later counts as long as it stands. A grant that was made
+//! so that it does not depend on what arrived first; what was recorded before the grant and comes later counts as long as it stands (a level: for good). A grant that was made
 //! in a very restricted room names somebody for just that, and no level ends it.
 
 use serde::Deserialize;
@@ -82,12 +82,16 @@ impl Grant {
         now < self.until && (self.is_explicit || !is_shut_out())
     }
 
-    /// Whether the room is, or was since, another patient's.
+    /// Whether it was given for this patient: it counts for nothing as long as nothing explains that the room shows another.
+    pub fn is_for(&self, patient: &PatientId, record: &PatientRecord) -> bool {
+        record.are_one(patient, &self.patient)
+    }
+
+    /// Whether the visit went over to another patient since it was given, also where it came back.
     pub fn is_left_behind(&self, state: &VisitState, record: &PatientRecord) -> bool {
-        let is_theirs = |patient: &PatientId| record.are_one(patient, &self.patient);
         let went_to = |stamp| state.bindings().iter().find(|(_, since)| *since == stamp).map(|(patient, _)| patient);
-        let mut moves = state.moves().iter().filter(|(from, moved)| moved.recorded > self.heard && is_theirs(from));
-        !state.patient().is_some_and(is_theirs) || moves.any(|(_, moved)| !went_to(*moved).is_some_and(is_theirs))
+        let mut moves = state.moves().iter().filter(|(from, moved)| moved.recorded > self.heard && self.is_for(from, record));
+        moves.any(|(_, moved)| !went_to(*moved).is_some_and(|patient| self.is_for(patient, record)))
     }
 
     /// The ground that it is.

@@ -69,7 +69,7 @@ pub struct PlanInput<'a> {
     /// Whether another open visit of the person is in the same bed.
     pub shares_its_bed: bool,
     /// Whom operators let in, as far as the room is still the patient's for whom they did.
-    pub grants: &'a [Grant],
+    pub grants: &'a [&'a Grant],
     /// The policy.
     pub policy: &'a Policy,
     /// Staff and units.
@@ -328,7 +328,7 @@ fn room_state(
         // In grace the grounds that stood at the end keep their people: time stands still for them, the directory does not.
         let at = course.ended.filter(|_| status == RoomStatus::Grace).map_or(now, |end| end.recorded);
         // For grants it never does.
-        let grants: SmallVec<[&Grant; 1]> = input.grants.iter().filter(|grant| !ended_grants.contains(&grant.user)).collect();
+        let grants: SmallVec<[&Grant; 1]> = input.grants.iter().copied().filter(|grant| !ended_grants.contains(&grant.user)).collect();
         grants.iter().for_each(|grant| wakes.at(Some(grant.until)));
         let person = input.person;
         team(&TeamInput { stay, also: input.also, person, until, view, level, patient_users: &users, grants: &grants, policy, roster, now: at })

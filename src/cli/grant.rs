@@ -194,7 +194,10 @@ fn refused(why: Refusal, user: &str, room: &StoredRoom, roster: Option<&Roster>)
         Refusal::UnknownUser => {
             let meant = roster.and_then(|roster| meant(user, roster));
             let hint = meant.map_or_else(
-                || "users are named as in the staff directory (the column `user` of the staff file); `wardroom rooms why` tells who it knows".to_owned(),
+                || {
+                    "users are named as in the staff directory (the column `user` of the staff file); `wardroom rooms why` tells who it knows"
+                        .to_owned()
+                },
                 |meant| format!("did you mean `{meant}`?"),
             );
             (1, format!("the staff directory knows no user `{user}`\nhint: {hint}"))

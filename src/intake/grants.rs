@@ -187,8 +187,9 @@ impl World {
     }
 }
 
-/// Ends the grants of a visit whose room became another patient's or leads to another room now, or did since they were given. Gives back whether any was.
-pub(super) fn end_grants(document: &mut VisitDocument, record: &PatientRecord, is_merged: bool) -> bool {
+/// Ends the grants of a visit whose time is over, or that went over to another patient or was merged into another since they were given. Gives back whether
+/// any was ended.
+pub(super) fn end_grants(document: &mut VisitDocument, record: &PatientRecord, now: Timestamp) -> bool {
     if document.rooms.iter().all(|slot| slot.grants.is_empty()) {
         return false;
     }
@@ -196,7 +197,7 @@ pub(super) fn end_grants(document: &mut VisitDocument, record: &PatientRecord, i
     let merged_at = merges.map(|merge| merge.stamp.recorded).max();
     let mut rooms = std::mem::take(&mut document.rooms);
     let over = |grant: &mut Grant| {
-        is_merged || merged_at.is_some_and(|merged| merged > grant.heard) || grant.is_left_behind(document.whole(), record)
+        grant.until <= now || merged_at.is_some_and(|merged| merged > grant.heard) || grant.is_left_behind(document.whole(), record)
     };
     let n_ended: usize = rooms.iter_mut().map(|slot| slot.grants.extract_if(.., |grant| over(grant)).count()).sum();
     document.rooms = rooms;

@@ -14,6 +14,7 @@ use crate::care::change::RoomNoticeCode;
 use crate::care::diff::Difference;
 use crate::care::diff::diff;
 use crate::care::diff::notices;
+use crate::care::grant::Grant;
 use crate::care::identity::Edge;
 use crate::care::identity::Edges;
 use crate::care::identity::PatientRecord;
@@ -206,7 +207,7 @@ impl World {
             return Ok(());
         }
         let patient = self.patients.get(&visit.patient).ok_or(Need::Patient(visit.patient))?;
-        visit.is_dirty |= end_grants(&mut visit.document, &patient.record, merged_into.is_some());
+        visit.is_dirty |= end_grants(&mut visit.document, &patient.record, rules.now);
         let VisitDocument { state: own, whole, rooms, conflicts, .. } = &mut visit.document;
         let state = whole.as_ref().map_or(&*own, |whole| &whole.state);
         let has_conflict = !conflicts.is_empty() || whole.as_ref().is_some_and(|whole| whole.left_out);
@@ -233,6 +234,7 @@ impl World {
             }
             let Some(slot) = rooms.get_mut(index) else { continue };
             let continues = goes_on_from(stay, &own, &patient.record, person_id);
+            let grants: Vec<&Grant> = slot.grants.iter().filter(|grant| grant.is_for(bound, &patient.record)).collect();
             let planned = plan(&PlanInput {
                 stay,
                 also: if index + 1 == n_stays { &also } else { &[] },
@@ -244,7 +246,7 @@ impl World {
                 continues,
                 has_conflict,
                 shares_its_bed,
-                grants: &slot.grants,
+                grants: &grants,
                 policy: rules.policy,
                 roster: rules.roster,
                 now: rules.now,

@@ -78,7 +78,10 @@ async fn somebody_is_let_in_stays_through_messages_and_crashes_and_leaves_when_t
     let room = opened["subject"].as_str().unwrap();
 
     let (code, printed, said) = run(&daemon, &["grant", room, "mchen", "--for", "1h", "--reason", REASON]);
-    assert!(code == 0 && printed.starts_with("mchen is in 4N 12-A ") && printed.contains(" until ") && printed.ends_with(" (1h)\n"), "{printed}{said}");
+    assert!(
+        code == 0 && printed.starts_with("mchen is in 4N 12-A ") && printed.contains(" until ") && printed.ends_with(" (1h)\n"),
+        "{printed}{said}"
+    );
     let event = daemon.room_is("V6001", "one with mchen", |room| is_in(room, "mchen")).await;
     let data = &event["data"];
     assert_eq!((&event["type"], &data["cause"]["kind"], &data["version"]), (&json!("room.members_changed"), &json!("operator"), &json!(2)));
@@ -132,7 +135,9 @@ async fn a_grant_is_replaced_and_revoked_and_whoever_looks_is_told_why() {
     let second = done(&daemon, &["grant", code, "mchen", "--for", "4h", "--reason", REASON]);
     assert_eq!((&second["room"], &second["user"]), (&json!(room), &json!("mchen")));
     assert!(time(&second["until"]) < time(&first["until"]), "the later one counts, also where it is shorter");
-    let event = daemon.room_is("V6001", "one with the second grant", |room| is_in(room, "mchen") && grounds(room, "mchen")[0]["until"] == second["until"]).await;
+    let event = daemon
+        .room_is("V6001", "one with the second grant", |room| is_in(room, "mchen") && grounds(room, "mchen")[0]["until"] == second["until"])
+        .await;
     assert_eq!(grounds(&event["data"]["room"], "mchen").as_array().unwrap().len(), 1);
     // Whoever is in the room already stands on one thing more.
     done(&daemon, &["grant", room, "lgarcia", "--for", "90m", "--reason", "also at home"]);

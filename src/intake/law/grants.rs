@@ -1,7 +1,7 @@
 //! Grants among the messages: whatever was said since they were given, in whatever order it comes, somebody is in the same rooms on them.
 //!
-//! Left out are visits that get other numbers or share accounts: which of two rooms goes on there depends on what was heard first, and a grant goes with
-//! its room.
+//! Left out are visits that get other numbers or share accounts, and those that take part in several merges: which of two rooms goes on there depends on
+//! what was heard first, and a grant goes with its room.
 
 use std::collections::BTreeSet;
 
@@ -48,17 +48,20 @@ fn grant(until: Timestamp) -> Grant {
 fn visits(said: &[Said]) -> Vec<VisitId> {
     let facts = || said.iter().flat_map(|said| &said.facts);
     let relations = || facts().filter_map(|fact| fact.relation.as_ref());
-    let renumbered = relations().filter(|relation| relation.kind != RelationKind::Visit).flat_map(|relation| {
-        let accounts = relation.accounts.iter();
-        relation.visits.iter().filter(|pair| pair.from != pair.into).chain(accounts).flat_map(|pair| [&pair.from, &pair.into])
-    });
-    let mut left_out: BTreeSet<&VisitId> = renumbered.collect();
+    let pairs = || relations().flat_map(|relation| relation.visits.iter().chain(&relation.accounts).map(move |pair| (relation.kind, pair)));
+    let pairs: Vec<_> = pairs().filter(|(_, pair)| pair.from != pair.into).collect();
+    let n_named = |id: &VisitId| pairs.iter().filter(|(_, pair)| pair.from == *id || pair.into == *id).count();
+    // What is merged into it, and only for a while, may raise its level for a while.
+    let is_plain = |kind: RelationKind, from: &VisitId, into: &VisitId| kind == RelationKind::Visit && n_named(from) == 1 && n_named(into) == 1;
+    let doubtful = pairs.iter().filter(|(kind, pair)| !is_plain(*kind, &pair.from, &pair.into));
+    let mut left_out: BTreeSet<&VisitId> = doubtful.flat_map(|(_, pair)| [&pair.from, &pair.into]).collect();
     for named in facts().filter_map(|fact| fact.visit.as_ref()) {
         if named.is_account || named.account.is_some() || named.alternate.is_some() || named.preadmit.is_some() {
             left_out.extend([Some(&named.id), named.account.as_ref(), named.alternate.as_ref(), named.preadmit.as_ref()].into_iter().flatten());
         }
     }
-    let moves = |visit: &VisitId| relations().filter(|relation| relation.visits.iter().any(|pair| pair.from == *visit && pair.into == *visit)).count();
+    let moves =
+        |visit: &VisitId| relations().filter(|relation| relation.visits.iter().any(|pair| pair.from == *visit && pair.into == *visit)).count();
     let named: BTreeSet<&VisitId> = facts().filter_map(|fact| fact.visit.as_ref()).map(|named| &named.id).collect();
     named.into_iter().filter(|visit| !left_out.contains(visit) && moves(visit) < 2).cloned().collect()
 }

@@ -90,3 +90,18 @@ fn what_is_written_as_a_list_keeps_its_places() {
     );
     is_listed::<CareRoom>(&format!(r#"{{"id":"{}","epoch":4,"version":5,"state":{state}}}"#, ids[0]), &format!(r#"["{}",4,5,{listed}]"#, ids[0]));
 }
+
+/// Whom an operator let into a room is kept with the room; documents from before say nothing of it, and stay as they were.
+#[test]
+fn a_grant_is_kept_with_its_room() {
+    let granted = packed(include_str!("examples/visit.2")).pop().unwrap();
+    let document = VisitDocument::read(&granted).unwrap();
+    let [grant] = &document.rooms[0].grants[..] else { unreachable!("the last example has a grant") };
+    assert_eq!((grant.user.as_str(), grant.reason.as_str(), grant.login.as_deref()), ("lgarcia", "in an emergency", Some("root")));
+    assert!(grant.is_explicit && grant.since < grant.until && grant.heard >= grant.since);
+    assert_eq!(document.state.stays()[0].signals.highest_at(), Some(grant.heard));
+    let mut before = document;
+    before.rooms[0].grants.clear();
+    assert_eq!(VisitDocument::read(&before.document()).unwrap().rooms[0].grants, []);
+    assert!(before.document().bytes.len() < granted.bytes.len());
+}

@@ -102,7 +102,16 @@ impl Daemon {
     fn down(config: &str, environment: &[(&'static str, &'static str)]) -> Self {
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let dir = house(config);
-        Self { mllp: nowhere, admin: nowhere, dir, feeds: HashMap::new(), environment: environment.to_vec(), clock_skew: 0, process: None, log: Arc::default() }
+        Self {
+            mllp: nowhere,
+            admin: nowhere,
+            dir,
+            feeds: HashMap::new(),
+            environment: environment.to_vec(),
+            clock_skew: 0,
+            process: None,
+            log: Arc::default(),
+        }
     }
 
     /// Starts it, again in the same folder, and waits until it is ready. Its ports are others than before.
