@@ -20,6 +20,7 @@ pub mod merge;
 pub mod messages;
 pub(crate) mod orders;
 pub mod purge;
+pub mod plan;
 pub mod quarantine;
 pub mod replay;
 pub mod resync;
@@ -74,6 +75,12 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Make up a hospital and what its EMR sends, into a folder or over MLLP
     Simulate(simulate::SimulateArgs),
+    /// Say what a configuration (`--config NEW`) would change in the rooms now open; publishes nothing
+    ///
+    /// Every open room is planned under it and compared with what is published now, as the daemon does when it starts with it. How messages are read is none
+    /// of it: that counts from the next message on. Where more than a tenth of the open rooms would end, the daemon would hold that back until
+    /// `wardroom guard release`.
+    Plan(plan::PlanArgs),
     /// Look at the rooms, beside a running daemon
     Rooms(rooms::RoomsArgs),
     /// Let somebody into a room for some hours, whatever messages say of them (break-glass)
@@ -124,6 +131,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Rooms(args) => rooms::run(args, config, &console).await,
         Command::Grant(args) => grant::grant(args, config, &console).await,
         Command::Revoke(args) => grant::revoke(args, config, &console).await,
+        Command::Plan(args) => until_asked(Box::pin(plan::run(args, config, &console))).await,
         Command::Guard(args) => guard::run(args, config, &console).await,
         Command::Quarantine(args) => quarantine::run(args, config, &console).await,
         Command::Merge(args) => merge::run(args, config, &console).await,

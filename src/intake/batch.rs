@@ -317,7 +317,7 @@ pub(crate) async fn set_aside(context: &BatchContext<'_>, message: &Incoming) ->
 }
 
 /// What must be loaded for a batch: every identifier that its messages name.
-fn request(work: &Work) -> FindRequest {
+pub(super) fn request(work: &Work) -> FindRequest {
     let named: HashSet<LookUpHash> =
         work.messages.iter().chain(&work.undo).chain(&work.ended).flat_map(|message| message.named.iter().copied()).collect();
     FindRequest {
@@ -332,7 +332,7 @@ fn request(work: &Work) -> FindRequest {
 }
 
 /// Adds what was found in the store to the world; it counts for more than what was there.
-fn load(found: Found, world: &mut World) -> Result<(), FormError> {
+pub(super) fn load(found: Found, world: &mut World) -> Result<(), FormError> {
     let mut asked: HashSet<LookUpHash> = HashSet::default();
     for patient in found.patients {
         let record = PatientRecord::read(&patient.doc)?;
@@ -375,7 +375,7 @@ fn load(found: Found, world: &mut World) -> Result<(), FormError> {
 }
 
 /// Loads every fact of the visits that need theirs, those of rows they absorbed among them.
-async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) -> Result<(), BatchError> {
+pub(super) async fn load_facts(store: &Store, world: &mut World, visits: &BTreeSet<i64>) -> Result<(), BatchError> {
     if visits.is_empty() {
         return Ok(());
     }

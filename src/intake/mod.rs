@@ -10,6 +10,7 @@ mod audited;
 pub mod background;
 pub mod batch;
 pub mod daemon;
+pub mod foresee;
 pub mod gate;
 pub mod grants;
 pub mod guard;

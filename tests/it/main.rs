@@ -17,6 +17,7 @@ mod journeys;
 mod ledger;
 mod lifecycle;
 mod orders;
+mod plan;
 mod pressure;
 mod privacy;
 mod purge;

@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("care", &[]),
     ("directory", &["care", "hl7", "adt"]),
     ("store", &[]),
-    ("store::form", &["care::fact", "care::identity", "care::visit", "care::room"]),
+    ("store::form", &["care::fact", "care::grant", "care::identity", "care::visit", "care::room"]),
     ("outbox", &["store", "care"]),
     ("audit", &["store", "care"]),
     ("wake", &["intake", "store", "care", "directory"]),
