@@ -81,7 +81,7 @@ fn steps(criterion: &mut Criterion) {
     criterion.bench_function("envelope", |bencher| bencher.iter(|| event(black_box(&room), &about)));
     let document = VisitDocument {
         state: moved.clone(),
-        rooms: vec![RoomSlot { id: bench.room, published: Some(room), made_for: None }],
+        rooms: vec![RoomSlot { id: bench.room, published: Some(room), made_for: None, grants: Vec::new() }],
         ..VisitDocument::default()
     };
     let documents: Vec<_> = next.iter().map(Fact::document).chain([document.document(), said.document()]).collect();

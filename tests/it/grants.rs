@@ -1,12 +1,14 @@
 //! Somebody is let into a room by an operator: until when, what ends it, what does not, and who is told why.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use serde_json::Value;
 use serde_json::json;
 use wardroom::store::Store;
 use wardroom::store::StoreOptions;
 use wardroom::store::master_key::MasterKey;
+use wardroom::time::Clock as _;
+use wardroom::time::SystemClock;
 
 use super::support::daemon::Daemon;
 use super::support::daemon::program;
@@ -35,9 +37,13 @@ fn refused(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
     (code, said)
 }
 
+fn now() -> jiff::Timestamp {
+    SystemClock.now().to_jiff()
+}
+
 /// What the machine's clock says, so many minutes ago, as HL7 writes it.
 fn minutes_ago(minutes: i64) -> String {
-    let at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(minutes);
+    let at = now() - jiff::SignedDuration::from_mins(minutes);
     at.strftime("%Y%m%d%H%M%S+0000").to_string()
 }
 
@@ -105,7 +111,7 @@ async fn somebody_is_let_in_stays_through_messages_and_crashes_and_leaves_when_t
 
     // Nobody waits for an hour: the daemon comes back shortly before it is over, and as its own clock goes on it ends.
     assert!(daemon.terminate().await.success());
-    let left = time(&ground["until"]).duration_since(jiff::Timestamp::now());
+    let left = time(&ground["until"]).duration_since(now());
     daemon.clock_skew = i64::try_from(left.as_millis()).unwrap() - 3_000;
     daemon.up().await;
     let event = daemon.room_is("V6001", "one without mchen", |room| !is_in(room, "mchen")).await;
@@ -285,7 +291,7 @@ async fn somebody_is_let_in_beside_a_daemon_on_postgresql() {
     daemon.room_is("V6001", "moved, with mchen", |room| room["location"]["point_of_care"] == "5S" && is_in(room, "mchen")).await;
     drop(peer);
     daemon.kill9();
-    let left = time(&granted["until"]).duration_since(jiff::Timestamp::now());
+    let left = time(&granted["until"]).duration_since(now());
     daemon.clock_skew = i64::try_from(left.as_millis()).unwrap() - 3_000;
     daemon.up().await;
     daemon.room_is("V6001", "one without mchen", |room| !is_in(room, "mchen")).await;

@@ -1,6 +1,6 @@
 //! What another configuration would change in the rooms now open, told beside the daemon, and that the daemon does just that when it starts with it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 
