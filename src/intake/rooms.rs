@@ -189,14 +189,7 @@ impl World {
     pub(crate) fn replan(&mut self, row: i64, cause: &Cause, rehomed: bool, notify: bool, rules: &Rules<'_>) -> Result<(), Need> {
         let merge = self.merge_of(row)?;
         let merged_into = match merge.survivor {
-            Some(survivor) if survivor != row => {
-                let room = |world: &Self| world.visits.get(&survivor).and_then(|visit| visit.document.rooms.last()).map(|slot| slot.id);
-                if room(self).is_none() {
-                    self.fold_merged(survivor)?;
-                    self.replan(survivor, cause, false, notify, rules)?;
-                }
-                room(self)
-            }
+            Some(survivor) if survivor != row => self.room_of_survivor(survivor, cause, notify, rules)?,
             _ => None,
         };
         let also: Vec<Stay> = merge.losers.iter().filter_map(|(loser, _)| self.visits.get(loser)?.document.whole().stays().last().cloned()).collect();
@@ -293,6 +286,16 @@ impl World {
         visit.stands(status.map_or(NO_ROOM, RoomStatus::as_str), is_open, wake_at, over_at);
         self.note_emergencies(row, rules);
         Ok(())
+    }
+
+    /// The room of a visit that another was merged into; where it has none yet, it is planned first.
+    fn room_of_survivor(&mut self, survivor: i64, cause: &Cause, notify: bool, rules: &Rules<'_>) -> Result<Option<CareRoomId>, Need> {
+        let room = |world: &Self| world.visits.get(&survivor).and_then(|visit| visit.document.rooms.last()).map(|slot| slot.id);
+        if room(self).is_none() {
+            self.fold_merged(survivor)?;
+            self.replan(survivor, cause, false, notify, rules)?;
+        }
+        Ok(room(self))
     }
 
     /// Publishes the rooms of a visit again as they are, or one of them; those that were never published stay so.
