@@ -74,7 +74,7 @@ use retention::Retention;
 
 mod certificates;
 mod connections;
-mod follow;
+pub(crate) mod follow;
 mod ledger;
 pub(crate) mod ports;
 pub(crate) mod pressure;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::care::change::CauseKind;
 use crate::directory::Directory;
+use crate::directory::Snapshot;
 use crate::intake::background;
 use crate::intake::daemon::Intake;
 use crate::store::Store;
@@ -66,8 +67,7 @@ impl Follow {
 
     async fn look(&self, is_behind: &mut bool, stop: &CancellationToken) -> Result<(), StoreError> {
         let snapshot = self.directory.current();
-        let mut planned_with = self.policy.clone().into_bytes();
-        planned_with.extend(snapshot.fingerprint);
+        let planned_with = planned_with(&self.policy, &snapshot);
         if self.store.setting(PLANNED_WITH).await?.is_some_and(|known| known == planned_with) {
             return Ok(());
         }
@@ -82,5 +82,20 @@ impl Follow {
         tracing::info!("policy or directory have changed: open rooms are planned again");
         background::replan_all(&self.store, &self.intake, kind, stop).await;
         if stop.is_cancelled() { Ok(()) } else { self.store.put_setting(PLANNED_WITH, planned_with).await }
+    }
+}
+
+fn planned_with(policy: &str, snapshot: &Snapshot) -> Vec<u8> {
+    [policy.as_bytes(), &snapshot.fingerprint].concat()
+}
+
+/// Notes that open rooms may be planned with another policy or directory from now on, where these are not the ones they were planned with: the next daemon
+/// that looks plans all of them again.
+pub(crate) async fn plans_otherwise(store: &Store, policy: &str, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let known = store.setting(PLANNED_WITH).await?;
+    if known.is_some_and(|known| !known.is_empty() && known != planned_with(policy, snapshot)) {
+        store.put_setting(PLANNED_WITH, Vec::new()).await
+    } else {
+        Ok(())
     }
 }

@@ -69,7 +69,7 @@ impl<C: Clock> Retention<C> {
         let (mut all, mut place) = (Purged::default(), Some(Place::START));
         while let Some(at) = place {
             if self.store.outbox_depth().await?.n_pending <= BACKLOG {
-                match self.intake.order(Order::Purge { until, place: at, is_daily: true }, by.clone()).await {
+                match self.intake.order(Order::Purge { until, place: at, is_daily: true, sooner: false }, by.clone()).await {
                     Some(Outcome::Purged { purged, next }) => {
                         all.add(&purged);
                         place = next;

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde_json::Value;
 use serde_json::json;
 use tokio::time::Instant;
@@ -68,6 +70,8 @@ struct Told {
 /// # Errors
 /// When the daemon does not do what it must, or standard output cannot be written.
 pub async fn run(args: &DemoArgs, console: &Console) -> anyhow::Result<ExitCode> {
+    // What a daemon makes is for nobody else, in a demo as in a house: a folder that is kept may be gone on from.
+    umask(Mode::RWXG | Mode::RWXO);
     let folder = match Folder::make(args.keep.as_deref()) {
         Ok(folder) => folder,
         Err(error) => return console.fail(64, &error),

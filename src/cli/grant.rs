@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::care::roster::Roster;
 use crate::cli::beside;
 use crate::cli::console::Console;
-use crate::cli::orders;
+use crate::cli::orders::Orders;
 use crate::cli::rooms;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::moment;
@@ -144,9 +144,16 @@ async fn give(
         Ok(Err(code)) => return Ok(code),
         Err(error) => return console.fail(69, &error),
     };
-    let why = match orders::give(&setting, order(&room, UserId::new(user.as_str()))).await {
+    let mut orders = Orders::of(&setting);
+    let outcome = orders.give(order(&room, UserId::new(user.as_str()))).await;
+    let waits_for_daemon = outcome.is_ok() && matches!(orders.n_unpublished().await, Ok(None));
+    orders.end().await;
+    let why = match outcome {
         Ok(Outcome::Let { until }) => {
             told(&room, user, until, span, console)?;
+            if waits_for_daemon {
+                console.tell("no daemon runs: the backend is told of it as soon as one does");
+            }
             return Ok(ExitCode::SUCCESS);
         }
         Ok(Outcome::Refused { why }) => why,
@@ -159,6 +166,7 @@ async fn give(
             | Outcome::NothingHeld
             | Outcome::Resynced { .. }
             | Outcome::Purged { .. }
+            | Outcome::KeptLonger { .. }
             | Outcome::InEpoch { .. }
             | Outcome::Failed,
         ) => return console.fail(69, &anyhow::anyhow!("the store could not do it; nothing was changed\nhint: read the daemon's log")),

@@ -94,6 +94,7 @@ fn told(outcome: Outcome, id: i64, console: &Console) -> anyhow::Result<ExitCode
         | Outcome::NothingHeld
         | Outcome::Resynced { .. }
         | Outcome::Purged { .. }
+        | Outcome::KeptLonger { .. }
         | Outcome::NoSuchRoom
         | Outcome::Let { .. }
         | Outcome::Refused { .. }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::admin::orders::ask;
 use crate::app::daemon_number;
+use crate::app::follow::plans_otherwise;
 use crate::cli::beside;
 use crate::cli::setting::Setting;
 use crate::cli::setting::feed;
@@ -172,6 +173,8 @@ impl Own {
         let clock = Arc::new(SystemClock);
         let said = staff::stored(store).await?;
         let (directory, _) = Directory::open(setting.sources(), said, clock.now())?;
+        // Whatever is planned here is planned under this command's configuration, which may be none that a daemon has.
+        plans_otherwise(store, &setting.fingerprint(), &directory.current()).await?;
         let feeds = setting.config.feeds.iter().map(|config| (config.name.clone(), Arc::new(feed(config))));
         let parts = IntakeParts {
             store: store.clone(),

@@ -7,9 +7,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use foldhash::HashSet;
+use jiff::SignedDuration;
 use serde_json::json;
 
 use crate::cli::beside;
@@ -17,6 +19,7 @@ use crate::cli::console::Console;
 use crate::cli::orders::Orders;
 use crate::cli::resync::BACKLOG;
 use crate::cli::resync::wait_for_publishing;
+use crate::cli::rooms::moment;
 use crate::cli::setting::Setting;
 use crate::cli::setting::feed;
 use crate::cli::words::counted;
@@ -37,6 +40,9 @@ pub struct PurgeArgs {
     /// Say how much would go, and delete nothing
     #[arg(long)]
     dry_run: bool,
+    /// Delete also what the daemon on this store keeps for longer than this configuration says
+    #[arg(long)]
+    sooner: bool,
 }
 
 /// Runs the command.
@@ -64,7 +70,7 @@ pub async fn run(args: &PurgeArgs, config: Option<&Path>, console: &Console) -> 
     };
     let most = setting.config.max_pending.map_or(BACKLOG, |max| BACKLOG.min(max / 2));
     let (mut orders, mut purged) = (Orders::of(&setting), Purged::default());
-    let carried_out = purge(until, n_over, most, &mut orders, &mut purged, console).await;
+    let carried_out = purge((until, args.sooner), n_over, most, &mut orders, &mut purged, console).await;
     let waits_for_daemon = carried_out.is_ok() && purged.rooms > 0 && matches!(orders.n_unpublished().await, Ok(None));
     orders.end().await;
     match carried_out {
@@ -90,7 +96,7 @@ async fn count(setting: &Setting, store: &Store, until: Timestamp, console: &Con
 }
 
 async fn purge(
-    until: Timestamp,
+    (until, sooner): (Timestamp, bool),
     n_over: usize,
     most: i64,
     orders: &mut Orders<'_>,
@@ -101,7 +107,17 @@ async fn purge(
     let mut place = Some(Place::START);
     while let Some(at) = place {
         wait_for_publishing(orders, most).await?;
-        let outcome = orders.give(Order::Purge { until, place: at, is_daily: false }).await?;
+        let outcome = orders.give(Order::Purge { until, place: at, is_daily: false, sooner }).await?;
+        if let Outcome::KeptLonger { seconds } = outcome {
+            let keeps = SignedDuration::try_from(Duration::from_secs(seconds)).unwrap_or_default();
+            return Err((
+                64,
+                anyhow::anyhow!(
+                    "the daemon on this store keeps stays for {keeps:#} (`rooms.purge_after`), which is longer than this configuration does; nothing was deleted\n\
+                     hint: name the daemon's configuration with `--config`, or say `--sooner`"
+                ),
+            ));
+        }
         let Outcome::Purged { purged: step, next } = outcome else {
             return Err((69, anyhow::anyhow!("the store could not do it; nothing of this step was changed\nhint: read the daemon's log")));
         };
@@ -158,6 +174,8 @@ fn told(purged: &Purged, until: Timestamp, told: Told, console: &Console) -> any
 }
 
 fn lines(purged: &Purged, until: Timestamp, told: Told) -> Vec<String> {
+    let shown = |at: Timestamp| moment(&at.to_string());
+    let until = shown(until);
     let mut lines = match told {
         Told::WouldGo => vec![format!("{} would go: what ended before {until}", what(purged))],
         Told::Gone => vec![format!("{} purged: what ended before {until}", what(purged))],
@@ -166,7 +184,7 @@ fn lines(purged: &Purged, until: Timestamp, told: Told) -> Vec<String> {
         }
     };
     if let Some((oldest, newest)) = purged.oldest.zip(purged.newest) {
-        lines.push(format!("the first of them ended {oldest}, the last {newest}"));
+        lines.push(format!("the first of them ended {}, the last {}", shown(oldest), shown(newest)));
     }
     if purged.waiting > 0 {
         let stays = counted(purged.waiting, "stay");
@@ -188,13 +206,14 @@ mod tests {
     fn what_went_is_counted_and_what_could_not_go_is_told() {
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         let purged = Purged { visits: 2, rooms: 1, patients: 1, messages: 7, waiting: 1, left_out: 0, oldest: Some(at(1)), newest: Some(at(2)) };
+        let shown = |seconds: i64| super::moment(&at(seconds).to_string());
         let expected = [
-            "2 stays with 1 room, 1 patient and 7 messages would go: what ended before 1970-01-01T00:00:09Z",
-            "the first of them ended 1970-01-01T00:00:01Z, the last 1970-01-01T00:00:02Z",
+            &format!("2 stays with 1 room, 1 patient and 7 messages would go: what ended before {}", shown(9)),
+            &format!("the first of them ended {}, the last {}", shown(1), shown(2)),
             "1 stay whose time is over must wait: for an event, for a message in quarantine, or for another stay that was merged with it",
         ];
         assert_eq!(lines(&purged, at(9), Told::WouldGo), expected);
         let none = lines(&Purged::default(), at(9), Told::Gone);
-        assert_eq!(none, ["0 stays with 0 rooms, 0 patients and 0 messages purged: what ended before 1970-01-01T00:00:09Z"]);
+        assert_eq!(none, [format!("0 stays with 0 rooms, 0 patients and 0 messages purged: what ended before {}", shown(9))]);
     }
 }

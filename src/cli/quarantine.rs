@@ -119,6 +119,7 @@ fn told(command: &QuarantineCommand, outcome: Outcome, console: &Console) -> any
         | Outcome::NothingHeld
         | Outcome::Resynced { .. }
         | Outcome::Purged { .. }
+        | Outcome::KeptLonger { .. }
         | Outcome::NoSuchRoom
         | Outcome::Let { .. }
         | Outcome::Refused { .. }

@@ -104,6 +104,9 @@ pub enum Order {
         /// Whether nobody asked, but the daemon does it every day.
         #[serde(default)]
         is_daily: bool,
+        /// Whether what the daemon itself would keep for longer may go too.
+        #[serde(default)]
+        sooner: bool,
     },
     /// Let somebody into a room for a while, whatever messages say of them.
     Grant {
@@ -172,6 +175,11 @@ pub enum Outcome {
         purged: Purged,
         /// Behind which place there may be more.
         next: Option<Place>,
+    },
+    /// Nothing was deleted: who carries it out keeps stays for longer than whoever asked.
+    KeptLonger {
+        /// For how many seconds.
+        seconds: u64,
     },
     /// There is no such room, or it was never published.
     NoSuchRoom,
@@ -263,9 +271,9 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
         Order::ReleaseGuard => hands.release(audit).await.map(|outcome| (outcome, Vec::new())),
         Order::Resync { visit, room } => hands.resync(*visit, *room, audit).await.map(|outcome| (outcome, Vec::new())),
         Order::ResyncNext { after, since } => hands.resync_next(*after, *since, audit).await.map(|outcome| (outcome, Vec::new())),
-        Order::Purge { until, place, is_daily } => {
+        Order::Purge { until, place, is_daily, sooner } => {
             let kind = if *is_daily { CauseKind::Wake } else { CauseKind::Operator };
-            hands.purge(*until, *place, kind, audit).await.map(|outcome| (outcome, Vec::new()))
+            hands.purge(*until, *place, *sooner, kind, audit).await.map(|outcome| (outcome, Vec::new()))
         }
         Order::Grant { visit, room, user, seconds, reason } => {
             let terms = Terms { span: Duration::from_secs(*seconds), reason: reason.clone(), uid: by.uid, login: by.login.clone() };
@@ -447,7 +455,7 @@ mod tests {
             Order::ReleaseGuard,
             Order::Resync { visit: 1, room },
             Order::ResyncNext { after: None, since: Timestamp::MIN },
-            Order::Purge { until: Timestamp::MIN, place: Place::START, is_daily: false },
+            Order::Purge { until: Timestamp::MIN, place: Place::START, is_daily: false, sooner: false },
             Order::Grant { visit: 1, room, user: UserId::from("lgarcia"), seconds: 3600, reason: Phi::from("looks after the patient") },
             Order::Revoke { visit: 1, room, user: UserId::from("lgarcia"), reason: Phi::from("") },
             Order::NewEpoch,

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::string_slice, reason = "tests")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use serde_json::Value;
@@ -78,7 +79,9 @@ fn the_demo_keeps_its_folder_when_asked_to_and_gives_one_document_as_json() {
     assert_eq!(statuses.iter().filter(|status| **status == "active").count(), 3);
     assert_eq!(statuses.iter().filter(|status| **status == "grace").count(), 1);
 
-    // What it leaves is a house to go on from.
+    // What it leaves is a house to go on from, and for nobody else.
+    let may_be_read_by_others = |file: &&str| std::fs::metadata(dir.path().join("kept").join(file)).unwrap().permissions().mode() & 0o077 != 0;
+    assert_eq!(["events.jsonl", "wardroom.db", "wardroom.key"].iter().find(|file| may_be_read_by_others(file)), None);
     let listed = program(&dir).args(["rooms", "list", "--config", "kept/wardroom.toml"]).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.lines().count() == 5 && listed.contains("DEAN, Victor") && !listed.contains("CRANE"), "{listed}");

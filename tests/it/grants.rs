@@ -185,6 +185,29 @@ async fn a_grant_is_replaced_and_revoked_and_whoever_looks_is_told_why() {
     the_trail_is_whole(&daemon).await;
 }
 
+#[tokio::test]
+async fn what_a_command_planned_with_another_configuration_is_planned_again_by_the_daemon() {
+    let mut daemon = Daemon::start("[[team]]\nrole = \"attending\"\nfrom = [\"PV1-7\"]\npermission = \"owner\"\n").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    say(&mut peer, message("G1", "A01", 5, 8001, "4N", "")).await;
+    let room = daemon.room_is("V8001", "open", |room| is_in(room, "lgarcia")).await["data"]["room"].take();
+    assert!(!is_in(&room, "nurse.4n.1"), "no rule asks for the unit: {room}");
+    drop(peer);
+    assert!(daemon.terminate().await.success());
+
+    let config = std::fs::read_to_string(daemon.path("wardroom.toml")).unwrap();
+    let mut other: toml::Table = config.parse().unwrap();
+    other.remove("team");
+    std::fs::write(daemon.path("other.toml"), other.to_string()).unwrap();
+    let id = room["id"].as_str().unwrap();
+    let (code, _, said) = run(&daemon, &["--config", "other.toml", "grant", id, "mchen", "--for", "1h", "--reason", REASON]);
+    assert!(code == 0 && said.contains("no daemon runs"), "{said}");
+    daemon.up().await;
+    let back = daemon.room_is("V8001", "as the daemon's own rules have it", |room| is_in(room, "mchen") && !is_in(room, "nurse.4n.1")).await;
+    let was_in = daemon.events().iter().any(|event| is_in(&event["data"]["room"], "nurse.4n.1"));
+    assert!(was_in, "the command planned with its own rules: {back}");
+}
+
 async fn the_trail_is_whole(daemon: &Daemon) {
     let url = format!("sqlite:{}", daemon.path("wardroom.db").display()).into();
     let options = StoreOptions { url, master_key: MasterKey::load(&daemon.path("wardroom.key")).unwrap(), readers: 1, daemon: 0 };

@@ -33,7 +33,9 @@ const LEFT_BEHIND: [(&str, &str); 6] = [
 
 fn wardroom(daemon: &Daemon, arguments: &[&str], keeps: &str) -> Command {
     let mut command = program(&daemon.dir);
-    command.args(arguments).env("WARDROOM_ROOMS__PURGE_AFTER", keeps);
+    // The daemon keeps all of it for a year, and is not to close rooms sooner.
+    let sooner = arguments.contains(&"purge") && !arguments.contains(&"--dry-run") && keeps != "365d";
+    command.args(arguments).args(sooner.then_some("--sooner")).env("WARDROOM_ROOMS__PURGE_AFTER", keeps);
     command
 }
 
@@ -127,8 +129,16 @@ async fn goes_when_its_time_is_over(config: &str, url: Option<&str>) {
     assert_eq!(counts(&run(&daemon, &["purge"], "365d").1), [0; 5], "nothing is so old");
     assert_eq!(raw.count("SELECT COUNT(*) FROM visits").await, n_visits);
 
+    let refused = program(&daemon.dir).arg("purge").env("WARDROOM_ROOMS__PURGE_AFTER", "1s").output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(64) && said.contains("--sooner"), "the daemon keeps it for a year: {said}");
+    assert_eq!(raw.count("SELECT COUNT(*) FROM visits").await, n_visits);
+
     let (code, purged) = run(&daemon, &["purge"], "1s");
     assert_eq!((code, counts(&purged)), (0, [4, 3, 3, 10, 0]), "{purged}");
+    let (_, found) = run(&daemon, &["audit", "search", "--action", "stays.purged"], "365d");
+    let went = found["rows"].as_array().unwrap().iter().map(|row| row["details"]["went"]["stays"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(went, 4, "{found:#}");
     for (visit, version) in [("V7001", 4), ("V7004", 4)] {
         let event = daemon.room_is(visit, "purged", |room| room["status"] == "purged").await;
         let room = &event["data"]["room"];

@@ -24,6 +24,7 @@ use crate::cli::audit::subject::Subject;
 use crate::cli::beside;
 use crate::cli::console::Console;
 use crate::cli::quarantine::printable;
+use crate::cli::rooms::moment;
 use crate::cli::rooms::timeline;
 use crate::cli::rooms::timeline::Entry;
 use crate::cli::setting::Setting;
@@ -453,6 +454,11 @@ fn done(body: &Value) -> String {
     if !user.is_empty() {
         let span = body.pointer("/order/seconds").and_then(Value::as_i64).map(SignedDuration::from_secs);
         named.push(span.map_or_else(|| user.to_owned(), |span| format!("{user} for {span:#}")));
+    }
+    if let Some(went) = body.get("went") {
+        let n = |what: &str| went.get(what).and_then(Value::as_u64).unwrap_or_default();
+        let parts = ["stays", "rooms", "patients", "messages"].map(|what| format!("{} {what}", n(what)));
+        named.push(format!("{}, what ended before {}", parts.join(", "), moment(text(body, "/ended_before"))));
     }
     let reason = text(body, "/order/reason");
     let said = command + order;

@@ -244,6 +244,13 @@ impl Letting {
     }
 }
 
+/// Who was let in and out, in order: each start of a daemon, and each command that runs without one, writes rows of its own numbers, so the time is the order.
+fn lettings(rows: &[StoredAudit]) -> Vec<Letting> {
+    let mut lettings: Vec<Letting> = rows.iter().filter_map(Letting::of).collect();
+    lettings.sort_by_key(|letting| letting.at);
+    lettings
+}
+
 /// Replicas write chains of their own, so the room's version is the order, not the row.
 fn told(rows: Vec<StoredAudit>) -> Vec<Entry> {
     let changes = rows.into_iter().filter_map(|row| Some((row.room_version?, EventType::parse(&row.kind)?, row)));
@@ -328,7 +335,7 @@ fn ends(room: &CareRoom) -> BTreeMap<&str, Timestamp> {
 
 pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -> anyhow::Result<()> {
     let rows = rows(stored.room.id, store).await?;
-    let lettings: Vec<Letting> = rows.iter().filter_map(Letting::of).collect();
+    let lettings = lettings(&rows);
     let entries = told(rows);
     let (presences, ends) = (presences(&entries), ends(&stored.room));
     if console.json {
@@ -575,6 +582,22 @@ mod tests {
         assert_eq!((&updated["user"], &updated["from"], &updated["permission"]), (&json!("cvoss"), &unit, &json!("member")));
         assert_eq!(updated["ends"], json!([{ "from": "unit GHH/4N", "until": Timestamp::from_micros(until).to_string() }]));
         assert_eq!(form(&entries[0])["joined"][0]["permission"], json!(null));
+    }
+
+    #[test]
+    fn grants_are_told_in_the_order_of_their_times_whoever_wrote_them() {
+        let grant = |id: i64, at: i64| {
+            let body = json!({ "by": { "uid": 0 }, "order": { "user": format!("u{at}"), "seconds": 3600, "reason": "helps" } });
+            StoredAudit {
+                at: Timestamp::from_micros(at),
+                kind: super::GRANTED.to_owned(),
+                room_version: None,
+                body: Some(Document::new(1, body.to_string().into_bytes())),
+                ..row(id, 1, "x", &json!([]))
+            }
+        };
+        let told: Vec<String> = super::lettings(&[grant(1, 30), grant(2, 10), grant(3, 20)]).into_iter().map(|letting| letting.user).collect();
+        assert_eq!(told, ["u10", "u20", "u30"]);
     }
 
     #[test]

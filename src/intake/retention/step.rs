@@ -4,6 +4,8 @@
 //! it the backend is told.
 
 use foldhash::HashSet;
+use serde_json::Value;
+use serde_json::json;
 
 use crate::care::change::Cause;
 use crate::care::change::CauseKind;
@@ -38,7 +40,19 @@ use crate::time::Timestamp;
 
 impl<C: Clock> Hands<'_, C> {
     /// Deletes the next of those whose time is over.
-    pub(in crate::intake) async fn purge(&mut self, until: Timestamp, place: Place, kind: CauseKind, audit: AuditRow) -> Result<Outcome, BatchError> {
+    pub(in crate::intake) async fn purge(
+        &mut self,
+        until: Timestamp,
+        place: Place,
+        sooner: bool,
+        kind: CauseKind,
+        audit: AuditRow,
+    ) -> Result<Outcome, BatchError> {
+        let keeps = self.parts.policy.purge_after;
+        if !sooner && until > self.parts.clock.now().minus(keeps) {
+            // A command has a configuration of its own, and what is deleted does not come back.
+            return Ok(Outcome::KeptLonger { seconds: keeps.as_secs() });
+        }
         let finder = Finder { store: &self.parts.store, look_ups: self.look_ups, feeds: &self.parts.feeds, until, gone: HashSet::default() };
         let (page, next) = finder.page(place).await?;
         let mut done = Purged::default();
@@ -77,7 +91,7 @@ impl<C: Clock> Hands<'_, C> {
                 return Ok(finding.purged);
             }
             let purged = finding.purged;
-            let committed = store.commit(&self.deletion(finding, kind, audit)).await;
+            let committed = store.commit(&self.deletion(finding, finder.until, kind, audit)).await;
             // Whatever became of it: nobody is to plan with what may be gone.
             self.recent.forget();
             match committed {
@@ -93,9 +107,9 @@ impl<C: Clock> Hands<'_, C> {
     }
 
     /// Everything of a finding as one commit.
-    fn deletion(&self, finding: Finding, kind: CauseKind, audit: &AuditRow) -> CommitBatch {
+    fn deletion(&self, finding: Finding, until: Timestamp, kind: CauseKind, audit: &AuditRow) -> CommitBatch {
         let now = self.parts.clock.now();
-        let Finding { purge, read_visits, read_patients, patients, rooms, written, .. } = finding;
+        let Finding { purge, purged, read_visits, read_patients, patients, rooms, written, .. } = finding;
         let mut batch = CommitBatch { read_visits, read_patients, patients, purge: Purge { at: now, ..purge }, ..CommitBatch::default() };
         batch.epoch = (!rooms.is_empty()).then(|| self.parts.store.epoch());
         let mut written = written.max(now);
@@ -104,7 +118,7 @@ impl<C: Clock> Hands<'_, C> {
             written = JournalId(place).at();
             self.tell(&mut batch, going, place, kind, now);
         }
-        batch.audit.push(audit.clone());
+        batch.audit.push(AuditRow { body: noted(&audit.body, until, &purged), ..audit.clone() });
         batch
     }
 
@@ -150,4 +164,13 @@ impl<C: Clock> Hands<'_, C> {
             body: Document::new(1, event.body),
         });
     }
+}
+
+/// Who ordered it, and beside that what went: nobody can count afterwards what is not there.
+fn noted(order: &Document, until: Timestamp, purged: &Purged) -> Document {
+    let Ok(Value::Object(mut body)) = serde_json::from_slice(&order.bytes) else { return order.clone() };
+    let Purged { visits, rooms, patients, messages, .. } = purged;
+    body.insert("ended_before".to_owned(), until.to_string().into());
+    body.insert("went".to_owned(), json!({ "stays": visits, "rooms": rooms, "patients": patients, "messages": messages }));
+    Document::new(order.format, Value::Object(body).to_string().into_bytes())
 }
