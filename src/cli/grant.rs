@@ -56,7 +56,7 @@ pub struct RevokeArgs {
 
 #[derive(Args, Debug)]
 struct WhoArgs {
-    /// The room's id, the beginning of it, or the four letters at the end of its name
+    /// The room's id, the beginning of it, its name, or the four letters at the end of that
     room: String,
     /// The user, as the staff directory names them
     #[arg(value_parser = user)]

@@ -27,6 +27,7 @@ use crate::cli::words::counted_as;
 use crate::directory::Directory;
 use crate::ids::CareRoomId;
 use crate::intake::foresee::Foresight;
+use crate::intake::guard::at_most;
 use crate::intake::staff;
 use crate::outbox::envelope::Event;
 use crate::store::Store;
@@ -85,7 +86,7 @@ async fn plan(setting: &Setting, store: &Store, console: &Console) -> anyhow::Re
     }
     progress.finish_and_clear();
     viewing::record(store, "plan", Seen::Rooms(rooms.keys().copied().collect())).await?;
-    show(&rooms, n_open, console)?;
+    show(&rooms, n_open, setting.config.rooms.mass_guard, console)?;
     Ok(ExitCode::from(u8::from(!rooms.is_empty())))
 }
 
@@ -198,14 +199,17 @@ fn or_dash(text: &str) -> &str {
     if text.is_empty() { "—" } else { text }
 }
 
-fn show(rooms: &BTreeMap<CareRoomId, Changed>, n_open: i64, console: &Console) -> anyhow::Result<()> {
+fn show(rooms: &BTreeMap<CareRoomId, Changed>, n_open: i64, has_guard: bool, console: &Console) -> anyhow::Result<()> {
     let count = |kind| rooms.values().map(|room| room.of_kind(kind).count()).sum::<usize>();
     let (n_joins, n_leaves) = (count("joined"), count("left"));
     let n_close = rooms.values().filter(|room| room.closes()).count();
     let n_opens = rooms.values().filter(|room| room.opens()).count();
+    let may_close = at_most(usize::try_from(n_open).unwrap_or_default());
+    let n_held = if has_guard { n_close.saturating_sub(may_close) } else { 0 };
     if console.json {
         let document = json!({
             "open": n_open, "changed": rooms.len(), "joins": n_joins, "leaves": n_leaves, "would_close": n_close, "would_open": n_opens,
+            "held_by_the_guard": n_held,
             "rooms": rooms.iter().map(|(id, room)| room.form(*id)).collect::<Vec<_>>(),
         });
         return console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?);
@@ -228,5 +232,11 @@ fn show(rooms: &BTreeMap<CareRoomId, Changed>, n_open: i64, console: &Console) -
     ];
     let counts: Vec<String> = counts.into_iter().flatten().collect();
     let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
-    console.out(&format!("{} of {n_open} would change{counts}", counted(rooms.len(), "room")))
+    console.out(&format!("{} of {n_open} would change{counts}", counted(rooms.len(), "room")))?;
+    if n_held > 0 {
+        console.out(&format!(
+            "of those that would close the guard lets {may_close} go; the other {n_held}, and all leaves, would wait until `wardroom guard release`"
+        ))?;
+    }
+    Ok(())
 }

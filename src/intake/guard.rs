@@ -28,6 +28,11 @@ const SPAN: Duration = Duration::from_mins(10);
 const AT_LEAST: usize = 10;
 /// And this part of the open ones: one in so many.
 const PART: usize = 10;
+/// How many rooms of so many open ones may end within ten minutes.
+pub(crate) fn at_most(n_open: usize) -> usize {
+    AT_LEAST.max(n_open / PART)
+}
+
 /// How long leaves wait for a silent feed at the most.
 const SILENCE: Duration = Duration::from_hours(2);
 /// Under this name the store remembers whether leaves and ends wait.
@@ -118,7 +123,7 @@ impl Guard {
             state.ended.pop_front();
         }
         let n_ended: usize = state.ended.iter().map(|(_, n)| n).sum();
-        let may_end = if state.counts { AT_LEAST.max(state.n_open / PART).saturating_sub(n_ended) } else { usize::MAX };
+        let may_end = if state.counts { at_most(state.n_open).saturating_sub(n_ended) } else { usize::MAX };
         Brake { is_on: state.since.is_some(), may_end, silent: silent(&state.pulses, now).map(|(feed, _)| feed).collect() }
     }
 

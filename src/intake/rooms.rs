@@ -27,6 +27,7 @@ use crate::care::room::CareRoom;
 use crate::care::room::RoomState;
 use crate::care::room::RoomStatus;
 use crate::care::visit::Stay;
+use crate::care::visit::VisitState;
 use crate::ids::CareRoomId;
 use crate::ids::PatientId;
 use crate::ids::VisitId;
@@ -206,7 +207,7 @@ impl World {
         let has_conflict = !conflicts.is_empty() || whole.as_ref().is_some_and(|whole| whole.left_out);
         let (Some(number), Some(bound)) = (merge.number.as_ref().or_else(|| own.id()), state.patient()) else {
             // Nobody has said whose it is, or what its number is: there is nothing to plan, and nothing that ends.
-            let over_at = Some(state.newest().recorded);
+            let over_at = Some(unheard_since(visit.over_at, state, rules.now));
             visit.is_dirty |= visit.over_at != over_at;
             visit.over_at = over_at;
             return Ok(());
@@ -215,7 +216,7 @@ impl World {
         let person_id = patient.record.resolve(bound);
         let person = patient.record.person(bound);
         let (mut wake_at, mut status, mut is_open) = (None, None, false);
-        let mut over_at = Some(state.newest().recorded);
+        let mut over_at = Some(if n_stays == 0 { unheard_since(visit.over_at, state, rules.now) } else { state.newest().recorded });
         let publishing = Publishing { cause, rehomed, notify, traceparent: self.traceparent.as_deref() };
         visit.unpublished.clear();
         let is_silent = state.feeds().iter().any(|feed| rules.brake.silent.contains(feed));
@@ -330,6 +331,13 @@ impl VisitEntry {
             self.is_dirty = true;
         }
     }
+}
+
+/// Since when nothing was heard of a visit that has no stay: not from before anybody here knew of it. A merge may name it before any message of its own
+/// comes, and must still be known then.
+fn unheard_since(known: Option<Timestamp>, state: &VisitState, now: Timestamp) -> Timestamp {
+    let heard = state.newest().recorded;
+    known.filter(|known| *known >= heard).unwrap_or_else(|| heard.max(now))
 }
 
 /// The room of an emergency stay from which an inpatient's stay goes on.

@@ -39,6 +39,23 @@ fn changes(rooms: &[(String, Value)]) -> Vec<(String, Vec<String>)> {
 }
 
 #[tokio::test]
+async fn what_the_guard_would_hold_back_is_told() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    for number in 6101..=6112 {
+        assert!(peer.ask(Plain::new(format!("P{number}"), "A01", number, "4N", 1).text()).await.starts_with("AA"));
+    }
+    let nobody = "[rooms]\nclasses = [\"E\"]\n";
+    let (code, printed, said) = plan(&daemon, nobody, &[]);
+    assert_eq!(code, 1, "{said}");
+    assert!(printed.contains("12 would close") && printed.contains("the guard lets 10 go; the other 2"), "{printed}");
+    let (_, printed, _) = plan(&daemon, nobody, &["--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap()["held_by_the_guard"], 2);
+    let (_, printed, _) = plan(&daemon, "[rooms]\nclasses = [\"E\"]\nmass_guard = false\n", &["--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&printed).unwrap()["held_by_the_guard"], 0);
+}
+
+#[tokio::test]
 async fn another_configuration_is_planned_beside_the_daemon_which_then_does_just_that() {
     let mut daemon = Daemon::start("").await;
     let mut peer = Peer::connect(daemon.mllp).await;

@@ -105,6 +105,23 @@ async fn would_go(daemon: &Daemon, expected: [u64; 5]) {
     eventually(&format!("{expected:?} would go"), SOON, look).await;
 }
 
+#[tokio::test]
+async fn a_merge_that_came_before_its_visits_is_still_known_after_a_purge() {
+    let daemon = Daemon::start("").await;
+    let mut peer = Peer::connect(daemon.mllp).await;
+    let merge = text("A42", 7101, 3).trim_end_matches('\r').to_owned() + "\rMRG|7102^^^GHH^MR||||V7102^^^GHH^VN\r";
+    say(&mut peer, merge).await;
+    let (code, purged) = run(&daemon, &["purge"], "365d");
+    assert_eq!((code, counts(&purged)), (0, [0; 5]), "{purged}");
+    say(&mut peer, text("A01", 7101, 1)).await;
+    say(&mut peer, text("A01", 7102, 2)).await;
+    daemon.room_is("V7101", "open", |room| room["status"] == "active").await;
+    let (_, listed) = run(&daemon, &["rooms", "list", "--all"], "365d");
+    let open: Vec<&Value> =
+        listed["rooms"].as_array().unwrap().iter().filter(|room| room["status"] == "active").map(|room| &room["visit"]["id"]["value"]).collect();
+    assert_eq!(open, ["V7101"], "{listed:#}");
+}
+
 async fn goes_when_its_time_is_over(config: &str, url: Option<&str>) {
     let daemon = Daemon::start(&format!("{config}{ENDS_AT_ONCE}")).await;
     let mut peer = Peer::connect(daemon.mllp).await;

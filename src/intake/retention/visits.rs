@@ -82,7 +82,8 @@ fn over_at(visit: &StoredVisit, document: &VisitDocument) -> Option<Timestamp> {
     }
     // What was absorbed has no end of its own; who absorbed it has.
     let noted = if document.absorbed_by.is_some() { Timestamp::MIN } else { visit.over_at.unwrap_or(visit.updated_at) };
-    Some(noted.max(document.state.newest().recorded).max(document.whole().newest().recorded))
+    let merged = document.merges.iter().map(|merge| merge.stamp.recorded);
+    Some(merged.chain([document.state.newest().recorded, document.whole().newest().recorded]).fold(noted, Timestamp::max))
 }
 
 impl Finder<'_> {
