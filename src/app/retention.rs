@@ -124,6 +124,7 @@ mod tests {
     use crate::time::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_micros(1_795_300_000_000_000);
+    const KEPT: Duration = Duration::from_hours(48);
 
     /// A message that had no effect.
     fn without_effect(at: Timestamp) -> CommitBatch {
@@ -158,7 +159,7 @@ mod tests {
             store: store.clone(),
             ids: Arc::new(IdSource::new(1)),
             clock: Arc::clone(&clock),
-            policy: Arc::new(Policy::default()),
+            policy: Arc::new(Policy { purge_after: KEPT, ..Policy::default() }),
             directory: Arc::new(directory),
             feeds: HashMap::new(),
             outbox: Arc::new(Notify::new()),
@@ -168,12 +169,11 @@ mod tests {
         });
         let tasks = TaskTracker::new();
         tasks.spawn(task);
-        let kept = Duration::from_hours(48);
         let days_ago = |days: u64| NOW.minus(Duration::from_hours(24 * days));
         for days in [5, 4, 1] {
             store.commit(&without_effect(days_ago(days))).await.unwrap();
         }
-        let retention = Retention { store: store.clone(), intake, clock: Arc::clone(&clock), purge_after: kept };
+        let retention = Retention { store: store.clone(), intake, clock: Arc::clone(&clock), purge_after: KEPT };
         let left = async || store.journal_page(JournalId(i64::MIN), 9).await.unwrap().iter().map(|row| row.received_at).collect::<Vec<_>>();
         let never = CancellationToken::new();
         retention.look(&never).await.unwrap();

@@ -156,6 +156,8 @@ async fn goes_when_its_time_is_over(config: &str, url: Option<&str>) {
     let (_, found) = run(&daemon, &["audit", "search", "--action", "stays.purged"], "365d");
     let went = found["rows"].as_array().unwrap().iter().map(|row| row["details"]["went"]["stays"].as_u64().unwrap()).sum::<u64>();
     assert_eq!(went, 4, "{found:#}");
+    let (_, found) = run(&daemon, &["audit", "search", "--user", "lgarcia"], "365d");
+    assert!(found["closed"].as_u64().unwrap() > 0, "what cannot be read is not passed over in silence: {found:#}");
     for (visit, version) in [("V7001", 4), ("V7004", 4)] {
         let event = daemon.room_is(visit, "purged", |room| room["status"] == "purged").await;
         let room = &event["data"]["room"];

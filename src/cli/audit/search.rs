@@ -34,6 +34,7 @@ use crate::cli::table::table;
 use crate::cli::viewing;
 use crate::cli::viewing::Asked;
 use crate::cli::viewing::Seen;
+use crate::cli::words::counted;
 use crate::ids::CareRoomId;
 use crate::ids::JournalId;
 use crate::intake::orders;
@@ -121,12 +122,17 @@ async fn search(args: &SearchArgs, setting: &Setting, store: &Store, console: &C
     };
     let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
     let action = args.action.as_ref().map(|action| action.kinds.as_slice());
-    let mut seeker = Seeker { store, console, subject, user: args.user.as_deref(), action, span: args.span.span(), limit, newest: Newest::default() };
+    let mut seeker =
+        Seeker { store, console, subject, user: args.user.as_deref(), action, span: args.span.span(), limit, newest: Newest::default(), n_closed: 0 };
     seeker.seek().await?;
     let rows = seeker.rows().await?;
     let rooms: BTreeSet<CareRoomId> = rows.iter().filter_map(|row| row.room).chain(seeker.subject.rooms.into_iter().flatten()).collect();
     viewing::record(store, "audit search", Seen::Audit(args.asked(), rooms.into_iter().collect())).await?;
-    show(&rows, seeker.newest.n_fitting, args.user.is_some(), console)?;
+    show(&rows, seeker.newest.n_fitting, seeker.n_closed, args.user.is_some(), console)?;
+    if seeker.n_closed > 0 {
+        let rows = counted(seeker.n_closed, "row");
+        console.tell(&format!("{rows} more may name the user and cannot be read: their patients were purged, or `wardroom audit verify` tells why"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -188,6 +194,8 @@ struct Seeker<'a> {
     span: Span,
     limit: usize,
     newest: Newest,
+    /// How many rows may name the user and do not open.
+    n_closed: usize,
 }
 
 impl Seeker<'_> {
@@ -225,6 +233,7 @@ impl Seeker<'_> {
             let theirs = self.messages_of_patients(&read).await?;
             for (row, body) in read {
                 let is_theirs = |message: &JournalId| theirs.contains(message);
+                self.n_closed += usize::from(self.user.is_some() && row.body.is_none() && self.has_kind(&row.kind));
                 // Whoever took the trail out has all that it says of any room.
                 let of_subject = self.subject.rooms.as_ref().is_none_or(|rooms| rooms_of(&row, &body).any(|room| rooms.contains(&room)))
                     || messages_of(&row, &body).iter().any(is_theirs)
@@ -278,13 +287,14 @@ impl Seeker<'_> {
     }
 
     /// The rooms that a user may ever have been in. Whoever leaves a room is not in the row that says so, so every row before the end counts.
-    async fn rooms_naming(&self, user: &str) -> anyhow::Result<BTreeSet<CareRoomId>> {
+    async fn rooms_naming(&mut self, user: &str) -> anyhow::Result<BTreeSet<CareRoomId>> {
         let name = serde_json::to_string(user).context("cannot write JSON")?;
         let (finder, before) = (Finder::new(&name), Span { since: Timestamp::MIN, ..self.span });
         let bar = self.bar().await?;
         let (mut rooms, mut after) = (BTreeSet::new(), i64::MIN);
         while let Some(step) = self.store.audit_changes(before, after).await? {
             after = step.last;
+            self.n_closed += step.rows.iter().filter(|row| row.body.is_none() && self.span.holds(row.at) && self.has_kind(&row.kind)).count();
             let names = |row: &StoredAudit| row.body.as_ref().is_some_and(|body| finder.find(&body.bytes).is_some());
             rooms.extend(step.rows.into_iter().filter(names).filter_map(|row| row.room_id));
             bar.inc(step.n_read);
@@ -361,9 +371,9 @@ fn is_about(body: &Value, user: &str) -> bool {
     text(body, "/order/user") == user
 }
 
-fn show(rows: &[Row], n_fitting: usize, names_user: bool, console: &Console) -> anyhow::Result<()> {
+fn show(rows: &[Row], n_fitting: usize, n_closed: usize, names_user: bool, console: &Console) -> anyhow::Result<()> {
     if console.json {
-        let document = json!({ "fitting": n_fitting, "rows": rows.iter().map(Row::form).collect::<Vec<_>>() });
+        let document = json!({ "fitting": n_fitting, "closed": n_closed, "rows": rows.iter().map(Row::form).collect::<Vec<_>>() });
         console.out(&serde_json::to_string_pretty(&document).context("cannot write JSON")?)?;
     } else if !rows.is_empty() {
         let cells: Vec<Vec<String>> = rows.iter().map(Row::cells).collect();

@@ -91,7 +91,11 @@ async fn room(given: &str, store: &Store, console: &Console) -> anyhow::Result<R
     if let Ok(id) = given.parse::<Uuid>() {
         return Ok(Ok(CareRoomId(id)));
     }
-    Ok(rooms::named(given, store, console).await?.map(|room| room.room.id))
+    let named = rooms::named(given, store, console).await?;
+    if named.is_err() {
+        console.tell("hint: a room that was purged is known by its whole id alone, which `audit search --action room.purged --json` shows");
+    }
+    Ok(named.map(|room| room.room.id))
 }
 
 /// What numbers are looked up with.
