@@ -203,7 +203,7 @@ impl Daemon {
         let (follow_store, follow_intake, follow_guard, stop_following) = (store.clone(), intake.clone(), Arc::clone(&guard), stop_working.clone());
         workers.spawn(async move { guard::follow(&follow_store, &follow_intake, &follow_guard, &stop_following).await });
         let share = watch::Sender::new(None);
-        let follow = Follow { policy: setting.fingerprint(), directory: Arc::clone(&directory), store: store.clone(), intake: intake.clone() };
+        let follow = Follow::of(setting, &directory, &store, &intake);
         follow.enter().await.map_err(NotStarted::unavailable)?;
         workers.spawn(follow.run(share.subscribe(), stop_working.clone()));
 

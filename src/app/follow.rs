@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::care::change::CauseKind;
+use crate::cli::setting::Setting;
 use crate::directory::Directory;
 use crate::directory::Snapshot;
 use crate::intake::background;
 use crate::intake::daemon::Intake;
+use crate::intake::retention::KEPT_FOR;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::lease::Share;
@@ -30,17 +32,28 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(super) struct Follow {
     /// The policy's fingerprint.
-    pub(super) policy: String,
-    pub(super) directory: Arc<Directory>,
-    pub(super) store: Store,
-    pub(super) intake: Intake,
+    policy: String,
+    /// How long it keeps stays: commands with another configuration ask the store.
+    purge_after: Duration,
+    directory: Arc<Directory>,
+    store: Store,
+    intake: Intake,
 }
 
 impl Follow {
+    pub(super) fn of(setting: &Setting, directory: &Arc<Directory>, store: &Store, intake: &Intake) -> Self {
+        let (policy, purge_after) = (setting.fingerprint(), setting.config.rooms.purge_after);
+        Self { policy, purge_after, directory: Arc::clone(directory), store: store.clone(), intake: intake.clone() }
+    }
+
     /// Puts this daemon's policy into force.
     pub(super) async fn enter(&self) -> Result<(), StoreError> {
         if self.store.setting(IN_FORCE).await?.is_none_or(|policy| policy != self.policy.as_bytes()) {
             self.store.put_setting(IN_FORCE, self.policy.clone().into_bytes()).await?;
+        }
+        let kept_for = self.purge_after.as_secs().to_be_bytes();
+        if self.store.setting(KEPT_FOR).await?.is_none_or(|known| known != kept_for) {
+            self.store.put_setting(KEPT_FOR, kept_for.to_vec()).await?;
         }
         Ok(())
     }

@@ -159,7 +159,7 @@ mod tests {
             store: store.clone(),
             ids: Arc::new(IdSource::new(1)),
             clock: Arc::clone(&clock),
-            policy: Arc::new(Policy { purge_after: KEPT, ..Policy::default() }),
+            policy: Arc::new(Policy::default()),
             directory: Arc::new(directory),
             feeds: HashMap::new(),
             outbox: Arc::new(Notify::new()),

@@ -150,6 +150,8 @@ pub(super) fn operator() -> Operator {
 /// The store and an intake on it, for as long as this command runs.
 struct Own {
     store: Store,
+    policy: String,
+    directory: Arc<Directory>,
     intake: Intake,
     running: JoinHandle<()>,
 }
@@ -161,7 +163,7 @@ impl Own {
         let options = setting.store(number, false).map_err(|error| (64, anyhow::Error::new(error)))?;
         let store = Store::open(options).await.map_err(beside::not_open)?;
         match Self::begin(setting, &store, number).await {
-            Ok((intake, running)) => Ok(Self { store, intake, running }),
+            Ok((directory, intake, running)) => Ok(Self { store, policy: setting.fingerprint(), directory, intake, running }),
             Err(error) => {
                 store.close().await;
                 Err((69, error))
@@ -169,19 +171,20 @@ impl Own {
         }
     }
 
-    async fn begin(setting: &Setting, store: &Store, number: u16) -> anyhow::Result<(Intake, JoinHandle<()>)> {
+    async fn begin(setting: &Setting, store: &Store, number: u16) -> anyhow::Result<(Arc<Directory>, Intake, JoinHandle<()>)> {
         let clock = Arc::new(SystemClock);
         let said = staff::stored(store).await?;
         let (directory, _) = Directory::open(setting.sources(), said, clock.now())?;
         // Whatever is planned here is planned under this command's configuration, which may be none that a daemon has.
         plans_otherwise(store, &setting.fingerprint(), &directory.current()).await?;
+        let directory = Arc::new(directory);
         let feeds = setting.config.feeds.iter().map(|config| (config.name.clone(), Arc::new(feed(config))));
         let parts = IntakeParts {
             store: store.clone(),
             ids: Arc::new(IdSource::new(number)),
             clock,
             policy: setting.policy(),
-            directory: Arc::new(directory),
+            directory: Arc::clone(&directory),
             feeds: feeds.collect::<HashMap<_, _>>(),
             outbox: Arc::new(Notify::new()),
             wake: Arc::new(WakeAt::default()),
@@ -191,7 +194,7 @@ impl Own {
         let (intake, _, task) = daemon::start(parts);
         #[expect(clippy::disallowed_methods, reason = "the command waits for it when it closes the store")]
         let running = tokio::spawn(task);
-        Ok((intake, running))
+        Ok((directory, intake, running))
     }
 
     async fn carry_out(&self, order: Order, by: Operator) -> Result<Outcome, (u8, anyhow::Error)> {
@@ -200,11 +203,15 @@ impl Own {
     }
 
     async fn close(self) {
-        let Self { store, intake, running } = self;
+        let Self { store, policy, directory, intake, running } = self;
         // It ends once nobody can ask it for anything.
         drop(intake);
         if let Err(error) = running.await {
             tracing::error!(%error, "the intake ended early");
+        }
+        // A daemon on a shared store may have planned all rooms again before the last order was carried out.
+        if let Err(error) = plans_otherwise(&store, &policy, &directory.current()).await {
+            tracing::warn!(%error, "it could not be noted that rooms were planned with another configuration");
         }
         store.close().await;
     }

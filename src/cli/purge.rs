@@ -40,7 +40,7 @@ pub struct PurgeArgs {
     /// Say how much would go, and delete nothing
     #[arg(long)]
     dry_run: bool,
-    /// Delete also what the daemon on this store (SQLite) keeps for longer than this configuration says
+    /// Delete also what the daemon on this store keeps for longer than this configuration says
     #[arg(long)]
     sooner: bool,
 }

@@ -273,7 +273,7 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
         Order::ResyncNext { after, since } => hands.resync_next(*after, *since, audit).await.map(|outcome| (outcome, Vec::new())),
         Order::Purge { until, place, is_daily, sooner } => {
             let kind = if *is_daily { CauseKind::Wake } else { CauseKind::Operator };
-            hands.purge(*until, *place, *sooner, kind, audit).await.map(|outcome| (outcome, Vec::new()))
+            hands.purge(*until, *place, *sooner || *is_daily, kind, audit).await.map(|outcome| (outcome, Vec::new()))
         }
         Order::Grant { visit, room, user, seconds, reason } => {
             let terms = Terms { span: Duration::from_secs(*seconds), reason: reason.clone(), uid: by.uid, login: by.login.clone() };

@@ -29,6 +29,8 @@ mod patients;
 pub(super) mod step;
 mod visits;
 
+/// Under this name the store remembers for how many seconds the daemon that was started last keeps stays.
+pub(crate) const KEPT_FOR: &str = "kept_for";
 /// How many stays one commit deletes at the most, not counting what they are tied to.
 const VISITS: i64 = 64;
 /// How many messages one commit deletes at the most, beside those of its stays.

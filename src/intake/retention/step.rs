@@ -3,6 +3,8 @@
 //! It is planned again where something that it stands on has changed, and nothing of it is done by halves: until the commit everything is there, and after
 //! it the backend is told.
 
+use std::time::Duration;
+
 use foldhash::HashSet;
 use serde_json::Value;
 use serde_json::json;
@@ -24,6 +26,7 @@ use crate::intake::orders::Outcome;
 use crate::intake::retention::Finder;
 use crate::intake::retention::Finding;
 use crate::intake::retention::Going;
+use crate::intake::retention::KEPT_FOR;
 use crate::intake::retention::Page;
 use crate::intake::retention::Place;
 use crate::intake::retention::Purged;
@@ -48,10 +51,12 @@ impl<C: Clock> Hands<'_, C> {
         kind: CauseKind,
         audit: AuditRow,
     ) -> Result<Outcome, BatchError> {
-        let keeps = self.parts.policy.purge_after;
-        if !sooner && until > self.parts.clock.now().minus(keeps) {
-            // A command has a configuration of its own, and what is deleted does not come back.
-            return Ok(Outcome::KeptLonger { seconds: keeps.as_secs() });
+        // A command has a configuration of its own, and what is deleted does not come back.
+        let kept_for = if sooner { None } else { self.parts.store.setting(KEPT_FOR).await? };
+        if let Some(seconds) = kept_for.and_then(|known| known.try_into().ok()).map(u64::from_be_bytes)
+            && until > self.parts.clock.now().minus(Duration::from_secs(seconds))
+        {
+            return Ok(Outcome::KeptLonger { seconds });
         }
         let finder = Finder { store: &self.parts.store, look_ups: self.look_ups, feeds: &self.parts.feeds, until, gone: HashSet::default() };
         let (page, next) = finder.page(place).await?;
