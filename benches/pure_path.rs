@@ -12,7 +12,6 @@ use tokio_util::codec::Decoder as _;
 use wardroom::care::change::Cause;
 use wardroom::care::change::CauseKind;
 use wardroom::care::diff::diff;
-use wardroom::care::fact::Fact;
 use wardroom::care::room::CareRoom;
 use wardroom::care::visit::VisitState;
 use wardroom::hl7::charset;
@@ -84,14 +83,14 @@ fn steps(criterion: &mut Criterion) {
         rooms: vec![RoomSlot { id: bench.room, published: Some(room), made_for: None, grants: Vec::new() }],
         ..VisitDocument::default()
     };
-    let documents: Vec<_> = next.iter().map(Fact::document).chain([document.document(), said.document()]).collect();
+    let documents: Vec<_> = next.iter().map(|fact| fact.document()).chain([document.document(), said.document()]).collect();
     println!(
         "a visit's document has {} bytes, a fact's {}",
         document.document().bytes.len(),
         next.first().map_or(0, |fact| fact.document().bytes.len())
     );
     criterion.bench_function("documents written", |bencher| {
-        bencher.iter(|| (black_box(&document).document(), said.document(), next.first().map(Fact::document)));
+        bencher.iter(|| (black_box(&document).document(), said.document(), next.first().map(|fact| fact.document())));
     });
     let stored = document.document();
     criterion.bench_function("a visit's document read", |bencher| bencher.iter(|| VisitDocument::read(black_box(&stored)).is_ok()));

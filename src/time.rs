@@ -69,7 +69,7 @@ impl From<jiff::Timestamp> for Timestamp {
 /// RFC 3339 in UTC, without trailing zeros in the fraction.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.to_jiff())
+        fmt::Display::fmt(&self.to_jiff(), f)
     }
 }
 

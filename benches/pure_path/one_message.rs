@@ -2,6 +2,8 @@
 //! count what a message costs.
 #![expect(clippy::unwrap_used, reason = "what is sent here can be read")]
 
+use std::sync::Arc;
+
 use wardroom::adt;
 use wardroom::adt::Arrival;
 use wardroom::adt::profile::Profile;
@@ -90,7 +92,7 @@ impl Bench {
         (state, record, before, message("A02", "14", 60))
     }
 
-    pub(crate) fn facts(&self, message: &str, journal: i64) -> Vec<Fact> {
+    pub(crate) fn facts(&self, message: &str, journal: i64) -> Vec<Arc<Fact>> {
         let decoded = charset::decode(message.as_bytes(), None);
         let message = Message::of(&decoded).unwrap();
         adt::read(&message, &self.profile, Arrival { at: self.now, journal: JournalId(journal) }).facts

@@ -24,6 +24,7 @@ mod relation;
 mod movement;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
@@ -68,10 +69,8 @@ pub enum Kind {
     Other,
 }
 
-/// What a message is about.
-pub fn kind(message: &Message<'_>) -> Kind {
-    let (message_type, _) = type_and_event(message);
-    match message_type.as_str() {
+fn kind(message_type: &str, message: &Message<'_>) -> Kind {
+    match message_type {
         "ADT" => Kind::Adt,
         "MFN" => Kind::MasterFile,
         "PMU" => Kind::Personnel,
@@ -94,6 +93,8 @@ pub struct Arrival {
 /// Everything that was read from one message.
 #[derive(Clone, Debug)]
 pub struct Reading {
+    /// What the message is about.
+    pub kind: Kind,
     /// The trigger event as sent: MSH-9.2, else EVN-1.
     pub trigger: Option<TriggerEvent>,
     /// MSH-12 as sent; may be empty.
@@ -105,7 +106,7 @@ pub struct Reading {
     /// When it happened (EVN-6).
     pub occurred_at: Option<Timestamp>,
     /// What it says: one fact for each patient and visit named. Also filled where the message is refused or must wait, for whoever wants to see it.
-    pub facts: Vec<Fact>,
+    pub facts: Vec<Arc<Fact>>,
     /// What is to become of it, as far as the message alone can tell.
     pub disposition_hint: Hint,
     /// What is worth telling.
@@ -180,12 +181,14 @@ impl QuarantineReason {
 /// Reads a message under a feed's rules.
 pub fn read(message: &Message<'_>, profile: &Profile, arrival: Arrival) -> Reading {
     let header = message.header();
-    let (_, event) = type_and_event(message);
+    let (message_type, event) = type_and_event(message);
+    let kind = kind(&message_type, message);
     let mut notices = Vec::new();
     let times = Times::of(message, profile, arrival.at);
     let when = event::when(message, &times, profile, arrival, &mut notices);
     let processing_id = Some(maps::upper(&header.field(11).text())).filter(|id| !id.is_empty()).unwrap_or_else(|| "P".into());
     let mut reading = Reading {
+        kind,
         trigger: event,
         version: header.field(12).text().into(),
         processing_id,
@@ -195,7 +198,7 @@ pub fn read(message: &Message<'_>, profile: &Profile, arrival: Arrival) -> Readi
         disposition_hint: Hint::Facts,
         notices,
     };
-    reading.disposition_hint = match (kind(message), event) {
+    reading.disposition_hint = match (kind, event) {
         (Kind::Adt, Some(event)) => adt(message, event, profile, times, &when, &mut reading),
         (Kind::Adt, None) => unknown_event(profile, &mut reading),
         (Kind::MasterFile | Kind::Personnel | Kind::Ack, _) => Hint::NoOp(NoOpReason::UnsupportedType),
@@ -261,7 +264,7 @@ fn adt(message: &Message<'_>, event: TriggerEvent, profile: &Profile, times: Tim
 }
 
 /// Reads the facts of all groups of a message.
-fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> Hint {
+fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Arc<Fact>>) -> Hint {
     let rule = context.rule;
     // What one feed owns another may only repeat: these are two facts.
     let salt = if context.profile.owner.is_empty() {
@@ -304,8 +307,8 @@ fn facts(context: &mut Context<'_, '_>, when: &When, facts: &mut Vec<Fact>) -> H
                 Some(empty(kind))
             }
         };
-        let fact = fact(context, group, identity, relation, when, hashed.fact(index));
-        facts.push(fact);
+        // Large, and shared from here on.
+        facts.push(Arc::new(fact(context, group, identity, relation, when, hashed.fact(index))));
     }
     if n_incomplete == facts.len() {
         return Hint::Quarantine(QuarantineReason::NothingToRelate);

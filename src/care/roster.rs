@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 
 use compact_str::format_compact;
+use foldhash::HashMap;
+use foldhash::HashSet;
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -102,6 +103,8 @@ pub enum Resolved<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Roster {
     staff: BTreeMap<UserId, StaffMember>,
+    /// Those of the staff who may not be in rooms now; of everybody in a room it is asked with every plan.
+    inactive: HashSet<UserId>,
     by_value: HashMap<String, Vec<(StaffIdPattern, UserId)>>,
     groups: BTreeMap<GroupId, BTreeSet<UserId>>,
     units: HashMap<(Facility, PointOfCare), Unit>,
@@ -127,6 +130,9 @@ impl Roster {
                 for group in &member.groups {
                     roster.groups.entry(group.clone()).or_default().insert(member.user.clone());
                 }
+                roster.inactive.remove(&member.user);
+            } else {
+                roster.inactive.insert(member.user.clone());
             }
             roster.staff.insert(member.user.clone(), member);
         }
@@ -178,7 +184,7 @@ impl Roster {
             }
         }
         match found {
-            Some(user) if self.staff.get(user).is_some_and(|member| member.active) => Resolved::User(std::borrow::Cow::Borrowed(user)),
+            Some(user) if self.may_join(user) => Resolved::User(std::borrow::Cow::Borrowed(user)),
             Some(user) => Resolved::Inactive(user),
             None if self.include_unknown && !id.value.is_empty() => {
                 let user = if id.authority.is_empty() { id.value.clone() } else { format_compact!("{}:{}", id.authority, id.value) };
@@ -210,7 +216,7 @@ impl Roster {
 
     /// Whether somebody may be in rooms: everybody the roster does not know to be inactive.
     pub fn may_join(&self, user: &UserId) -> bool {
-        self.staff.get(user).is_none_or(|member| member.active)
+        !self.inactive.contains(user)
     }
 
     /// Whether a user is in a group.

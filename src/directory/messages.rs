@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::adt;
 use crate::adt::Arrival;
 use crate::adt::Kind;
 use crate::adt::profile::Profile;
@@ -71,24 +70,15 @@ enum Of {
     Units,
 }
 
-/// Reads a message about staff or units; `None` for one that is about something else.
-pub fn read(message: &Message<'_>, trigger: Option<TriggerEvent>, profile: &Profile, arrival: Arrival) -> Option<Reading> {
-    let mut reader = Reader::new(message, profile, arrival);
-    let event = trigger.map(|trigger| trigger.to_string()).unwrap_or_default();
-    let (says, master_file) = match (adt::kind(message), event.as_str()) {
-        (Kind::MasterFile, "M02") => reader.master_file(Of::Staff),
-        (Kind::MasterFile, "M05") => reader.master_file(Of::Units),
-        (Kind::MasterFile, event) if event.starts_with('M') => (Says::Nothing("other_master_file"), None),
-        (Kind::Personnel, "B07" | "B08") => (Says::Nothing("certificate"), None),
-        (Kind::Personnel, "B01") => reader.personnel(Act::Add),
-        (Kind::Personnel, "B02") => reader.personnel(Act::Update),
-        (Kind::Personnel, "B03") => reader.personnel(Act::Delete),
-        (Kind::Personnel, "B04") => reader.personnel(Act::Reactivate),
-        (Kind::Personnel, "B05") => reader.personnel(Act::Suspend),
-        (Kind::Personnel, "B06") => reader.personnel(Act::Terminate),
-        (Kind::MasterFile | Kind::Personnel, _) => (Says::UnknownEvent, None),
-        (Kind::Adt | Kind::Ack | Kind::Other, _) => return None,
+/// Reads a message about staff or units; `None` for one that is about something else, which is most of them.
+pub fn read(message: &Message<'_>, (kind, trigger): (Kind, Option<TriggerEvent>), profile: &Profile, arrival: Arrival) -> Option<Reading> {
+    let says = match kind {
+        Kind::MasterFile => Reader::of_master_file,
+        Kind::Personnel => Reader::of_personnel,
+        Kind::Adt | Kind::Ack | Kind::Other => return None,
     };
+    let mut reader = Reader::new(message, profile, arrival);
+    let (says, master_file) = says(&mut reader, trigger.as_ref().map_or("", TriggerEvent::as_str));
     Some(Reading { says, master_file, notices: reader.notices })
 }
 
@@ -107,6 +97,28 @@ impl<'m, 'p> Reader<'m, 'p> {
         let times = TimeContext::for_message(profile.time_zone.clone(), &sent, Some(arrival.at));
         let present = timestamp(&sent, &times).ok().flatten().map_or(arrival.at, |sent| sent.at.max(arrival.at));
         Self { message, profile, times, present, notices: Vec::new() }
+    }
+
+    fn of_master_file(&mut self, event: &str) -> (Says, Option<MasterFile>) {
+        match event {
+            "M02" => self.master_file(Of::Staff),
+            "M05" => self.master_file(Of::Units),
+            event if event.starts_with('M') => (Says::Nothing("other_master_file"), None),
+            _ => (Says::UnknownEvent, None),
+        }
+    }
+
+    fn of_personnel(&mut self, event: &str) -> (Says, Option<MasterFile>) {
+        match event {
+            "B07" | "B08" => (Says::Nothing("certificate"), None),
+            "B01" => self.personnel(Act::Add),
+            "B02" => self.personnel(Act::Update),
+            "B03" => self.personnel(Act::Delete),
+            "B04" => self.personnel(Act::Reactivate),
+            "B05" => self.personnel(Act::Suspend),
+            "B06" => self.personnel(Act::Terminate),
+            _ => (Says::UnknownEvent, None),
+        }
     }
 
     fn notice(&mut self, field: &'static str) {

@@ -55,6 +55,7 @@ use crate::store::rows::CommitBatch;
 use crate::store::rows::Disposition;
 use crate::store::rows::FindRequest;
 use crate::store::rows::Found;
+use crate::store::rows::StoredPatient;
 use crate::time::Timestamp;
 
 pub(crate) mod rows;
@@ -336,10 +337,8 @@ pub(super) fn load(found: Found, world: &mut World) -> Result<(), FormError> {
     let mut asked: HashSet<LookUpHash> = HashSet::default();
     for patient in found.patients {
         let record = PatientRecord::read(&patient.doc)?;
-        world.patients.insert(
-            patient.id,
-            PatientEntry { version: patient.version, absorbed_into: patient.absorbed_into, key: Some(patient.key), record, is_dirty: false },
-        );
+        let StoredPatient { id, version, absorbed_into, key, .. } = patient;
+        world.patients.insert(id, Box::new(PatientEntry { version, absorbed_into, key: Some(key), record, is_dirty: false }));
     }
     for visit in found.visits {
         let document = VisitDocument::read(&visit.doc)?;

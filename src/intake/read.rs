@@ -4,7 +4,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use compact_str::CompactString;
@@ -137,8 +136,8 @@ fn read_guarded(raw: &Bytes, profile: &Profile, arrived: Arrived, look_ups: &Loo
     };
     let arrival = Arrival { at: arrived.at, journal: arrived.journal };
     let reading = adt::read(&message, profile, arrival);
-    let kind = adt::kind(&message);
-    let of_directory = messages::read(&message, reading.trigger, profile, arrival);
+    let kind = reading.kind;
+    let of_directory = messages::read(&message, (kind, reading.trigger), profile, arrival);
     let mut notices = decoded.notices.clone();
     notices.extend(message.notices().iter().cloned());
     let charset = decoded.charset;
@@ -172,14 +171,14 @@ fn decide(read: &mut ReadMessage, reading: Reading) {
     read.incoming.notices.extend(reading.notices);
     let unusable = if reading.facts.iter().any(|fact| n_named(fact) > MOST_NAMED) {
         Some("names_too_many")
-    } else if reading.facts.iter().any(names_unreadably) {
+    } else if reading.facts.iter().any(|fact| names_unreadably(fact)) {
         Some("unreadable_identifier")
     } else {
         None
     };
     if unusable.is_none() {
         // Without facts a message is told from others by its bytes.
-        read.incoming.facts = reading.facts.into_iter().map(Arc::new).collect();
+        read.incoming.facts = reading.facts;
     }
     read.reading = Some(ReadingSummary { version: reading.version, recorded_at: reading.recorded_at, occurred_at: reading.occurred_at });
     match reading.disposition_hint {

@@ -27,7 +27,7 @@ const PAUSE: u32 = 16;
 /// A patient, with every open visit of theirs and perhaps some that are not.
 #[derive(Debug)]
 struct Family {
-    patient: PatientEntry,
+    patient: Box<PatientEntry>,
     visits: Vec<(i64, Box<VisitEntry>)>,
 }
 
@@ -109,14 +109,15 @@ impl Recent {
             // Only of these are all targets known.
             if let Some(mut targets) = targets.remove(hash) {
                 targets.sort_unstable_by_key(|(_, target)| Reverse(*target));
-                self.old.targets.remove(hash);
+                // What the old generation says of it is asked for no more.
                 self.young.targets.insert(*hash, targets);
             }
         }
         for (row, mut patient) in patients {
             self.old.families.remove(&row);
-            self.young.families.remove(&row);
-            if patient.absorbed_into.is_none() {
+            if patient.absorbed_into.is_some() {
+                self.young.families.remove(&row);
+            } else {
                 patient.version += i64::from(patient.is_dirty);
                 patient.is_dirty = false;
                 self.young.families.insert(row, Family { patient, visits: Vec::new() });
@@ -129,7 +130,6 @@ impl Recent {
             visit.facts = None;
             visit.unpublished.clear();
             visit.new_facts.clear();
-            self.old.patients.remove(&row);
             self.young.patients.insert(row, visit.patient);
             family.visits.push((row, visit));
         }

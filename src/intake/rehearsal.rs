@@ -345,6 +345,7 @@ mod tests {
     use crate::care::fact::Fact;
     use crate::care::identity::PatientRecord;
     use crate::care::policy::Policy;
+    use crate::care::room::RoomStatus;
     use crate::care::roster::Roster;
     use crate::intake::answer::Feed;
     use crate::intake::pulse::Pulse;
@@ -432,6 +433,37 @@ mod tests {
         VERSIONS.into_iter().for_each(is_read);
     }
 
+    /// An admission, and every second after it a message that repeats what stands.
+    fn said(n: u32) -> Bytes {
+        let (trigger, at) = (if n == 0 { "A01" } else { "A08" }, format!("2026112110{:02}{:02}", n / 60, n % 60));
+        let message = format!(
+            "MSH|^~\\&|EMR|GHH|W|GHH|{at}||ADT^{trigger}|C{n}|P|2.5.1\rEVN|{trigger}|{at}\rPID|1||410003^^^GHH^MR||SMITH^JANE\r\
+             PV1|1|I|4N^1^A^GHH||||D1^Garcia||||||||||||V1^^^GHH^VN\r"
+        );
+        message.into()
+    }
+
+    #[test]
+    fn what_is_days_away_is_due_in_good_time_and_happens_at_its_instant() {
+        let mut rehearsal = rehearsal(EVENING);
+        let due: std::collections::BTreeSet<_> = (0..100)
+            .map(|n| {
+                rehearsal.send(&said(n));
+                rehearsal.next_wake().unwrap().0
+            })
+            .collect();
+        let [due] = due.into_iter().collect::<Vec<_>>()[..] else { panic!("every message writes the index") };
+        let silence = Policy::default().max_age.of(Some(&"I".into()));
+        let ends = rehearsal.recorded_at(&said(99)).unwrap().plus(silence);
+        assert!(due <= ends && ends < due.plus(std::time::Duration::from_hours(1)));
+        let mut status_at = |at| {
+            rehearsal.move_to(at);
+            rehearsal.rooms()[0].state.status
+        };
+        let just_before = ends.minus(std::time::Duration::from_micros(1));
+        assert_eq!([status_at(due), status_at(just_before), status_at(ends)], [RoomStatus::Active, RoomStatus::Active, RoomStatus::Closed]);
+    }
+
     #[test]
     fn a_stored_visit_is_short_and_messages_that_repeat_what_stands_add_nothing() {
         let sealer = crate::store::ceiling::BareSealer::new().unwrap();
@@ -441,12 +473,7 @@ mod tests {
         let mut rehearsal = rehearsal(EVENING);
         let mut sizes = Vec::new();
         for n in 0..200 {
-            let (trigger, at) = (if n == 0 { "A01" } else { "A08" }, format!("2026112110{:02}{:02}", n / 60, n % 60));
-            let message = format!(
-                "MSH|^~\\&|EMR|GHH|W|GHH|{at}||ADT^{trigger}|C{n}|P|2.5.1\rEVN|{trigger}|{at}\rPID|1||410003^^^GHH^MR||SMITH^JANE\r\
-                 PV1|1|I|4N^1^A^GHH||||D1^Garcia||||||||||||V1^^^GHH^VN\r"
-            );
-            rehearsal.send(&Bytes::from(message));
+            rehearsal.send(&said(n));
             sizes.push(n_bytes(&rehearsal));
         }
         assert_eq!(rehearsal.world.visits.values().next().unwrap().document.state.n_facts(), 200);

@@ -49,6 +49,8 @@ use crate::time::Timestamp;
 
 /// How soon what waits for a silent feed is looked at again.
 const HELD: Duration = Duration::from_mins(1);
+/// What is further away than this is planned again in good time, and not at the instant.
+const FAR: Duration = Duration::from_hours(48);
 
 impl World {
     /// Whether another open visit of the same person is in the very bed of this one: one of the two is probably a duplicate.
@@ -284,6 +286,7 @@ impl World {
                 self.changes.push(change);
             }
         }
+        let wake_at = wake_at.map(|at| in_good_time(at, rules.now));
         visit.stands(status.map_or(NO_ROOM, RoomStatus::as_str), is_open, wake_at, over_at);
         self.note_emergencies(row, rules);
         Ok(())
@@ -331,6 +334,13 @@ impl VisitEntry {
             self.is_dirty = true;
         }
     }
+}
+
+/// When a visit is planned again that changes by itself at some instant. How long nothing was said begins anew with every message, and the index of what is
+/// due would be written for each: what is days away is planned again up to an hour too soon, finds nothing to do, and then knows the instant itself.
+fn in_good_time(at: Timestamp, now: Timestamp) -> Timestamp {
+    const HOUR_MICROS: i64 = 3_600_000_000;
+    if at <= now.plus(FAR) { at } else { Timestamp::from_micros(at.as_micros() - at.as_micros().rem_euclid(HOUR_MICROS)) }
 }
 
 /// Since when nothing was heard of a visit that has no stay: not from before anybody here knew of it. A merge may name it before any message of its own

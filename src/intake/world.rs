@@ -152,8 +152,8 @@ impl Ends {
 /// The patients and visits of a batch.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) patients: BTreeMap<i64, PatientEntry>,
-    /// In memory of their own: they are large, and go from batch to batch.
+    /// In memory of their own, as the visits: they are large, and go from batch to batch.
+    pub(crate) patients: BTreeMap<i64, Box<PatientEntry>>,
     pub(crate) visits: BTreeMap<i64, Box<VisitEntry>>,
     pub(crate) targets: HashMap<LookUpHash, Targets>,
     pub(crate) new_look_ups: Vec<(LookUpHash, LookUpKind, i64)>,
@@ -271,7 +271,7 @@ impl World {
         }
         let row = rules.ids.next(rules.now);
         let entry = PatientEntry { version: 0, absorbed_into: None, key: None, record: PatientRecord::default(), is_dirty: true };
-        self.patients.insert(row, entry);
+        self.patients.insert(row, Box::new(entry));
         self.lead(rules.look_ups.patient(id), LookUpKind::Patient, row);
         Ok(row)
     }

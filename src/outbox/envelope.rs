@@ -29,6 +29,9 @@ pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 /// The name of the schema of `data`, version 1.
 pub const DATA_SCHEMA: &str = "urn:wardroom:schema:room-event:1";
 
+/// How long a usual event is; only how much memory is taken at first.
+const USUAL_BYTES: usize = 4096;
+
 /// The namespace of event ids (RFC 9562 §5.5). It never changes: an event that is rendered again must have the same id.
 const EVENT_NAMESPACE: Uuid = Uuid::from_u128(0x0f6e_1c1d_64a4_4d0e_9a3b_3d6f_2b0e_71c5);
 
@@ -118,8 +121,9 @@ pub fn event(room: &CareRoom, about: &About<'_>) -> Event {
             notices: about.notices.iter().map(NoticeForm::of).collect(),
         },
     };
+    let mut body = Vec::with_capacity(USUAL_BYTES);
     #[expect(clippy::expect_used, reason = "every key is a string and no serializer of ours fails, so JSON always has a form for it")]
-    let body = serde_json::to_vec(&form).expect("an event has a JSON form");
+    serde_json::to_writer(&mut body, &form).expect("an event has a JSON form");
     Event {
         id,
         event_type: about.event_type,

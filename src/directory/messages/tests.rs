@@ -2,6 +2,7 @@ use super::Reading;
 use super::Says;
 use super::read;
 use crate::adt::Arrival;
+use crate::adt::Kind;
 use crate::adt::profile::Profile;
 use crate::care::fact::FieldUpdate;
 use crate::care::notice::NoticeCode;
@@ -30,8 +31,9 @@ fn reading(event: &str, segments: &[&str]) -> Option<Reading> {
     let header = format!(r"MSH|^~\&|HR|GHH|WR|GHH|20261121090000||{event}|M1|P|2.5.1");
     let text = std::iter::once(header.as_str()).chain(segments.iter().copied()).collect::<Vec<_>>().join("\r");
     let message = Message::parse(&text).unwrap();
-    let trigger = event.split('^').nth(1).and_then(TriggerEvent::parse);
-    read(&message, trigger, &profile, Arrival { at: at("2026-11-21T14:00:02Z"), journal: JournalId(7) })
+    let arrival = Arrival { at: at("2026-11-21T14:00:02Z"), journal: JournalId(7) };
+    let told = crate::adt::read(&message, &profile, arrival);
+    read(&message, (told.kind, told.trigger), &profile, arrival)
 }
 
 fn changes(event: &str, segments: &[&str]) -> Vec<(Option<Timestamp>, Change)> {
@@ -119,7 +121,7 @@ fn what_takes_effect_later_says_when() {
     let time_zone = jiff::tz::TimeZone::get("America/New_York").unwrap();
     let profile = Profile { time_zone, ..Profile::default() };
     let arrival = Arrival { at: at("2026-11-21T14:00:02Z"), journal: JournalId(7) };
-    let read = read(&message, TriggerEvent::parse("M02"), &profile, arrival).unwrap();
+    let read = read(&message, (Kind::MasterFile, TriggerEvent::parse("M02")), &profile, arrival).unwrap();
     assert!(matches!(&read.says, Says::Changes(changes) if changes.changes[0].0.is_none()));
 }
 

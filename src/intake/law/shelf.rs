@@ -310,7 +310,7 @@ impl Shelf {
             let Some((absorbed_into, doc)) = self.patients.get(&row) else { continue };
             self.cost.bytes_read += doc.bytes.len();
             let record = PatientRecord::read(doc).unwrap();
-            world.patients.insert(row, PatientEntry { version: 1, absorbed_into: *absorbed_into, key: None, record, is_dirty: false });
+            world.patients.insert(row, Box::new(PatientEntry { version: 1, absorbed_into: *absorbed_into, key: None, record, is_dirty: false }));
         }
         for row in visits {
             let Some(shelved) = self.visits.get(&row) else { continue };
