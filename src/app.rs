@@ -274,10 +274,17 @@ async fn open_directory(setting: &Setting, store: &Store, clock: &SystemClock) -
     Ok(Arc::new(directory))
 }
 
-/// The guard, with what the store remembers of it.
+/// The guard, with what the store remembers of it. Whoever turns it off says go on.
 async fn open_guard(setting: &Setting, store: &Store, readiness: &Readiness) -> Result<Arc<Guard>, NotStarted> {
-    let guard = Arc::new(Guard::new(setting.config.rooms.mass_guard));
-    guard.hear(Word::read(store).await.map_err(NotStarted::unavailable)?);
+    let guards = setting.config.rooms.mass_guard;
+    let guard = Arc::new(Guard::new(guards));
+    let mut word = Word::read(store).await.map_err(NotStarted::unavailable)?;
+    if !guards && matches!(word, Word::On(_)) {
+        tracing::warn!("leaves and ends that waited go on: `rooms.mass_guard` is off now");
+        word = Word::GoOn;
+        word.write(store).await.map_err(NotStarted::unavailable)?;
+    }
+    guard.hear(word);
     guard.open_rooms(n_open(&store.open_visits_by_status().await.map_err(NotStarted::unavailable)?));
     reasons::guard(readiness, &guard);
     Ok(guard)

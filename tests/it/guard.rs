@@ -30,9 +30,9 @@ fn rooms_say(daemon: &Daemon) -> String {
     String::from_utf8(out.stderr).unwrap()
 }
 
-#[tokio::test]
-async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
-    let mut daemon = Daemon::start("").await;
+/// Twelve rooms that were to end at once, two of which wait.
+async fn two_wait() -> Daemon {
+    let daemon = Daemon::start("").await;
     let mut peer = Peer::connect(daemon.mllp).await;
     let numbers = 995_001..995_013;
     for (n, number) in numbers.clone().enumerate() {
@@ -49,19 +49,15 @@ async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
     });
     is_on.await;
     daemon.says("leaves and ends wait, joins go on").await;
-    assert_eq!(guard(&daemon, "status").0, 1);
-    assert!(rooms_say(&daemon).contains("`wardroom guard status`"), "a time that is over is no leave yet");
+    daemon
+}
 
-    drop(peer);
-    daemon.restart().await;
-    assert_eq!(daemon.get("/readyz").await.0, 503, "it is remembered");
-    let cancelled = |daemon: &Daemon| daemon.events().iter().filter(|event| event["type"] == "room.cancelled").count();
-    assert_eq!(cancelled(&daemon), 10, "two rooms stay as they are");
-    let mut peer = Peer::connect(daemon.mllp).await;
-    assert_eq!(peer.ask(now("G3", "A01", 995_020)).await, "AA G3");
-    daemon.room_is("V995020", "open", |room| room["status"] == "active").await;
+fn n_cancelled(daemon: &Daemon) -> usize {
+    daemon.events().iter().filter(|event| event["type"] == "room.cancelled").count()
+}
 
-    assert_eq!(guard(&daemon, "release").0, 0);
+/// All that waited has happened.
+async fn goes_on(mut daemon: Daemon) {
     for visit in ["V995011", "V995012"] {
         daemon.room_is(visit, "cancelled", |room| room["status"] == "cancelled").await;
     }
@@ -69,7 +65,35 @@ async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
         (guard(&daemon, "status") == (0, "nothing waits\n".to_owned())).then_some(())
     });
     is_off.await;
-    assert_eq!(rooms_say(&daemon), "");
-    assert_eq!(cancelled(&daemon), 12);
+    assert!(!rooms_say(&daemon).contains("guard"));
+    assert_eq!(n_cancelled(&daemon), 12);
     assert!(daemon.terminate().await.success());
+}
+
+#[tokio::test]
+async fn rooms_that_end_at_once_wait_for_an_operator_also_over_a_restart() {
+    let mut daemon = two_wait().await;
+    assert_eq!(guard(&daemon, "status").0, 1);
+    assert!(rooms_say(&daemon).contains("`wardroom guard status`"), "a time that is over is no leave yet");
+
+    daemon.restart().await;
+    assert_eq!(daemon.get("/readyz").await.0, 503, "it is remembered");
+    assert_eq!(n_cancelled(&daemon), 10, "two rooms stay as they are");
+    let mut peer = Peer::connect(daemon.mllp).await;
+    assert_eq!(peer.ask(now("G3", "A01", 995_020)).await, "AA G3");
+    daemon.room_is("V995020", "open", |room| room["status"] == "active").await;
+
+    assert_eq!(guard(&daemon, "release").0, 0);
+    goes_on(daemon).await;
+}
+
+#[tokio::test]
+async fn who_turns_the_guard_off_lets_go_on_what_waits() {
+    let mut daemon = two_wait().await;
+    let config = daemon.path("wardroom.toml");
+    let mut whole: toml::Table = std::fs::read_to_string(&config).unwrap().parse().unwrap();
+    whole.entry("rooms").or_insert_with(|| toml::Table::new().into()).as_table_mut().unwrap().insert("mass_guard".to_owned(), false.into());
+    std::fs::write(&config, toml::to_string(&whole).unwrap()).unwrap();
+    daemon.restart().await;
+    goes_on(daemon).await;
 }
