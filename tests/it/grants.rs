@@ -169,6 +169,8 @@ async fn a_grant_is_replaced_and_revoked_and_whoever_looks_is_told_why() {
     let timeline = done(&daemon, &["rooms", "timeline", room]);
     let last = timeline["grants"].as_array().unwrap().last().unwrap().clone();
     assert_eq!((&last["action"], &last["reason"]), (&json!("grant.revoked"), &json!("the attending is back")));
+    let why = done(&daemon, &["rooms", "why", room, "mchen"])["reasons"].to_string();
+    assert!(why.contains("revoked the grant: the attending is back"), "{why}");
     let (code, said) = refused(&daemon, &["revoke", room, "mchen"]);
     assert!(code == 1 && said.contains("no grant of `mchen`") && said.contains("hint:"), "{said}");
 

@@ -194,6 +194,18 @@ pub(in crate::cli) async fn entries(room: CareRoomId, store: &Store) -> anyhow::
     Ok(told(rows(room, store).await?))
 }
 
+/// When and why somebody went from a room for the last time, in words; `None` when they never did.
+pub(super) async fn last_left(room: CareRoomId, user: &str, store: &Store) -> anyhow::Result<Option<String>> {
+    let rows = rows(room, store).await?;
+    let revocations: Vec<Letting> = lettings(&rows).into_iter().filter(|letting| !letting.is_in && letting.user == user).collect();
+    let entries = told(rows);
+    let Some(entry) = entries.iter().rev().find(|entry| entry.left.iter().any(|left| left == user)) else { return Ok(None) };
+    // The order's own row stands beside the change that it made.
+    let order = revocations.iter().rev().find(|letting| letting.at <= entry.at).filter(|_| entry.cause == "operator");
+    let reason = order.map_or_else(|| entry.reason(), |order| order.told("revoked the grant"));
+    Ok(Some(printable(&format!("{}: {reason} ({})", moment(&entry.at.to_string()), entry.event_type))))
+}
+
 async fn rows(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<StoredAudit>> {
     let mut rows = Vec::new();
     let mut after = i64::MIN;
@@ -231,11 +243,15 @@ impl Letting {
     }
 
     fn line(&self) -> String {
-        let by = who_gave(Some(&self.by));
         let until = self.until.map(|until| format!(" until {}", moment(&until.to_string()))).unwrap_or_default();
         let did = if self.is_in { "let in" } else { "revoked the grant of" };
+        printable(&format!("  {}  {}", moment(&self.at.to_string()), self.told(&format!("{did} {}{until}", self.user))))
+    }
+
+    /// Who did it, and why.
+    fn told(&self, did: &str) -> String {
         let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
-        printable(&format!("  {}  {by} {did} {}{until}{reason}", moment(&self.at.to_string()), self.user))
+        format!("{} {did}{reason}", who_gave(Some(&self.by)))
     }
 
     fn form(&self) -> Value {

@@ -19,7 +19,6 @@ use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::grant_form;
 use crate::cli::rooms::moment;
 use crate::cli::rooms::timeline;
-use crate::cli::rooms::timeline::Entry;
 use crate::cli::rooms::who_gave;
 use crate::cli::setting::Setting;
 use crate::ids::UserId;
@@ -43,8 +42,8 @@ pub(super) async fn run(stored: &StoredRoom, user: &str, setting: &Setting, stor
     let (grounds, reasons) = if let Some(member) = member {
         (grounds(member, &stored.grants, store).await?, Vec::new())
     } else {
-        let history = timeline::entries(room.id, store).await?;
-        (Vec::new(), reasons(room, &user, &roster, setting.sources().staff.is_some(), &history))
+        let left = timeline::last_left(room.id, user.as_str(), store).await?;
+        (Vec::new(), reasons(room, &user, &roster, setting.sources().staff.is_some(), left))
     };
     if console.json {
         let document = json!({
@@ -120,7 +119,7 @@ fn told(ground: &Value) -> String {
 }
 
 /// Everything that keeps somebody out, the most telling first.
-fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, has_staff_file: bool, history: &[Entry]) -> Vec<Reason> {
+fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, has_staff_file: bool, left: Option<String>) -> Vec<Reason> {
     let state = &room.state;
     let mut reasons = Vec::new();
     let mut say = |code, text: String| reasons.push(Reason { code, text });
@@ -169,8 +168,8 @@ fn reasons(room: &CareRoom, user: &UserId, roster: &Roster, has_staff_file: bool
     if state.flags.contains(&Flag::Employee) {
         say("employee", "the patient is staff; nobody is ever a member of their own room".to_owned());
     }
-    if let Some(entry) = history.iter().rev().find(|entry| entry.left.iter().any(|left| left == user.as_str())) {
-        say("left", format!("they were in it until {}: {} ({})", moment(&entry.at.to_string()), entry.reason(), entry.event_type));
+    if let Some(left) = left {
+        say("left", format!("they were in it until {left}"));
     } else if reasons.iter().all(|reason| matches!(reason.code, "no_staff_file" | "unresolved" | "ambiguous")) {
         let text = "no message names the user for this visit, and they are in no team of the unit where the patient is".to_owned();
         reasons.push(Reason { code: "no_ground", text });
@@ -208,7 +207,7 @@ mod tests {
     }
 
     fn codes(room: &CareRoom, user: &str) -> Vec<&'static str> {
-        reasons(room, &UserId::from(user), &roster(), true, &[]).into_iter().map(|reason| reason.code).collect()
+        reasons(room, &UserId::from(user), &roster(), true, None).into_iter().map(|reason| reason.code).collect()
     }
 
     fn room() -> CareRoom {
@@ -227,7 +226,7 @@ mod tests {
 
     #[test]
     fn without_a_staff_file_nobody_is_called_an_unknown_user() {
-        let told = reasons(&room(), &UserId::from("nobody"), &Roster::default(), false, &[]);
+        let told = reasons(&room(), &UserId::from("nobody"), &Roster::default(), false, None);
         assert_eq!(told.iter().map(|reason| reason.code).collect::<Vec<_>>(), ["no_staff_file", "no_ground"]);
         assert!(told[0].text.contains("`staff` under `[directory]`"));
     }
