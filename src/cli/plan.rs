@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::care::change::EventType;
 use crate::cli::beside;
 use crate::cli::console::Console;
+use crate::cli::rooms::moment;
 use crate::cli::setting::Setting;
 use crate::cli::story::list;
 use crate::cli::story::place;
@@ -97,6 +98,10 @@ struct Changed {
     name: String,
     event_type: EventType,
     status: String,
+    /// When it would close, where that is known.
+    closes_at: String,
+    /// How many people messages name for it whom the staff directory would not know.
+    n_unresolved: usize,
     changes: Vec<Value>,
 }
 
@@ -106,7 +111,9 @@ impl Changed {
         let changes: Vec<Value> = list(&body, "/data/changes").cloned().collect();
         let before = changes.iter().find(|change| text(change, "/kind") == "name").map(|change| text(change, "/from"));
         let name = before.filter(|name| !name.is_empty()).unwrap_or_else(|| text(&body, "/data/room/name")).to_owned();
-        Ok(Self { name, event_type: event.event_type, status: text(&body, "/data/room/status").to_owned(), changes })
+        let (status, closes_at) = (text(&body, "/data/room/status").to_owned(), text(&body, "/data/room/closes_at").to_owned());
+        let n_unresolved = list(&body, "/data/room/unresolved").count();
+        Ok(Self { name, event_type: event.event_type, status, closes_at, n_unresolved, changes })
     }
 
     fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -140,9 +147,7 @@ impl Changed {
         for (kind, of) in [(Kind::Level, "confidentiality"), (Kind::Name, "name")] {
             lines.extend(self.of_kind(of).map(|change| (kind, arrow(change))));
         }
-        lines.extend(
-            self.of_kind("location").map(|change| (Kind::Place, format!("{} → {}", place(change.pointer("/from")), place(change.pointer("/to"))))),
-        );
+        lines.extend(self.of_kind("location").map(|change| (Kind::Place, moved(change))));
         for (kind, of) in [(Kind::Leaves, "left"), (Kind::Joins, "joined")] {
             let users: Vec<String> = self.of_kind(of).map(|change| format!("{} ({})", text(change, "/user"), text(change, "/rule"))).collect();
             lines.extend((!users.is_empty()).then(|| (kind, users.join(", "))));
@@ -150,12 +155,26 @@ impl Changed {
         let members: Vec<&str> = self.of_kind("member_updated").map(|change| text(change, "/user")).collect();
         lines.extend((!members.is_empty()).then(|| (Kind::Member, format!("{}: what they may do, as what, or until when", members.join(", ")))));
         let known = ["status", "confidentiality", "name", "location", "left", "joined", "member_updated"];
-        let others: Vec<&str> = self.changes.iter().map(|change| text(change, "/kind")).filter(|kind| !known.contains(kind)).collect();
-        lines.extend((!others.is_empty()).then(|| (Kind::Other, others.join(", "))));
+        let others = self.changes.iter().map(|change| text(change, "/kind")).filter(|kind| !known.contains(kind));
+        lines.extend(others.map(|kind| (Kind::Other, self.in_words(kind))));
         if lines.is_empty() {
             lines.push((Kind::Other, "how well the team covers the patient".to_owned()));
         }
         lines
+    }
+
+    /// What a change says that comes without a before and an after.
+    fn in_words(&self, kind: &str) -> String {
+        match kind {
+            "visit" if self.closes_at.is_empty() => "what is shown of the visit".to_owned(),
+            "visit" => format!("what is shown of the visit, or when the room closes: {}", moment(&self.closes_at)),
+            "patient" => "what is shown of the patient, or the flags".to_owned(),
+            "unresolved" => match self.n_unresolved {
+                0 => "everybody whom messages name is known".to_owned(),
+                n => format!("{} whom messages name and the staff directory does not know", counted_as(n, "person", "people")),
+            },
+            kind => kind.to_owned(),
+        }
     }
 
     fn form(&self, id: CareRoomId) -> Value {
@@ -193,6 +212,15 @@ impl Kind {
             Self::Other => "other",
         }
     }
+}
+
+/// From where to where; of a place that stays, how its unit is called.
+fn moved(change: &Value) -> String {
+    let (from, to) = (place(change.pointer("/from")), place(change.pointer("/to")));
+    if from == to {
+        return format!("{to}: {} → {}", or_dash(text(change, "/from/unit_name")), or_dash(text(change, "/to/unit_name")));
+    }
+    format!("{from} → {to}")
 }
 
 fn or_dash(text: &str) -> &str {

@@ -249,7 +249,7 @@ fn fits(id: CareRoomId, name: &str, given: &str) -> bool {
 }
 
 /// A time for people, in the zone of this machine.
-pub(super) fn moment(at: &str) -> String {
+pub(in crate::cli) fn moment(at: &str) -> String {
     if at.is_empty() { "—".to_owned() } else { story::moment(at, "", &TimeZone::system()) }
 }
 

@@ -90,6 +90,16 @@ async fn another_configuration_is_planned_beside_the_daemon_which_then_does_just
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("  nurse.4n.1 (unit)\njoin ") && printed.ends_with("2 rooms of 3 would change: 1 join, 1 leave\n"), "{printed}");
 
+    fs::write(daemon.path("staff2.csv"), staff.lines().filter(|line| !line.starts_with("lgarcia")).collect::<Vec<_>>().join("\n")).unwrap();
+    let units = fs::read_to_string(daemon.path("units.csv")).unwrap();
+    let renamed = units.lines().map(|line| if line.contains(",4N,") { "GHH,4N,nurse.4n,Four North and a half," } else { line });
+    fs::write(daemon.path("units2.csv"), renamed.collect::<Vec<_>>().join("\n")).unwrap();
+    fs::write(daemon.path("new.toml"), text.replace("staff.csv", "staff2.csv").replace("units.csv", "units2.csv")).unwrap();
+    let output = program(&daemon.dir).args(["plan", "--config", "new.toml"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("→ Four North and a half"), "{printed}");
+    assert!(printed.contains("1 person whom messages name and the staff directory does not know"), "{printed}");
+
     let (code, _, said) = plan(&daemon, "[rooms]\nhandover = \"soon\"\n", &[]);
     assert!(code == 64 && said.contains("new.toml"), "{said}");
     assert_eq!(daemon.events().len(), n_before, "nothing of that published anything");
@@ -125,6 +135,6 @@ async fn who_looked_is_written_down(daemon: &Daemon) {
     let bodies = rows.iter().filter(|row| row.kind == "rooms.viewed").filter_map(|row| row.body.as_ref());
     let viewed: Vec<Value> = bodies.map(|body| serde_json::from_slice(&body.bytes).unwrap()).collect();
     let seen: Vec<usize> = viewed.iter().filter(|view| view["command"] == "plan").map(|view| view["rooms"].as_array().map_or(0, Vec::len)).collect();
-    assert_eq!(seen, [0, 3, 3, 3, 2, 0]);
+    assert_eq!(seen, [0, 3, 3, 3, 2, 3, 0]);
     store.close().await;
 }
