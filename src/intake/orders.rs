@@ -224,6 +224,15 @@ pub(crate) const REVOKED: &str = "grant.revoked";
 struct Record<'a> {
     by: &'a Operator,
     order: &'a Order,
+    /// Which epoch began with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<u32>,
+}
+
+impl Record<'_> {
+    fn document(&self) -> Document {
+        Document::new(1, serde_json::to_vec(self).unwrap_or_default())
+    }
 }
 
 /// The audit row of an order.
@@ -257,7 +266,7 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         made_for: None,
         journal_id,
         key: None,
-        body: Document::new(1, serde_json::to_vec(&Record { by, order }).unwrap_or_default()),
+        body: Record { by, order, epoch: None }.document(),
     }
 }
 
@@ -284,7 +293,7 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
             let letting = Letting { visit: *visit, room: *room, user: user.clone(), on: None, audit };
             hands.let_in_or_out(letting).await.map(|outcome| (outcome, Vec::new()))
         }
-        Order::NewEpoch => hands.raise_epoch(audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::NewEpoch => hands.raise_epoch(&audit, by).await.map(|outcome| (outcome, Vec::new())),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!(%error, "an operator's order could not be carried out; nothing was changed");
@@ -403,12 +412,13 @@ impl<C: Clock> Hands<'_, C> {
         })
     }
 
-    async fn raise_epoch(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
+    async fn raise_epoch(&self, audit: &AuditRow, by: &Operator) -> Result<Outcome, BatchError> {
         let store = &self.parts.store;
-        let mut batch = CommitBatch { audit: vec![audit], ..CommitBatch::default() };
         for _ in 0..TRIES {
             let epoch = store.read_epoch().await?.saturating_add(1);
-            batch.next_epoch = Some(epoch);
+            let body = Record { by, order: &Order::NewEpoch, epoch: Some(epoch) }.document();
+            let audit = vec![AuditRow { body, ..audit.clone() }];
+            let batch = CommitBatch { audit, next_epoch: Some(epoch), ..CommitBatch::default() };
             match store.commit(&batch).await {
                 Ok(()) => {
                     // For whatever is planned from here on; where it cannot be read now, the first of that meets a conflict and reads it then.
