@@ -168,6 +168,8 @@ async fn give(
             | Outcome::Purged { .. }
             | Outcome::KeptLonger { .. }
             | Outcome::InEpoch { .. }
+            | Outcome::Rotating { .. }
+            | Outcome::NotRotated { .. }
             | Outcome::Failed,
         ) => return console.fail(69, &anyhow::anyhow!("the store could not do it; nothing was changed\nhint: read the daemon's log")),
         Err((code, error)) => return console.fail(code, &error),

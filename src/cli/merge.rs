@@ -98,7 +98,9 @@ fn told(outcome: Outcome, id: i64, console: &Console) -> anyhow::Result<ExitCode
         | Outcome::NoSuchRoom
         | Outcome::Let { .. }
         | Outcome::Refused { .. }
-        | Outcome::InEpoch { .. } => "the message merged nothing that still stands\nhint: see `wardroom merge list`",
+        | Outcome::InEpoch { .. }
+        | Outcome::Rotating { .. }
+        | Outcome::NotRotated { .. } => "the message merged nothing that still stands\nhint: see `wardroom merge list`",
         Outcome::Failed => return console.fail(69, &anyhow::anyhow!("the daemon could not do it; nothing was changed\nhint: read its log")),
     };
     console.fail(1, &anyhow::anyhow!("{why}"))

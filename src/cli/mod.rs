@@ -15,6 +15,7 @@ pub mod grant;
 pub mod guard;
 mod instant;
 mod interrupt;
+pub mod keys;
 pub mod ledger;
 pub mod merge;
 pub mod messages;
@@ -106,6 +107,8 @@ enum Command {
     Resync(resync::ResyncArgs),
     /// Delete for good what ended longer ago than `rooms.purge_after`, now; the daemon does it every day
     Purge(purge::PurgeArgs),
+    /// The key that seals the store: how it stands, and a new one in its place
+    Keys(keys::KeysArgs),
     /// Run journeys, compare with what they expect, show the difference
     Verify(verify::VerifyArgs),
     /// Measure how many messages a second this machine takes
@@ -137,6 +140,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Merge(args) => merge::run(args, config, &console).await,
         Command::Resync(args) => until_asked(Box::pin(resync::run(args, config, &console))).await,
         Command::Purge(args) => until_asked(Box::pin(purge::run(args, config, &console))).await,
+        Command::Keys(args) => until_asked(Box::pin(keys::run(args, config, &console))).await,
         Command::Explain(args) => explain::run(args, config, &console),
         Command::Check(args) => check::run(args, config, cli.json, &Environment::of_process(), &SystemClock, |_| Vec::new()).await,
         Command::Schema(args) => schema::run(args.name.as_deref(), cli.json),

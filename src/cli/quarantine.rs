@@ -123,7 +123,11 @@ fn told(command: &QuarantineCommand, outcome: Outcome, console: &Console) -> any
         | Outcome::NoSuchRoom
         | Outcome::Let { .. }
         | Outcome::Refused { .. }
-        | Outcome::InEpoch { .. } => console.fail(1, &anyhow::anyhow!("no such message waits\nhint: `wardroom quarantine list` shows those that do")),
+        | Outcome::InEpoch { .. }
+        | Outcome::Rotating { .. }
+        | Outcome::NotRotated { .. } => {
+            console.fail(1, &anyhow::anyhow!("no such message waits\nhint: `wardroom quarantine list` shows those that do"))
+        }
         Outcome::Failed => console.fail(69, &anyhow::anyhow!("the daemon could not do it; nothing was changed\nhint: read its log")),
     }
 }

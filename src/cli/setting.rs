@@ -102,7 +102,7 @@ impl Setting {
         let url = self.config.store.url.to_secret();
         let is_new = !crate::store::exists(&url).unwrap_or(true);
         let master_key = match &self.config.store.key {
-            KeySource::Given(key) => MasterKey::from_base64(key.expose_secret())?,
+            KeySource::Given { key, .. } => MasterKey::from_base64(key.expose_secret())?,
             KeySource::File(path) if may_create && is_new => MasterKey::load_or_create(path)?,
             KeySource::File(path) => MasterKey::load(path)?,
         };

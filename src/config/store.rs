@@ -75,7 +75,12 @@ pub enum KeySource {
     /// In this file, which the store makes beside a new SQLite database.
     File(PathBuf),
     /// Given: base64.
-    Given(SecretString),
+    Given {
+        /// The key.
+        key: SecretString,
+        /// The variable of the environment that holds it, unless it stands in the configuration itself.
+        variable: Option<String>,
+    },
 }
 
 /// Reads the section.
@@ -130,7 +135,7 @@ fn key(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> KeySource {
         let hint = "`head -c 32 /dev/urandom | base64` makes one; `file:PATH` reads one from a file";
         reader.problem_with_hint(path, "must be 32 bytes in base64", hint);
     }
-    KeySource::Given(secret)
+    KeySource::Given { key: secret, variable: raw.strip_prefix("env:").map(str::to_owned) }
 }
 
 fn is_key(text: &str) -> bool {

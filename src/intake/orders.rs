@@ -4,6 +4,8 @@
 //! just come. Whoever gave the order is written into the audit trail in the same commit. Nothing here parses arguments or opens a door.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,11 +40,14 @@ use crate::phi::Phi;
 use crate::phi::sealed_form;
 use crate::store::error::CommitError;
 use crate::store::look_up::LookUpHash;
+use crate::store::rotation::Progress;
+use crate::store::rotation::RotationError;
 use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::Disposition;
 use crate::store::rows::JournalSettled;
 use crate::store::sealing::Document;
+use crate::store::sealing::Replaced;
 use crate::time::Clock;
 use crate::time::Timestamp;
 
@@ -136,6 +141,13 @@ pub enum Order {
     },
     /// The store was restored from a backup: whatever is published from now on carries the next epoch.
     NewEpoch,
+    /// Have another master key take the place of the present one, or go on with that. So many keys that messages hardly wait for them.
+    RotateKeys {
+        /// The file of the other key; where none is named a new one takes the place of the present one in its file.
+        to: Option<PathBuf>,
+        /// Whether it begins, unless it is under way.
+        begins: bool,
+    },
 }
 
 /// What became of an order.
@@ -198,12 +210,47 @@ pub enum Outcome {
         /// Which.
         epoch: u32,
     },
+    /// Another master key is taking the place of the one before.
+    Rotating {
+        /// How many keys were looked at now.
+        n_keys: usize,
+        /// How many of them cannot be opened, and stay as they are.
+        n_unopened: usize,
+        /// Whether nothing wraps a key any more but the new one.
+        is_done: bool,
+        /// Whether it was begun by now, and not before.
+        has_begun: bool,
+        /// Since when the new one is in use.
+        since: Option<Timestamp>,
+    },
+    /// The master key stays as it is.
+    NotRotated {
+        /// Why.
+        why: NoRotation,
+    },
     /// The store could not do it; nothing was changed.
     Failed,
 }
 
+/// Why no other master key takes the place of the present one.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NoRotation {
+    /// The present one stands in no file, and no other file was named.
+    NoPlace,
+    /// It is the present one.
+    Same,
+    /// Others have the store open with the present one.
+    Shared {
+        /// How many.
+        n: i64,
+    },
+    /// The file of the new key can neither be read nor made.
+    NoFile,
+}
+
 /// What the audit trail calls orders.
-pub(crate) const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 11] = [
     "merge.undone",
     "quarantine.retried",
     "quarantine.discarded",
@@ -213,6 +260,8 @@ pub(crate) const KINDS: [&str; 9] = [
     GRANTED,
     REVOKED,
     "epoch.raised",
+    "keys.rotation_begun",
+    "keys.rotated",
 ];
 /// That somebody was let into a room.
 pub(crate) const GRANTED: &str = "grant.given";
@@ -247,6 +296,8 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         Order::Grant { .. } => (GRANTED, None),
         Order::Revoke { .. } => (REVOKED, None),
         Order::NewEpoch => ("epoch.raised", None),
+        Order::RotateKeys { begins: true, .. } => ("keys.rotation_begun", None),
+        Order::RotateKeys { begins: false, .. } => ("keys.rotated", None),
     };
     let room_id = match order {
         Order::Resync { room, .. } | Order::Grant { room, .. } | Order::Revoke { room, .. } => Some(*room),
@@ -256,7 +307,8 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         | Order::ReleaseGuard
         | Order::ResyncNext { .. }
         | Order::Purge { .. }
-        | Order::NewEpoch => None,
+        | Order::NewEpoch
+        | Order::RotateKeys { .. } => None,
     };
     AuditRow {
         at,
@@ -294,6 +346,8 @@ pub(super) async fn carry_out<C: Clock>(hands: &mut Hands<'_, C>, order: &Order,
             hands.let_in_or_out(letting).await.map(|outcome| (outcome, Vec::new()))
         }
         Order::NewEpoch => hands.raise_epoch(&audit, by).await.map(|outcome| (outcome, Vec::new())),
+        Order::RotateKeys { to, begins: true } => hands.begin_rotation(to.as_deref(), by, audit).await.map(|outcome| (outcome, Vec::new())),
+        Order::RotateKeys { begins: false, .. } => hands.go_on_rotating(audit).await.map(|outcome| (outcome, Vec::new())),
     };
     outcome.unwrap_or_else(|error| {
         tracing::error!(%error, "an operator's order could not be carried out; nothing was changed");
@@ -412,6 +466,34 @@ impl<C: Clock> Hands<'_, C> {
         })
     }
 
+    async fn begin_rotation(&self, to: Option<&Path>, by: &Operator, audit: AuditRow) -> Result<Outcome, BatchError> {
+        let replaced = Replaced { at: audit.at, uid: by.uid, login: by.login.clone() };
+        let since = Some(audit.at);
+        let why = match self.parts.store.begin_rotation(to, &replaced, audit).await {
+            Ok(has_begun) => return Ok(Outcome::Rotating { n_keys: 0, n_unopened: 0, is_done: false, has_begun, since }),
+            Err(RotationError::NoPlace) => NoRotation::NoPlace,
+            Err(RotationError::Same) => NoRotation::Same,
+            Err(RotationError::Shared { n }) => NoRotation::Shared { n },
+            Err(RotationError::Store(error)) => return Err(error.into()),
+            Err(RotationError::File(error)) => {
+                tracing::error!(%error, "no other master key takes the place of the present one");
+                NoRotation::NoFile
+            }
+        };
+        Ok(Outcome::NotRotated { why })
+    }
+
+    async fn go_on_rotating(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
+        match self.parts.store.go_on_rotating(audit).await {
+            Ok(Progress { n_keys, n_unopened, is_done, since }) => Ok(Outcome::Rotating { n_keys, n_unopened, is_done, has_begun: false, since }),
+            Err(RotationError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                tracing::error!(%error, "the new master key is in use and lies beside its place (`.next`), where it could not be put");
+                Ok(Outcome::NotRotated { why: NoRotation::NoFile })
+            }
+        }
+    }
+
     async fn raise_epoch(&self, audit: &AuditRow, by: &Operator) -> Result<Outcome, BatchError> {
         let store = &self.parts.store;
         for _ in 0..TRIES {
@@ -469,6 +551,8 @@ mod tests {
             Order::Grant { visit: 1, room, user: UserId::from("lgarcia"), seconds: 3600, reason: Phi::from("looks after the patient") },
             Order::Revoke { visit: 1, room, user: UserId::from("lgarcia"), reason: Phi::from("") },
             Order::NewEpoch,
+            Order::RotateKeys { to: None, begins: true },
+            Order::RotateKeys { to: None, begins: false },
         ];
         let by = Operator { uid: 0, login: None };
         let mut kinds: Vec<String> = orders.iter().map(|order| record(order, &by, Timestamp::MIN).kind).collect();

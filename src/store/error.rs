@@ -52,8 +52,18 @@ pub enum StoreError {
         code: String,
     },
     /// The master key is not the one that the store was made with.
-    #[error("the key does not open this store\nhint: `store.key` must be the key that the store was made with")]
+    #[error(
+        "the key does not open this store\n\
+         hint: `store.key` must be the key that the store was made with, or the one that `wardroom keys rotate` put in its place last; a backup from before \
+         that opens with the key of its time, which lies beside the present one (`.until-…`)"
+    )]
     WrongKey,
+    /// Another master key took the place of the one that this process opened the store with.
+    #[error(
+        "another key took the place of the one that this process opened the store with\n\
+         hint: repeat the command; a daemon must be started again, with the new key as its `store.key`"
+    )]
+    KeyReplaced,
     /// A sealed value does not open: it was changed, moved to another row, or sealed under a key that is gone.
     #[error("a sealed value in {table} does not open")]
     Unsealed {

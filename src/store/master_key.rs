@@ -1,7 +1,10 @@
 //! The master key: 32 bytes outside the database, without which nothing in it opens.
 //!
-//! It stands in a file as base64, readable by the daemon's user (and group) alone. It is never logged and never written into the store.
+//! It stands in a file as base64, readable by the daemon's user (and group) alone. One that is about to take its place lies beside it (`.next`), and one that
+//! it took the place of stays there (`.until-` and a time), for backups from before. It is never logged, and never written into the store but sealed by the
+//! one that follows it, for as long as that takes its place.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -16,13 +19,27 @@ use ring::rand::SecureRandom;
 use ring::rand::SystemRandom;
 use secrecy::ExposeSecret;
 use secrecy::SecretBox;
+use secrecy::SecretString;
+
+use crate::time::Timestamp;
 
 /// How long every key is.
 pub(super) const KEY_BYTES: usize = 32;
 
+/// What the name of a file ends with whose key is about to take another's place.
+const NEXT: &str = ".next";
+/// And of one whose place was taken, before the time.
+const UNTIL: &str = ".until-";
+
 /// The key that wraps all other keys.
 #[derive(Clone)]
-pub struct MasterKey(Arc<SecretBox<[u8; KEY_BYTES]>>);
+pub struct MasterKey {
+    bytes: Arc<SecretBox<[u8; KEY_BYTES]>>,
+    /// The file that it belongs into.
+    file: Option<PathBuf>,
+    /// Whether it lies beside that file yet.
+    is_beside: bool,
+}
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,7 +101,11 @@ impl MasterKey {
     pub fn from_base64(text: &str) -> Result<Self, MasterKeyError> {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| MasterKeyError::Form)?;
         let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| MasterKeyError::Form)?;
-        Ok(Self(Arc::new(SecretBox::new(Box::new(bytes)))))
+        Ok(Self::of(bytes, None))
+    }
+
+    fn of(bytes: [u8; KEY_BYTES], file: Option<PathBuf>) -> Self {
+        Self { bytes: Arc::new(SecretBox::new(Box::new(bytes))), file, is_beside: false }
     }
 
     /// Reads a key from its file.
@@ -106,7 +127,9 @@ impl MasterKey {
         }
         let text = fs::read(path).map_err(failed)?;
         let form = || MasterKeyError::FileForm { path: path.to_owned() };
-        Self::from_base64(str::from_utf8(&text).map_err(|_| form())?).map_err(|_| form())
+        let key = Self::from_base64(str::from_utf8(&text).map_err(|_| form())?).map_err(|_| form())?;
+        // Whatever takes its place does so behind the links that lead to it.
+        Ok(Self { file: Some(fs::canonicalize(path).map_err(failed)?), ..key })
     }
 
     /// Reads a key from its file, or makes one there with mode 0600. Only for a store that does not exist yet: see [`exists`](crate::store::exists).
@@ -125,19 +148,113 @@ impl MasterKey {
         let failed = |source| MasterKeyError::Create { path: path.to_owned(), source };
         let mut bytes = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut bytes).map_err(|_| failed(io::Error::other("no random bytes")))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let key = Self::of(bytes, None);
+        key.save(path).map_err(failed)?;
+        Ok(Self { file: Some(fs::canonicalize(path).map_err(failed)?), ..key })
+    }
+
+    /// Writes it into a file that is not there yet.
+    fn save(&self, path: &Path) -> io::Result<()> {
         // A temporary file has mode 0600, and is given its name only when it is whole and on disk.
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-        file.write_all(STANDARD.encode(bytes).as_bytes()).and_then(|()| file.write_all(b"\n")).map_err(failed)?;
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist_noclobber(path).map_err(|error| failed(error.error))?;
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        Ok(Self(Arc::new(SecretBox::new(Box::new(bytes)))))
+        let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
+        let text = SecretString::from(STANDARD.encode(self.bytes()));
+        file.write_all(text.expose_secret().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+        sync_folder(path)
+    }
+
+    /// The key that is to take the place of this one: that in the file which is named, made where it is not there; else one beside this one's file. `None`
+    /// where this one stands in no file.
+    ///
+    /// # Errors
+    /// When it can neither be read nor made.
+    pub(super) fn successor(&self, to: Option<&Path>) -> Result<Option<Self>, MasterKeyError> {
+        if let Some(to) = to {
+            return Self::load_or_create(to).map(Some);
+        }
+        // One that lies there already may have taken over in the store: it is never written over.
+        self.file
+            .as_ref()
+            .map(|file| Ok(Self { file: Some(file.clone()), is_beside: true, ..Self::load_or_create(&with_end(file, NEXT))? }))
+            .transpose()
+    }
+
+    /// Keys that may have taken the place of this one while it was read, or were about to.
+    pub(super) fn others(&self) -> Vec<Self> {
+        let Some(file) = &self.file else { return Vec::new() };
+        let next = Self::load(&with_end(file, NEXT)).map(|next| Self { file: Some(file.clone()), is_beside: true, ..next });
+        next.into_iter().chain(Self::load(file)).collect()
+    }
+
+    /// The file that it belongs into, where it stands in a file.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Whether it lies beside that file yet.
+    pub const fn is_beside(&self) -> bool {
+        self.is_beside
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+
+    /// Puts a key that lies beside its place there, and the one that stood there aside, under a name that says until when it was in use.
+    ///
+    /// # Errors
+    /// When a file cannot be written or renamed: the key then lies where it lay, and this may be repeated.
+    pub(super) fn put_in_place(&self, since: Timestamp) -> Result<Self, MasterKeyError> {
+        let (Some(file), true) = (&self.file, self.is_beside) else { return Ok(self.clone()) };
+        let failed = |source| MasterKeyError::Create { path: file.clone(), source };
+        let before = Self::load(file)?;
+        if !before.is_same(self) {
+            match before.save(&old_file(file, since)) {
+                // It was done before, and did not come to its end.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                saved => saved.map_err(failed)?,
+            }
+            fs::rename(with_end(file, NEXT), file).and_then(|()| sync_folder(file)).map_err(failed)?;
+        }
+        Ok(Self { is_beside: false, ..self.clone() })
     }
 
     pub(super) fn bytes(&self) -> &[u8; KEY_BYTES] {
-        self.0.expose_secret()
+        self.bytes.expose_secret()
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// A new name is there after a power cut only once its folder is on disk.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    fs::File::open(folder_of(path))?.sync_all()
+}
+
+fn with_end(file: &Path, end: &str) -> PathBuf {
+    let mut name = OsString::from(file);
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// Where a key lies whose place in a file was taken at this time.
+pub fn old_file(file: &Path, until: Timestamp) -> PathBuf {
+    with_end(file, &format!("{UNTIL}{}", until.to_jiff().strftime("%Y-%m-%dT%H-%M-%SZ")))
+}
+
+/// The keys beside a file whose place in it was taken.
+pub fn old_files(file: &Path) -> Vec<PathBuf> {
+    let start = with_end(file, UNTIL);
+    let Some(start) = start.file_name() else { return Vec::new() };
+    let all = fs::read_dir(folder_of(file)).into_iter().flatten().flatten();
+    let ours = all.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(start.as_encoded_bytes()));
+    let mut files: Vec<PathBuf> = ours.map(|entry| entry.path()).collect();
+    files.sort();
+    files
 }
 
 #[cfg(test)]
@@ -146,13 +263,48 @@ mod tests {
 
     use super::MasterKey;
     use super::MasterKeyError;
+    use super::old_files;
+    use crate::time::Timestamp;
+
+    fn mode(path: &std::path::Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_key_takes_the_place_of_another_which_stays_beside_it_whenever_that_is_interrupted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wardroom.key");
+        let at = Timestamp::from_micros(1_795_461_600_000_000);
+        let old = MasterKey::load_or_create(&path).unwrap();
+        let next = old.successor(None).unwrap().unwrap();
+        assert!(next.is_beside() && !next.is_same(&old) && MasterKey::load(&path).unwrap().is_same(&old));
+        assert!(old.successor(None).unwrap().unwrap().is_same(&next), "it is not written over");
+        assert!(old.others()[0].is_same(&next) && old.others()[0].is_beside());
+        // As if it had ended here: the old one is saved, and nothing more.
+        old.save(&super::old_file(&path, at)).unwrap();
+        let placed = old.others()[0].put_in_place(at).unwrap();
+        assert!(!placed.is_beside() && MasterKey::load(&path).unwrap().is_same(&next));
+        assert!(next.put_in_place(at).unwrap().is_same(&next), "once more changes nothing");
+        let kept = old_files(&path);
+        assert_eq!(
+            kept.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect::<Vec<_>>(),
+            ["wardroom.key.until-2026-11-23T19-20-00Z"]
+        );
+        assert!(MasterKey::load(&kept[0]).unwrap().is_same(&old));
+        assert_eq!((mode(&path), mode(&kept[0]), folder.path().read_dir().unwrap().count()), (0o600, 0o600, 2));
+        // One that stands in no file has nothing beside it; wherever it is named, it is read or made.
+        let given = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        assert!(given.successor(None).unwrap().is_none() && given.others().is_empty());
+        let named = given.successor(Some(&folder.path().join("other.key"))).unwrap().unwrap();
+        assert!(!named.is_beside() && given.successor(named.file()).unwrap().unwrap().is_same(&named));
+    }
 
     #[test]
     fn a_key_is_made_once_for_its_owner_alone_and_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("wardroom.key");
         let made = MasterKey::load_or_create(&path).unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(mode(&path), 0o600);
         assert_eq!(MasterKey::load_or_create(&path).unwrap().bytes(), made.bytes());
         assert_eq!(format!("{made:?}"), "MasterKey(‹secret›)");
     }

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod look_up;
 pub mod master_key;
 pub mod retention;
+pub mod rotation;
 pub mod rows;
 pub mod sealing;
 pub mod trail;
@@ -28,6 +29,7 @@ mod sql;
 mod sqlite;
 mod sqlite_sql;
 mod tail;
+mod wrapping;
 mod write;
 
 #[cfg(test)]
@@ -70,10 +72,11 @@ use crate::store::sealed::SealedBatch;
 use crate::store::sealed::seal_batch;
 use crate::store::sealing::Keys;
 use crate::store::sealing::SealingKey;
-use crate::store::sealing::WrappedKeys;
 use crate::store::sqlite::SqliteBackend;
 use crate::store::tail::Tail;
 use crate::store::write::AuditKeys;
+use crate::store::write::META_LOOK_UP_KEY;
+use crate::store::write::META_OWN_KEY;
 use crate::store::write::RawFind;
 use crate::store::write::RawFound;
 use crate::store::write::SealedWrite;
@@ -83,8 +86,6 @@ use crate::store::write::Write;
 pub const BESIDE_LANE: u16 = 1023;
 
 const APPEND_TRIES: usize = 4;
-const META_OWN_KEY: &str = "key/own";
-const META_LOOK_UP_KEY: &str = "key/look_up";
 
 /// How the store is opened.
 #[derive(Clone)]
@@ -181,7 +182,8 @@ pub struct Sealed {
 type Written = Pin<Box<dyn Future<Output = Result<Instant, Trouble>> + Send>>;
 
 impl Store {
-    /// Opens the store for the daemon: brings it up to date, checks the key, and keeps a second daemon out of a SQLite file.
+    /// Opens the store for the daemon: brings it up to date, checks the key, and keeps a second daemon out of a SQLite file. A master key that was about to
+    /// take the place of the one before is put there.
     ///
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::NotAStore`], [`StoreError::OnlyRead`], [`StoreError::WrongKey`], or the store cannot be reached or made.
@@ -201,7 +203,9 @@ impl Store {
             on_backend!(backend, backend => backend.write(write).await.map_err(StoreError::from)?);
         }
         let tail = matches!(backend, Backend::Sqlite(_)).then(Arc::default);
-        Ok(Self { tasks, tail, ..Self::with_keys(backend, &options).await? })
+        let store = Self { tasks, tail, ..Self::with_keys(backend, &options).await? };
+        store.see_to_its_key().await;
+        Ok(store)
     }
 
     /// Opens the store beside a daemon that may be running, for whoever has to leave a record of what they read: [`Store::append_audit`] writes, every
@@ -237,10 +241,10 @@ impl Store {
     }
 
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
-        let (own, look_up) = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
+        let wrapped = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
         let epoch = read::epoch(&backend).await?;
         let is_ours_alone = matches!(backend, Backend::Sqlite(_));
-        let mut keys = Keys::open(&options.master_key, WrappedKeys { own, look_up })?;
+        let mut keys = rotation::open_keys(&options.master_key, &wrapped)?;
         keys.has_dictionaries = is_ours_alone;
         Ok(Self {
             backend,

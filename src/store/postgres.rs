@@ -206,6 +206,11 @@ impl PostgresBackend {
         Ok(())
     }
 
+    /// How many others have the store, as far as they take part in what is shared out.
+    pub(super) async fn n_others(&self, holder: Uuid) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(text::HOLDERS).bind(holder).fetch_one(&self.readers).await?)
+    }
+
     pub(super) async fn data_keys(&self, patients: &[i64]) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         self.rows(sqlx::query_as(text::KEYS).bind(patients)).await
     }

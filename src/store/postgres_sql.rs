@@ -23,8 +23,15 @@ pub(super) const FACTS_KNOWN: &str = "SELECT f.owner, f.hash FROM UNNEST($1::big
 pub(super) const QUARANTINE_BY_HASHES: &str =
     concat!("SELECT ", columns!(quarantine), " FROM quarantine WHERE patient_hash = ANY($1) OR visit_hash = ANY($1) ORDER BY journal_id");
 
+/// Where the keys stand that are believed to.
+pub(super) const PATIENT_KEYS_ANEW: &str = "UPDATE patients SET data_key = v.anew FROM UNNEST($1::bigint[], $2::bytea[], $3::bytea[]) AS v (id, stands, anew) \
+    WHERE patients.id = v.id AND patients.data_key = v.stands";
+/// How many others have the store.
+pub(super) const HOLDERS: &str = "SELECT COUNT(DISTINCT holder) FROM lease_holders \
+    WHERE until_us > (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AND holder <> $1";
 pub(super) const PATIENT_VERSIONS: &str = "SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
-/// What guards the epoch: whoever publishes shares it until the commit, whoever raises the epoch has it alone. Of two numbers, as no identifier's is.
+/// What guards the epoch and the master key: whoever publishes or adds a patient shares it until the commit, whoever raises the epoch or puts another key in
+/// the place of the master key has it alone. Of two numbers, as no identifier's is.
 macro_rules! epoch_lock {
     () => {
         "1463898692, 1"
@@ -32,7 +39,7 @@ macro_rules! epoch_lock {
 }
 pub(super) const EPOCH_LOCK: &str = concat!("SELECT pg_advisory_xact_lock(", epoch_lock!(), ")");
 /// With it a lock for each identifier that nobody knew: they are made known by one daemon at a time; the other then sees them, and plans again. And, where
-/// there is something to publish, a share of what guards the epoch.
+/// there is something to publish or a patient to add, a share of what guards the epoch and the master key.
 pub(super) const VISIT_VERSIONS: &str = concat!(
     "WITH v AS (SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), ",
     "locks AS (SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($2::bigint[]) AS k ORDER BY k) AS sorted), ",
@@ -44,9 +51,9 @@ pub(super) const VISIT_VERSIONS: &str = concat!(
 /// A look-up of the first, or one of the others that leads somewhere else too.
 pub(super) const LOOK_UPS_ELSEWHERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) UNION ALL SELECT target FROM look_ups \
     WHERE hash = ANY($2) AND (hash, target) NOT IN (SELECT * FROM UNNEST($2::bytea[], $3::bigint[])) LIMIT 1";
-/// The end of a chain, held until the commit, empty for a chain that has no row yet; and the epoch, behind the lock that guards it.
+/// The end of a chain, held until the commit, empty for a chain that has no row yet; and the epoch and the store's own key, behind the lock that guards them.
 pub(super) const CHAIN_END: &str = "INSERT INTO meta (key, value) VALUES ($1, ''::bytea) ON CONFLICT (key) DO UPDATE SET value = meta.value \
-    RETURNING value, (SELECT m.value FROM meta m WHERE m.key = 'epoch')";
+    RETURNING value, (SELECT m.value FROM meta m WHERE m.key = 'epoch'), (SELECT m.value FROM meta m WHERE m.key = 'key/own')";
 pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ANY($1)";
 /// A transaction of its own, which waits for no disk: a settled event that comes back after a power cut is only sent once more.
 pub(super) const OUTBOX_SETTLE: &str = "WITH soon AS (SELECT set_config('synchronous_commit', 'off', true)), \
@@ -172,6 +179,8 @@ pub(super) const ALL: &[&str] = &[
     FACTS,
     FACTS_KNOWN,
     QUARANTINE_BY_HASHES,
+    PATIENT_KEYS_ANEW,
+    HOLDERS,
     PATIENT_VERSIONS,
     EPOCH_LOCK,
     VISIT_VERSIONS,

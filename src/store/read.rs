@@ -29,18 +29,25 @@ use crate::store::sealed::QuarantineColumns;
 use crate::store::sealing::Keys;
 use crate::store::sealing::SealingKey;
 use crate::store::sealing::Table;
+use crate::store::sealing::WrappedKeys;
 use crate::store::sealing::key_id;
 use crate::store::sql;
 use crate::store::sqlite_sql;
+use crate::store::write::META_BEFORE;
 use crate::store::write::META_EPOCH;
+use crate::store::write::META_LOOK_UP_KEY;
+use crate::store::write::META_OWN_KEY;
+use crate::store::write::META_REPLACED;
 use crate::store::write::epoch_of;
 use crate::time::Timestamp;
 
-/// The two keys of the store as they stand in it, when they do.
-pub(super) async fn wrapped_keys(backend: &Backend) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
-    let own = meta(backend, super::META_OWN_KEY).await?;
-    let look_up = meta(backend, super::META_LOOK_UP_KEY).await?;
-    Ok(own.zip(look_up))
+/// The keys of the store as they stand in it at one moment, when they do.
+pub(super) async fn wrapped_keys(backend: &Backend) -> Result<Option<WrappedKeys>, StoreError> {
+    let rows = on_backend!(*backend, backend => sqlx::query_as::<_, (String, Vec<u8>)>(sql::META_KEYS).fetch_all(&backend.readers).await);
+    let mut keys: HashMap<String, Vec<u8>> = is_there(rows)?.into_iter().collect();
+    let mut take = |key: &str| keys.remove(key);
+    let (own, look_up) = (take(META_OWN_KEY), take(META_LOOK_UP_KEY));
+    Ok(own.zip(look_up).map(|(own, look_up)| WrappedKeys { own, look_up, before: take(META_BEFORE), replaced: take(META_REPLACED) }))
 }
 
 /// The epoch that stands.
@@ -49,10 +56,14 @@ pub(super) async fn epoch(backend: &Backend) -> Result<u32, StoreError> {
 }
 
 async fn meta(backend: &Backend, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-    let value = on_backend!(*backend, backend => sqlx::query_scalar(sql::META).bind(key).fetch_optional(&backend.readers).await);
-    match value {
+    is_there(on_backend!(*backend, backend => sqlx::query_scalar(sql::META).bind(key).fetch_optional(&backend.readers).await))
+}
+
+/// A store without tables is none.
+fn is_there<T>(read: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+    match read {
         Err(sqlx::Error::Database(error)) if error.message().starts_with("no such table") => Err(StoreError::NotMigrated),
-        value => Ok(value?),
+        read => Ok(read?),
     }
 }
 

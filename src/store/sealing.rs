@@ -1,7 +1,7 @@
 //! Sealing: what is written at rest, so that the file alone tells nothing.
 //!
 //! AES-256-GCM (NIST SP 800-38D) with random 96-bit nonces. Every patient has a data key of their own, the store has one (key id 0) for what belongs
-//! to no patient; both are wrapped by the master key, which stands outside the database. A sealed value is
+//! to no patient; both are wrapped by the master key, which stands outside the database and may be replaced (see `rotation`). A sealed value is
 //!
 //! ```text
 //! format 1 | document format 1 | key id 8 (big-endian) | nonce 12 | ciphertext | tag 16
@@ -12,6 +12,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
 
 use ring::aead::AES_256_GCM;
 use ring::aead::Aad;
@@ -21,6 +23,8 @@ use ring::aead::Nonce;
 use ring::aead::UnboundKey;
 use ring::rand::SecureRandom;
 use ring::rand::SystemRandom;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::store::error::StoreError;
 use crate::store::look_up::LookUpKey;
@@ -29,6 +33,8 @@ use crate::store::master_key::MasterKey;
 use crate::store::packing::Packer;
 use crate::store::packing::With;
 use crate::store::packing::unpack;
+use crate::store::wrapping::Wrapping;
+use crate::time::Timestamp;
 
 /// The form of a sealed value whose content is as it came.
 const PLAIN: u8 = 1;
@@ -65,7 +71,7 @@ pub enum Table {
     LookUps = 9,
     /// What messages said of staff and units.
     Directory = 10,
-    /// What is known of the store as a whole; nothing sealed stands there.
+    /// What is known of the store as a whole.
     Meta = 11,
 }
 
@@ -152,7 +158,7 @@ impl fmt::Debug for SealingKey {
     }
 }
 
-fn aead(bytes: &[u8]) -> Result<LessSafeKey, StoreError> {
+pub(super) fn aead(bytes: &[u8]) -> Result<LessSafeKey, StoreError> {
     Ok(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| StoreError::Form { table: Table::Keys })?))
 }
 
@@ -187,18 +193,18 @@ impl<'a> Sealer<'a> {
     }
 }
 
-/// Seals a key under another.
-fn wrap(random: &SystemRandom, aead: &LessSafeKey, place: Place, key: &[u8]) -> Result<Vec<u8>, StoreError> {
+/// Seals a key under a master key, with how manieth that is.
+pub(super) fn wrap(random: &SystemRandom, aead: &LessSafeKey, place: Place, key: &[u8], number: i64) -> Result<Vec<u8>, StoreError> {
     let mut nonce = [0; NONCE_LEN];
     random.fill(&mut nonce).map_err(|_| StoreError::Random)?;
-    encrypt(aead, nonce, header(PLAIN, 0, OWN_KEY), place, key)
+    encrypt(aead, nonce, header(PLAIN, 0, number), place, key)
 }
 
-/// A key that was never drawn before, and the same as it stands in the store.
-fn new_key(random: &SystemRandom, master: &LessSafeKey, place: Place) -> Result<([u8; KEY_BYTES], Vec<u8>), StoreError> {
+/// A key that was never drawn before.
+fn new_key(random: &SystemRandom) -> Result<[u8; KEY_BYTES], StoreError> {
     let mut bytes = [0; KEY_BYTES];
     random.fill(&mut bytes).map_err(|_| StoreError::Random)?;
-    Ok((bytes, wrap(random, master, place, &bytes)?))
+    Ok(bytes)
 }
 
 fn encrypt(aead: &LessSafeKey, nonce: [u8; NONCE_LEN], header: [u8; HEADER_BYTES], place: Place, content: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -230,7 +236,7 @@ fn bound_to(header: &[u8; HEADER_BYTES], place: Place) -> Aad<[u8; HEADER_BYTES 
     Aad::from(bytes)
 }
 
-/// The key id in a sealed value's header.
+/// The key id in a sealed value's header; in a wrapped key's, how manieth the master key is.
 pub(super) fn key_id(table: Table, sealed: &[u8]) -> Result<i64, StoreError> {
     match sealed.first_chunk::<HEADER_BYTES>() {
         Some([PLAIN..=u8::MAX, _, id @ ..]) => Ok(i64::from_be_bytes(*id)),
@@ -243,7 +249,7 @@ pub(super) fn unseal(key: &SealingKey, place: Place, sealed: Vec<u8>) -> Result<
     unseal_with(&key.0.aead, place, sealed)
 }
 
-fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<Document, StoreError> {
+pub(super) fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<Document, StoreError> {
     let table = place.table;
     let header = *sealed.first_chunk::<HEADER_BYTES>().ok_or(StoreError::Form { table })?;
     let [form @ PLAIN..=u8::MAX, format, ..] = header else { return Err(StoreError::Form { table }) };
@@ -268,17 +274,33 @@ fn unseal_with(aead: &LessSafeKey, place: Place, mut sealed: Vec<u8>) -> Result<
 pub(super) struct Keys {
     pub(super) random: SystemRandom,
     pub(super) own: SealingKey,
-    master: LessSafeKey,
+    wrapping: RwLock<Arc<Wrapping>>,
     pub(super) look_up: LookUpKey,
     /// Whether contents are packed with dictionaries. Where other daemons have the store too they may be of the version before, which knows none yet: what
     /// it cannot read must not be there before all of them can.
     pub(super) has_dictionaries: bool,
 }
 
-/// The two keys that a store is made with, wrapped: what stands in `meta`.
+/// What stands in `meta` of keys: the two that a store is made with, wrapped; and what is left of putting another master key in the place of the first.
+#[derive(Clone, Debug)]
 pub(super) struct WrappedKeys {
     pub(super) own: Vec<u8>,
     pub(super) look_up: Vec<u8>,
+    /// The master key before, wrapped by the present one, while some keys are still wrapped by it.
+    pub(super) before: Option<Vec<u8>>,
+    /// When the present master key took its place, and by whose order.
+    pub(super) replaced: Option<Vec<u8>>,
+}
+
+/// That a master key took the place of the one before.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Replaced {
+    /// When.
+    pub at: Timestamp,
+    /// The user of the operating system by whose order.
+    pub uid: u32,
+    /// The name that their session went by; a claim.
+    pub login: Option<String>,
 }
 
 const OWN_PLACE: Place = Place::row(Table::Keys, OWN_KEY);
@@ -286,40 +308,79 @@ const OWN_PLACE: Place = Place::row(Table::Keys, OWN_KEY);
 const SCATTERED_LOOK_UP_PLACE: Place = Place::row(Table::Keys, -1);
 /// Its own, so that a program which knows only of scattered look-ups does not open the store: it would find nobody in it.
 const LOOK_UP_PLACE: Place = Place::row(Table::Keys, -2);
+const REPLACED_PLACE: Place = Place::row(Table::Meta, 1);
 
 impl Keys {
     /// Makes the keys of a new store.
     pub(super) fn generate(master: &MasterKey) -> Result<WrappedKeys, StoreError> {
         let random = SystemRandom::new();
         let master = aead(master.bytes())?;
-        let wrapped = |place| Ok::<_, StoreError>(new_key(&random, &master, place)?.1);
-        Ok(WrappedKeys { own: wrapped(OWN_PLACE)?, look_up: wrapped(LOOK_UP_PLACE)? })
+        let wrapped = |place| wrap(&random, &master, place, &new_key(&random)?, 0);
+        Ok(WrappedKeys { own: wrapped(OWN_PLACE)?, look_up: wrapped(LOOK_UP_PLACE)?, before: None, replaced: None })
     }
 
     /// Opens the keys of a store; they are the canary that tells a wrong master key.
     pub(super) fn open(master: &MasterKey, wrapped: WrappedKeys) -> Result<Self, StoreError> {
-        let master = aead(master.bytes())?;
-        let wrong = |error| if matches!(error, StoreError::Unsealed { .. }) { StoreError::WrongKey } else { error };
-        let own = unseal_with(&master, OWN_PLACE, wrapped.own.clone()).map_err(wrong)?;
-        let (groups_numbers, look_up) = match unseal_with(&master, LOOK_UP_PLACE, wrapped.look_up.clone()) {
-            Err(StoreError::Unsealed { .. }) => (false, unseal_with(&master, SCATTERED_LOOK_UP_PLACE, wrapped.look_up).map_err(wrong)?),
-            look_up => (true, look_up?),
-        };
-        let own = SealingKey(Arc::new(KeyParts { id: OWN_KEY, aead: aead(&own.bytes)?, wrapped: wrapped.own }));
-        Ok(Self { random: SystemRandom::new(), own, master, look_up: LookUpKey::new(&look_up.bytes, groups_numbers), has_dictionaries: true })
+        let wrong = |error| if matches!(error, StoreError::Unsealed { .. } | StoreError::KeyReplaced) { StoreError::WrongKey } else { error };
+        let wrapping = Wrapping::open(master.clone(), wrapped.own, wrapped.before).map_err(wrong)?;
+        let own = wrapping.unwrap(OWN_PLACE, &wrapping.own).map_err(wrong)?;
+        let look_up_place = look_up_place(&wrapping, &wrapped.look_up);
+        let look_up = wrapping.unwrap(look_up_place, &wrapped.look_up).map_err(wrong)?;
+        let own = SealingKey(Arc::new(KeyParts { id: OWN_KEY, aead: aead(&own)?, wrapped: wrapping.own.clone() }));
+        let look_up = LookUpKey::new(&look_up, look_up_place.row == LOOK_UP_PLACE.row);
+        Ok(Self { random: SystemRandom::new(), own, wrapping: RwLock::new(Arc::new(wrapping)), look_up, has_dictionaries: true })
+    }
+
+    /// What keys are wrapped by.
+    pub(super) fn wrapping(&self) -> Arc<Wrapping> {
+        Arc::clone(&self.wrapping.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Goes by what stands in the store now.
+    pub(super) fn wrap_with(&self, wrapping: Wrapping) {
+        *self.wrapping.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(wrapping);
+    }
+
+    /// Has another master key take the place of the present one: what it wraps keys with, and what has to stand in `meta`.
+    pub(super) fn followed_by(&self, next: MasterKey, wrapped: WrappedKeys, replaced: &Replaced) -> Result<(Wrapping, WrappedKeys), StoreError> {
+        let now = self.wrapping();
+        let look_up_place = look_up_place(&now, &wrapped.look_up);
+        let (wrapping, anew, before) = now.followed_by(next, &self.random, &[(OWN_PLACE, wrapped.own), (look_up_place, wrapped.look_up)])?;
+        let [own, look_up] = <[Vec<u8>; 2]>::try_from(anew).map_err(|_| StoreError::Form { table: Table::Keys })?;
+        let form = |_| StoreError::Form { table: Table::Meta };
+        let document = Document::new(1, serde_json::to_vec(replaced).map_err(form)?);
+        let replaced = Sealer::new(self).seal(&self.own, REPLACED_PLACE, &document)?;
+        Ok((wrapping, WrappedKeys { own, look_up, before: Some(before), replaced: Some(replaced) }))
+    }
+
+    /// When a master key took the place of the one before, and by whose order.
+    pub(super) fn replaced(&self, stands: Vec<u8>) -> Result<Replaced, StoreError> {
+        let document = unseal(&self.own, REPLACED_PLACE, stands)?;
+        serde_json::from_slice(&document.bytes).map_err(|_| StoreError::Form { table: Table::Meta })
     }
 
     /// A new data key for the patient with this row id.
     pub(super) fn new_patient_key(&self, patient: i64) -> Result<SealingKey, StoreError> {
-        let (bytes, wrapped) = new_key(&self.random, &self.master, Place::row(Table::Keys, patient))?;
+        let bytes = new_key(&self.random)?;
+        let wrapped = self.wrapping().wrap(&self.random, patient_place(patient), &bytes)?;
         Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
     }
 
     /// A patient's data key as it stands in their row.
     pub(super) fn unwrap(&self, patient: i64, wrapped: Vec<u8>) -> Result<SealingKey, StoreError> {
-        let bytes = unseal_with(&self.master, Place::row(Table::Keys, patient), wrapped.clone())?.bytes;
+        let bytes = self.wrapping().unwrap(patient_place(patient), &wrapped)?;
         Ok(SealingKey(Arc::new(KeyParts { id: patient, aead: aead(&bytes)?, wrapped })))
     }
+}
+
+/// Where a patient's data key stands.
+pub(super) const fn patient_place(patient: i64) -> Place {
+    Place::row(Table::Keys, patient)
+}
+
+/// Where the look-up key of a store stands: that tells of which kind its look-ups are.
+fn look_up_place(wrapping: &Wrapping, look_up: &[u8]) -> Place {
+    if wrapping.unwrap(LOOK_UP_PLACE, look_up).is_ok() { LOOK_UP_PLACE } else { SCATTERED_LOOK_UP_PLACE }
 }
 
 impl fmt::Debug for Keys {
@@ -334,6 +395,7 @@ mod tests {
     use super::Keys;
     use super::LOOK_UP_PLACE;
     use super::Place;
+    use super::Replaced;
     use super::SCATTERED_LOOK_UP_PLACE;
     use super::Sealer;
     use super::SealingKey;
@@ -347,6 +409,7 @@ mod tests {
     use super::wrap;
     use crate::store::look_up::LookUpKind;
     use crate::store::master_key::MasterKey;
+    use crate::time::Timestamp;
 
     fn keys() -> Keys {
         let master = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
@@ -403,13 +466,21 @@ mod tests {
         let made = Keys::generate(&master).unwrap();
         let key = unseal_with(&aead(master.bytes()).unwrap(), LOOK_UP_PLACE, made.look_up.clone()).unwrap().bytes;
         let random = ring::rand::SystemRandom::new();
-        let scattered = wrap(&random, &aead(master.bytes()).unwrap(), SCATTERED_LOOK_UP_PLACE, &key).unwrap();
-        let now = Keys::open(&master, WrappedKeys { own: made.own.clone(), look_up: made.look_up }).unwrap();
-        let before = Keys::open(&master, WrappedKeys { own: made.own, look_up: scattered }).unwrap();
+        let scattered = wrap(&random, &aead(master.bytes()).unwrap(), SCATTERED_LOOK_UP_PLACE, &key, 0).unwrap();
+        let now = Keys::open(&master, made.clone()).unwrap();
+        let scattered = WrappedKeys { look_up: scattered, ..made };
+        let before = Keys::open(&master, scattered.clone()).unwrap();
         let parts: [&[u8]; 2] = [b"GHH", b"V10000"];
-        let (now, before) = (now.look_up.hash(LookUpKind::Visit, &parts).0, before.look_up.hash(LookUpKind::Visit, &parts).0);
-        assert_ne!(now[..4], before[..4]);
-        assert_eq!(now[4..], before[4..]);
+        let hash = |keys: &Keys| keys.look_up.hash(LookUpKind::Visit, &parts).0;
+        assert_ne!(hash(&now)[..4], hash(&before)[..4]);
+        assert_eq!(hash(&now)[4..], hash(&before)[4..]);
+        // Also under another master key.
+        let next = MasterKey::from_base64("/wECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+        let replaced = Replaced { at: Timestamp::MIN, uid: 0, login: None };
+        let (_, anew) = before.followed_by(next.clone(), scattered, &replaced).unwrap();
+        assert!(matches!(Keys::open(&master, anew.clone()), Err(StoreError::WrongKey)));
+        let opened = Keys::open(&next, anew.clone()).unwrap();
+        assert_eq!((hash(&opened), opened.replaced(anew.replaced.unwrap()).unwrap()), (hash(&before), replaced));
     }
 
     #[test]

@@ -68,10 +68,14 @@ macro_rules! columns {
 pub(super) use columns;
 
 pub(super) const META: &str = "SELECT value FROM meta WHERE key = $1";
+pub(super) const META_KEYS: &str = "SELECT key, value FROM meta WHERE key LIKE 'key/%'";
+pub(super) const META_FORGET: &str = "DELETE FROM meta WHERE key = $1";
 pub(super) const META_PUT: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 pub(super) const META_KEEP: &str = "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING";
 /// Touches no row when another epoch stands than the one before.
 pub(super) const EPOCH_PUT: &str = "UPDATE meta SET value = $1 WHERE key = 'epoch' AND value = $2";
+/// Patients' keys as they stand.
+pub(super) const PATIENT_KEYS: &str = "SELECT id, data_key FROM patients WHERE id > $1 ORDER BY id LIMIT $2";
 pub(super) const CHAIN_ENDS: &str = "SELECT key, value FROM meta WHERE key LIKE 'audit_end/%'";
 
 pub(super) const DIRECTORY: &str = "SELECT version, doc FROM directory WHERE id = 1";
@@ -165,9 +169,12 @@ pub(super) const QUARANTINE_COUNT: &str = "SELECT COUNT(*) FROM quarantine";
 #[cfg(test)]
 pub(super) const ALL: &[&str] = &[
     META,
+    META_KEYS,
+    META_FORGET,
     META_PUT,
     META_KEEP,
     EPOCH_PUT,
+    PATIENT_KEYS,
     CHAIN_ENDS,
     DIRECTORY,
     DIRECTORY_VERSION,

@@ -249,10 +249,10 @@ impl SqliteBackend {
         if let (Write::Commit(batches), Some(absent)) = (&write.write, &self.absent) {
             batches.iter().flat_map(|batch| &batch.look_ups).for_each(|(hash, _, _)| absent.note(hash));
         }
-        let (settles, n_rows) = if let Write::Commit(batches) = &write.write {
-            (self.settling.take(), batches.iter().map(SealedBatch::n_rows).sum())
-        } else {
-            (Vec::new(), 1)
+        let (settles, n_rows) = match &write.write {
+            Write::Commit(batches) => (self.settling.take(), batches.iter().map(SealedBatch::n_rows).sum()),
+            Write::Wrap(wrap) => (Vec::new(), wrap.patients.len() as u64 + 1),
+            Write::Audit(_) | Write::Settle(_) | Write::Park { .. } | Write::Put { .. } | Write::Keep(_) => (Vec::new(), 1),
         };
         let outcome = self.transact(writer, write, settles);
         self.write_back(n_rows);

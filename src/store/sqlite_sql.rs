@@ -67,6 +67,8 @@ pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = ?2, re
 pub(super) const PATIENT_NEW: &str = concat!("INSERT INTO patients (", columns!(patients), ") VALUES (?1, ?2, ?3, ?4, ?5)");
 /// Writes only where the version before stands.
 pub(super) const PATIENT: &str = "UPDATE patients SET version = ?2, absorbed_into = ?4, doc = ?5 WHERE id = ?1 AND version = ?2 - 1";
+/// Where the key stands that is believed to.
+pub(super) const PATIENT_KEY: &str = "UPDATE patients SET data_key = ?3 WHERE id = ?1 AND data_key = ?2";
 /// Of a version that follows on none.
 pub(super) const VISIT_NEW: &str = concat!("INSERT INTO visits (", columns!(visits), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
 /// Writes only where the version before stands and the indexed columns stay as they are: then no index is touched.
@@ -141,6 +143,7 @@ pub(super) const ALL: &[&str] = &[
     JOURNAL_SETTLE,
     PATIENT_NEW,
     PATIENT,
+    PATIENT_KEY,
     VISIT_NEW,
     VISIT_QUIET,
     VISIT_WAKE,

@@ -34,6 +34,7 @@ use crate::time::Timestamp;
 mod audit;
 mod postgres;
 mod retention;
+mod rotation;
 mod shares;
 mod sqlite;
 mod trail;

@@ -40,6 +40,22 @@ pub(super) enum Write {
     },
     /// Values that are kept as they are when they are there.
     Keep(Vec<(String, Vec<u8>)>),
+    /// Keys that are wrapped anew.
+    Wrap(Wrap),
+}
+
+/// Keys that are wrapped anew, if the master key is the one that is believed.
+#[derive(Debug, Default)]
+pub(super) struct Wrap {
+    /// The store's own key, as it must stand.
+    pub(super) stands: Vec<u8>,
+    /// What is put into `meta`.
+    pub(super) put: Vec<(&'static str, Vec<u8>)>,
+    /// Whether the master key before is forgotten.
+    pub(super) forgets: bool,
+    /// Patients, each with their key as it must stand, and as it is to stand.
+    pub(super) patients: Vec<(i64, Vec<u8>, Vec<u8>)>,
+    pub(super) audit: Vec<AuditRow>,
 }
 
 /// A write with what sealing the audit rows takes.
@@ -63,6 +79,23 @@ impl AuditKeys {
         let (head, columns) = seal_audit(keys, lane, head, rows)?;
         Ok((head.to_bytes(), columns))
     }
+
+    /// Whether the keys of new patients are wrapped by the master key of which the store's own key says that it is the present one. Where another took its
+    /// place since the batch was planned, it is planned again; not where this process does not have that one.
+    pub(super) fn agree_on_key(&self, wrapped_by: &[i64], own: Option<&[u8]>) -> Result<(), Trouble> {
+        let Some(own) = own else { return Ok(()) };
+        let number = key_id(Table::Keys, own)?;
+        if wrapped_by.iter().all(|by| *by == number) {
+            return Ok(());
+        }
+        let is_known = self.0.as_ref().is_some_and(|keys| keys.wrapping().number() == number);
+        Err(if is_known { Trouble::Conflict } else { StoreError::KeyReplaced.into() })
+    }
+}
+
+/// By which master keys the keys of new patients are wrapped, who follow on none: only of them a key is written.
+pub(super) fn wrapped_by(patients: &[PatientColumns]) -> Result<Vec<i64>, StoreError> {
+    patients.iter().filter(|row| row.1 == 1).map(|row| key_id(Table::Keys, &row.2)).collect()
 }
 
 impl SealedWrite {
@@ -76,6 +109,15 @@ impl SealedWrite {
 pub(super) fn end_key(lane: u16) -> String {
     format!("audit_end/{lane}")
 }
+
+/// Where in `meta` the store's own key stands, wrapped.
+pub(super) const META_OWN_KEY: &str = "key/own";
+/// Where its look-up key does.
+pub(super) const META_LOOK_UP_KEY: &str = "key/look_up";
+/// Where the master key before does, while some keys are still wrapped by it.
+pub(super) const META_BEFORE: &str = "key/before";
+/// Where it says since when the present master key is in use, and by whose order.
+pub(super) const META_REPLACED: &str = "key/replaced";
 
 /// Where in `meta` the epoch stands, once somebody has raised it.
 pub(super) const META_EPOCH: &str = "epoch";

@@ -20,13 +20,17 @@ use crate::store::sealed::SealedBatch;
 use crate::store::sql;
 use crate::store::write::AuditKeys;
 use crate::store::write::FIRST_EPOCH;
+use crate::store::write::META_BEFORE;
 use crate::store::write::META_EPOCH;
+use crate::store::write::META_OWN_KEY;
 use crate::store::write::SealedWrite;
+use crate::store::write::Wrap;
 use crate::store::write::Write;
 use crate::store::write::agree;
 use crate::store::write::agree_on_epoch;
 use crate::store::write::end_key;
 use crate::store::write::epoch_value;
+use crate::store::write::wrapped_by;
 
 type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
 
@@ -74,14 +78,17 @@ impl Session<'_> {
             Write::Commit(mut batches) => {
                 let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
                 let epochs: Vec<u32> = batches.iter().filter_map(|batch| batch.epoch).collect();
+                let wrapped_by = batches.iter().map(|batch| wrapped_by(&batch.patients)).collect::<Result<Vec<_>, _>>()?.concat();
                 for batch in batches {
                     self.commit(write.lane, batch).await?;
                 }
                 if !audit.is_empty() {
-                    self.append(write.lane, &write.keys, &audit, &epochs).await?;
+                    self.append(write.lane, &write.keys, &audit, (&epochs, &wrapped_by)).await?;
+                } else if !wrapped_by.is_empty() {
+                    write.keys.agree_on_key(&wrapped_by, self.own_key().await?.as_deref())?;
                 }
             }
-            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows, &[]).await?,
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows, (&[], &[])).await?,
             Write::Settle(seqs) => self.settle(write.lane, &seqs).await?,
             Write::Park { seq, reason } => {
                 self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
@@ -94,8 +101,36 @@ impl Session<'_> {
                     self.run(sqlx::query(sql::META_KEEP).bind(key).bind(value)).await?;
                 }
             }
+            Write::Wrap(wrap) => self.wrap(write.lane, &write.keys, wrap).await?,
         }
         Ok(())
+    }
+
+    async fn own_key(&mut self) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        sqlx::query_scalar(sql::META).bind(META_OWN_KEY).fetch_optional(&mut *self.connection).await
+    }
+
+    /// Keys that are wrapped anew, if the master key is the one that is believed; another one stands once all that add patients under that one have committed.
+    async fn wrap(&mut self, lane: u16, keys: &AuditKeys, mut wrap: Wrap) -> Result<(), Trouble> {
+        if !wrap.patients.is_empty() {
+            self.run(bind_columns!(sqlx::query(text::PATIENT_KEYS_ANEW), wrap.patients, 0, 1, 2)).await?;
+        }
+        if wrap.put.is_empty() && !wrap.forgets {
+            return Ok(());
+        }
+        // Behind the rows, as whoever commits a batch takes them.
+        self.run(sqlx::query(text::EPOCH_LOCK)).await?;
+        if self.own_key().await?.as_ref() != Some(&wrap.stands) {
+            return Err(Trouble::Conflict);
+        }
+        for (key, value) in wrap.put {
+            self.run(sqlx::query(sql::META_PUT).bind(key).bind(value)).await?;
+        }
+        if wrap.forgets {
+            self.run(sqlx::query(sql::META_FORGET).bind(META_BEFORE)).await?;
+        }
+        if wrap.audit.is_empty() { Ok(()) } else { self.append(lane, keys, &wrap.audit, (&[], &[])).await }
     }
 
     /// Takes events out of the outbox and counts them.
@@ -103,14 +138,15 @@ impl Session<'_> {
         self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs).bind(ledger::CONFIRMED).bind(i64::from(lane))).await.map(drop)
     }
 
-    /// Rows at the end of a chain, if events were made with the epoch that stands. Comes last in a transaction, since the end of the chain is held from
-    /// here to the commit.
-    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow], epochs: &[u32]) -> Result<(), Trouble> {
+    /// Rows at the end of a chain, if events were made with the epoch that stands, and new patients' keys wrapped by the master key that does. Comes last in a
+    /// transaction, since the end of the chain is held from here to the commit.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow], (epochs, wrapped_by): (&[u32], &[i64])) -> Result<(), Trouble> {
         let key = end_key(lane);
         self.n_statements.fetch_add(1, Ordering::Relaxed);
-        let stands: (Vec<u8>, Option<Vec<u8>>) = sqlx::query_as(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
-        let (end, epoch) = stands;
+        let stands: (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>) = sqlx::query_as(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
+        let (end, epoch, own) = stands;
         agree_on_epoch(epochs, epoch.as_deref())?;
+        keys.agree_on_key(wrapped_by, own.as_deref())?;
         let end = if end.is_empty() { None } else { Some(end) };
         let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
         self.run(bind_columns!(sqlx::query(text::AUDIT), rows, 0, 1, 2, 3, 4, 5, 6, 7, 8).bind(key).bind(end)).await?;
@@ -198,11 +234,11 @@ impl Session<'_> {
             agree(&patients, stored.into_iter())?;
         }
         let visits: Vec<_> = batch.visits.iter().map(|row| (row.0, row.2 - 1)).chain(batch.visits_read.iter().copied()).collect();
-        let publishes = batch.epoch.is_some();
-        if !(visits.is_empty() && batch.absent.is_empty()) || publishes {
+        let shares = batch.epoch.is_some() || batch.patients.iter().any(|row| row.1 == 1);
+        if !(visits.is_empty() && batch.absent.is_empty()) || shares {
             let locks: Vec<i64> = batch.absent.iter().filter_map(|hash| hash.0.first_chunk().copied().map(i64::from_be_bytes)).collect();
             self.n_statements.fetch_add(1, Ordering::Relaxed);
-            let query = sqlx::query_as(text::VISIT_VERSIONS).bind(ids(&visits)).bind(locks).bind(publishes);
+            let query = sqlx::query_as(text::VISIT_VERSIONS).bind(ids(&visits)).bind(locks).bind(shares);
             let stored: Vec<(i64, i64)> = query.fetch_all(&mut *self.connection).await?;
             agree(&visits, stored.into_iter())?;
         }

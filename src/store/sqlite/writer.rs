@@ -28,12 +28,16 @@ use crate::store::sqlite::layer;
 use crate::store::sqlite_sql as text;
 use crate::store::write::AuditKeys;
 use crate::store::write::FIRST_EPOCH;
+use crate::store::write::META_BEFORE;
 use crate::store::write::META_EPOCH;
+use crate::store::write::META_OWN_KEY;
 use crate::store::write::SealedWrite;
+use crate::store::write::Wrap;
 use crate::store::write::Write;
 use crate::store::write::agree_on_epoch;
 use crate::store::write::end_key;
 use crate::store::write::epoch_value;
+use crate::store::write::wrapped_by;
 
 /// Where the file is, and how it is written.
 #[derive(Clone, Debug)]
@@ -100,7 +104,11 @@ impl Writer {
             self.connection.pragma_update(None, "synchronous", if durable { 2 } else { 1 })?;
             self.durable = durable;
         }
-        let deletes = matches!(&write.write, Write::Commit(batches) if batches.iter().any(|batch| batch.purge.n_rows() > 0));
+        let deletes = match &write.write {
+            Write::Commit(batches) => batches.iter().any(|batch| batch.purge.n_rows() > 0),
+            Write::Wrap(_) => true,
+            Write::Audit(_) | Write::Settle(_) | Write::Park { .. } | Write::Put { .. } | Write::Keep(_) => false,
+        };
         if deletes != self.overwrites {
             // What is deleted for good is overwritten, not only given free: a key that can still be found in the file is not destroyed.
             n_statements.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +178,7 @@ impl<'c> Session<'c> {
         match write.write {
             Write::Commit(mut batches) => {
                 for batch in &batches {
-                    self.commit(batch)?;
+                    self.commit(batch, &write.keys)?;
                 }
                 self.count(write.lane, ledger::counted(&batches))?;
                 let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
@@ -189,8 +197,26 @@ impl<'c> Session<'c> {
                 self.statement(sql::META_PUT)?.execute(params![key, value])?;
             }
             Write::Keep(values) => self.each(sql::META_KEEP, values, |keep, (key, value)| keep.execute(params![key, value]))?,
+            Write::Wrap(wrap) => self.wrap(write.lane, &write.keys, &wrap)?,
         }
         Ok(())
+    }
+
+    fn own_key(&self) -> Result<Option<Vec<u8>>, rusqlite::Error> {
+        self.statement(sql::META)?.query_row([META_OWN_KEY], |row| row.get(0)).optional()
+    }
+
+    /// Keys that are wrapped anew, if the master key is the one that is believed.
+    fn wrap(&self, lane: u16, keys: &AuditKeys, wrap: &Wrap) -> Result<(), Trouble> {
+        if self.own_key()?.as_ref() != Some(&wrap.stands) {
+            return Err(Trouble::Conflict);
+        }
+        self.each(sql::META_PUT, &wrap.put, |put, (key, value)| put.execute(params![key, value]))?;
+        if wrap.forgets {
+            self.statement(sql::META_FORGET)?.execute([META_BEFORE])?;
+        }
+        self.each(text::PATIENT_KEY, &wrap.patients, |put, (id, stands, anew)| put.execute(params![id, stands, anew]))?;
+        if wrap.audit.is_empty() { Ok(()) } else { self.append(lane, keys, &wrap.audit, &[]) }
     }
 
     fn count(&self, lane: u16, counted: impl IntoIterator<Item = (String, i64, i64)>) -> Result<(), rusqlite::Error> {
@@ -214,8 +240,12 @@ impl<'c> Session<'c> {
         Ok(())
     }
 
-    fn commit(&self, batch: &SealedBatch) -> Result<(), Trouble> {
+    fn commit(&self, batch: &SealedBatch, keys: &AuditKeys) -> Result<(), Trouble> {
         self.check(batch)?;
+        let wrapped_by = wrapped_by(&batch.patients)?;
+        if !wrapped_by.is_empty() {
+            keys.agree_on_key(&wrapped_by, self.own_key()?.as_deref())?;
+        }
         if let Some(next) = batch.next_epoch {
             self.raise_epoch(next)?;
         }

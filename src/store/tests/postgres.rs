@@ -50,7 +50,7 @@ async fn a_wrong_key_is_told_every_statement_is_prepared_and_two_daemons_share_a
     let wrong = StoreOptions { master_key: MasterKey::from_base64(OTHER_KEY).unwrap(), ..options.clone() };
     assert!(matches!(Store::open(wrong).await, Err(StoreError::WrongKey)));
     let Backend::Postgres(backend) = &one.backend else { panic!("a PostgreSQL store") };
-    for statement in sql::ALL.iter().chain(postgres_sql::ALL).chain(ledger::ALL) {
+    for statement in sql::ALL.iter().chain(postgres_sql::ALL).chain(ledger::ALL).chain(crate::store::rotation::ALL) {
         backend.readers.prepare(statement.into_sql_str()).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
     }
     // Both meet the same new patient at the same time: one of them makes it known, the other plans again.

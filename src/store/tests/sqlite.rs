@@ -355,7 +355,7 @@ async fn every_statement_prepares_and_none_reads_a_whole_table() {
     let store = house.open().await;
     store.close().await;
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&house.path).connect().await.unwrap();
-    for statement in ledger::ALL.iter().chain(crate::store::retention::ALL) {
+    for statement in ledger::ALL.iter().chain(crate::store::retention::ALL).chain(crate::store::rotation::ALL) {
         let explained = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
         let plan = sqlx::query(explained).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         let steps: Vec<(i64, i64, String)> = plan.iter().map(|row| (row.get("id"), row.get("parent"), row.get("detail"))).collect();
