@@ -19,6 +19,7 @@ use crate::cli::rooms::moment;
 use crate::cli::setting::Setting;
 use crate::cli::table::table;
 use crate::cli::words::counted;
+use crate::cli::words::counted_as;
 use crate::config::store::KeySource;
 use crate::config::store::StoreUrl;
 use crate::intake::orders::NoRotation;
@@ -160,7 +161,10 @@ fn status(setting: &Setting, standing: &KeyStanding, counts: KeyCounts, console:
     );
     let beside = if standing.is_beside { " (it lies beside it yet, as `.next`; a daemon puts it there when it starts)" } else { "" };
     let rotation = if standing.is_under_way {
-        format!("under way: {} still wrapped by the old key; `wardroom keys rotate` goes on", counted(n_left, "patient's key"))
+        format!(
+            "under way: {} still wrapped by the old key; `wardroom keys rotate` goes on",
+            counted_as(n_left, "patient's key is", "patients' keys are")
+        )
     } else {
         "none under way".to_owned()
     };
@@ -284,14 +288,14 @@ fn told(rotated: &Rotated, to: Option<&Path>, setting: &Setting, console: &Conso
         console.out(&document.to_string())?;
     } else {
         let since = since.map(|since| format!(", since {}", moment(&since.to_string()))).unwrap_or_default();
+        let keys = counted_as(n_keys, "patient's key", "patients' keys");
         let begun = if has_begun { "" } else { "the rotation that was begun before has come to its end: " };
-        console.out(&format!(
-            "{begun}another key is in use{since}; with {} it opens all of the store, the old one nothing",
-            counted(n_keys, "patient's key")
-        ))?;
+        console.out(&format!("{begun}the store has another key{since}, which wraps {keys}; the old one opens nothing in it any more"))?;
         if let Some(to) = to {
             let to = to.display();
-            console.out(&format!("before the next start: let `store.key` be \"file:{to}\", or let what it is now hold what that file holds"))?;
+            console.out(&format!(
+                "now let `store.key` be \"file:{to}\", or let what it is hold what that file holds: commands need it, and the daemon when it starts"
+            ))?;
         }
         let old = old.map_or_else(|| "the old key".to_owned(), |old| format!("the old key, {},", old.display()));
         console.out(&format!("{old} opens backups from before: move it to where they are, and delete it with the last of them"))?;
@@ -300,7 +304,7 @@ fn told(rotated: &Rotated, to: Option<&Path>, setting: &Setting, console: &Conso
         }
     }
     if n_unopened > 0 {
-        let keys = counted(n_unopened, "patient's key");
+        let keys = counted_as(n_unopened, "patient's key", "patients' keys");
         return console.fail(1, &anyhow::anyhow!("{keys} could not be opened and stayed as before\nhint: read the daemon's log"));
     }
     Ok(ExitCode::SUCCESS)

@@ -14,6 +14,7 @@ mod docs;
 mod grants;
 mod guard;
 mod journeys;
+mod keys;
 mod ledger;
 mod lifecycle;
 mod orders;
