@@ -122,11 +122,7 @@ fn key(raw: &str, path: &KeyPath, reader: &mut Reader<'_>) -> KeySource {
         let file = reader.path(file);
         if std::fs::read_to_string(&file).is_ok_and(|text| !is_key(text.trim())) {
             let rule = format!("the file `{}` must hold 32 bytes in base64", file.display());
-            reader.problem_with_hint(
-                path,
-                rule,
-                "of a store that exists already, only the key that it was made with will do; for a new one remove the file",
-            );
+            reader.problem_with_hint(path, rule, "of a store that exists already, only its own key will do; for a new one remove the file");
         }
         return KeySource::File(file);
     }

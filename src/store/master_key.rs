@@ -211,9 +211,10 @@ impl MasterKey {
         let failed = |source| MasterKeyError::Create { path: file.clone(), source };
         let before = Self::load(file)?;
         if !before.is_same(self) {
-            match before.save(&old_file(file, since)) {
+            let aside = old_file(file, since);
+            match before.save(&aside) {
                 // It was done before, and did not come to its end.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && Self::load(&aside)?.is_same(&before) => {}
                 saved => saved.map_err(failed)?,
             }
             fs::rename(with_end(file, NEXT), file).and_then(|()| sync_folder(file)).map_err(failed)?;
@@ -243,7 +244,7 @@ fn with_end(file: &Path, end: &str) -> PathBuf {
 
 /// Where a key lies whose place in a file was taken at this time.
 pub fn old_file(file: &Path, until: Timestamp) -> PathBuf {
-    with_end(file, &format!("{UNTIL}{}", until.to_jiff().strftime("%Y-%m-%dT%H-%M-%SZ")))
+    with_end(file, &format!("{UNTIL}{}", until.to_jiff().strftime("%Y-%m-%dT%H-%M-%S%.6fZ")))
 }
 
 /// The keys beside a file whose place in it was taken.
@@ -288,10 +289,14 @@ mod tests {
         let kept = old_files(&path);
         assert_eq!(
             kept.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect::<Vec<_>>(),
-            ["wardroom.key.until-2026-11-23T19-20-00Z"]
+            ["wardroom.key.until-2026-11-23T19-20-00.000000Z"]
         );
         assert!(MasterKey::load(&kept[0]).unwrap().is_same(&old));
         assert_eq!((mode(&path), mode(&kept[0]), folder.path().read_dir().unwrap().count()), (0o600, 0o600, 2));
+        // What lies aside is never written over.
+        let third = next.successor(None).unwrap().unwrap();
+        assert!(third.put_in_place(at).is_err() && MasterKey::load(&path).unwrap().is_same(&next));
+        assert!(!third.put_in_place(Timestamp::MIN).unwrap().is_beside() && old_files(&path).len() == 2);
         // One that stands in no file has nothing beside it; wherever it is named, it is read or made.
         let given = MasterKey::from_base64("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
         assert!(given.successor(None).unwrap().is_none() && given.others().is_empty());

@@ -265,11 +265,11 @@ impl Store {
         Ok(placed)
     }
 
-    async fn wrapped_keys(&self) -> Result<WrappedKeys, StoreError> {
+    pub(super) async fn wrapped_keys(&self) -> Result<WrappedKeys, StoreError> {
         read::wrapped_keys(&self.backend).await?.ok_or(StoreError::NotMigrated)
     }
 
-    async fn patient_keys(&self, after: i64, limit: i64) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
+    pub(super) async fn patient_keys(&self, after: i64, limit: i64) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
         let query = sql::PATIENT_KEYS;
         Ok(on_backend!(self.backend, backend => sqlx::query_as(query).bind(after).bind(limit).fetch_all(&backend.readers).await?))
     }

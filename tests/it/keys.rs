@@ -1,6 +1,6 @@
 //! Another key in the place of the one that seals the store: beside a feed that goes on, through power cuts, on both databases; and no key is ever shown.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::fs;
 use std::process::Command;

@@ -59,8 +59,15 @@ impl Opening {
             connection.pragma_update(None, pragma, value)?;
         }
         connection.pragma_update(None, "wal_autocheckpoint", self.auto_checkpoint)?;
+        overwrite(&connection, false)?;
         Ok(connection)
     }
+}
+
+/// What is deleted for good is overwritten, not only given free: a key that can still be found in the file is not destroyed. And what a row leaves behind on a
+/// page when it grows or moves is overwritten always, which costs no page more: it would be a copy of a key that nobody finds again to destroy it.
+fn overwrite(connection: &Connection, all: bool) -> Result<(), rusqlite::Error> {
+    connection.pragma_update_and_check(None, "secure_delete", if all { "on" } else { "fast" }, |_| Ok(()))
 }
 
 #[derive(Debug)]
@@ -68,7 +75,7 @@ pub(super) struct Writer {
     opening: Opening,
     pub(super) connection: Connection,
     durable: bool,
-    /// Whether deleted content is overwritten.
+    /// Whether all that is deleted is overwritten, also where that is a page more to write.
     overwrites: bool,
 }
 
@@ -110,9 +117,8 @@ impl Writer {
             Write::Audit(_) | Write::Settle(_) | Write::Park { .. } | Write::Put { .. } | Write::Keep(_) => false,
         };
         if deletes != self.overwrites {
-            // What is deleted for good is overwritten, not only given free: a key that can still be found in the file is not destroyed.
             n_statements.fetch_add(1, Ordering::Relaxed);
-            self.connection.pragma_update_and_check(None, "secure_delete", deletes, |_| Ok(()))?;
+            overwrite(&self.connection, deletes)?;
             self.overwrites = deletes;
         }
         session.statement("BEGIN IMMEDIATE")?.execute([])?;

@@ -14,17 +14,24 @@ use super::on_a_new_postgres_database;
 use super::viewing;
 use super::with_messages;
 use crate::ids::JournalId;
+use crate::store::Backend;
 use crate::store::error::CommitError;
 use crate::store::error::StoreError;
+use crate::store::lease::Work;
 use crate::store::master_key::MasterKey;
 use crate::store::master_key::old_file;
 use crate::store::master_key::old_files;
 use crate::store::rotation::KeyCounts;
 use crate::store::rotation::Progress;
 use crate::store::rotation::RotationError;
+use crate::store::rows::AuditRow;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::FindRequest;
+use crate::store::rows::PatientRow;
+use crate::store::rows::StoredPatient;
+use crate::store::sealing::Document;
 use crate::store::sealing::Replaced;
+use crate::store::sqlite::SqliteBackend;
 
 fn by() -> Replaced {
     Replaced { at: at(1_795_461_600_000_000), uid: 7, login: Some("ada".to_owned()) }
@@ -155,4 +162,156 @@ async fn a_key_takes_the_place_of_another_whenever_that_is_interrupted() {
 async fn a_key_takes_the_place_of_another_whenever_that_is_interrupted_on_postgres() {
     let Some(options) = on_a_new_postgres_database().await else { return };
     is_rotated_whenever_it_is_interrupted(options).await;
+}
+
+/// Content that cannot be packed.
+fn noise(n_bytes: usize) -> Document {
+    let mut bytes = vec![0; n_bytes];
+    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes).unwrap();
+    Document::new(1, bytes)
+}
+
+#[tokio::test]
+async fn what_the_old_key_wrapped_stands_in_the_file_no_more() {
+    let house = House::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (options, ..) = in_a_file(house.options(KEY), folder.path());
+    let store = Store::open(options).await.unwrap();
+    with_messages(&store, 1..=30).await;
+    let mut wrapped: Vec<Vec<u8>> = store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect();
+    let meta = store.wrapped_keys().await.unwrap();
+    wrapped.extend([meta.own, meta.look_up]);
+    let n_standing = |wrapped: &[Vec<u8>]| {
+        let bytes = std::fs::read(&house.path).unwrap();
+        wrapped.iter().filter(|key| bytes.windows(key.len()).any(|window| window == key.as_slice())).count()
+    };
+    store.shorten_log().await.unwrap();
+    assert_eq!(n_standing(&wrapped), 32);
+    assert!(begin(&store, None).await.unwrap());
+    wrapped.push(store.wrapped_keys().await.unwrap().before.unwrap());
+    store.shorten_log().await.unwrap();
+    assert_eq!(n_standing(&wrapped), 31, "patients' keys, and the old key itself");
+    assert!(go_on(&store).await.is_done);
+    assert_eq!(n_standing(&wrapped), 0);
+    // Rows that grow are moved, and what is left of them on pages that were laid out anew goes when the whole file is.
+    let found = store.find(&FindRequest { patients: (1..=30).collect(), ..FindRequest::default() }).await.unwrap();
+    let grown = |version: i64, row: &StoredPatient| PatientRow {
+        id: row.id,
+        version,
+        absorbed_into: None,
+        key: row.key.clone(),
+        doc: noise(usize::try_from(version * row.id % 7 * 200).unwrap()),
+    };
+    for version in 2..=6 {
+        let patients = found.patients.iter().map(|row| grown(version, row)).collect();
+        store.commit(&CommitBatch { patients, ..CommitBatch::default() }).await.unwrap();
+    }
+    let wrapped: Vec<Vec<u8>> = store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect();
+    let later = Replaced { at: at(7), ..by() };
+    assert!(store.begin_rotation(None, &later, viewing(1)).await.unwrap() && go_on(&store).await.is_done);
+    end(store).await;
+    house.tamper("VACUUM").await;
+    house.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
+    assert_eq!(n_standing(&wrapped), 0);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_opened_is_in_the_way_of_no_other() {
+    let house = House::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (options, ..) = in_a_file(house.options(KEY), folder.path());
+    let store = Store::open(options).await.unwrap();
+    with_messages(&store, 1..=3).await;
+    house.tamper("UPDATE patients SET data_key = zeroblob(70) WHERE id = 2").await;
+    house.tamper("UPDATE patients SET data_key = x'01' WHERE id = 3").await;
+    assert!(begin(&store, None).await.unwrap());
+    let done = go_on(&store).await;
+    assert_eq!((done.n_keys, done.n_unopened, done.is_done), (3, 2, true));
+    assert_eq!(counts(&store).await, [1, 0, 2]);
+    end(store).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_leaves_one_key_that_opens_the_store() {
+    let house = House::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (options, path, _) = in_a_file(house.options(KEY), folder.path());
+    let again = || StoreOptions { master_key: MasterKey::load(&path).unwrap(), ..options.clone() };
+    let store = Store::open(options.clone()).await.unwrap();
+    with_messages(&store, 1..=5).await;
+    let Backend::Sqlite(backend) = &store.backend else { panic!("a SQLite store") };
+    // An order as long as this needs pages that there are not.
+    let long = || AuditRow { body: noise(1 << 16), ..viewing(1) };
+    backend.limit_pages(true).await;
+    assert!(matches!(store.begin_rotation(None, &by(), long()).await, Err(RotationError::Store(StoreError::Full { .. }))));
+    assert!(!store.key_standing().await.unwrap().is_under_way && MasterKey::load(&path).unwrap().is_same(&options.master_key));
+    with_room(backend, &store, 6).await;
+    assert!(begin(&store, None).await.unwrap());
+    backend.limit_pages(true).await;
+    assert!(matches!(store.go_on_rotating(long()).await, Err(RotationError::Store(StoreError::Full { .. }))));
+    assert!(store.key_standing().await.unwrap().is_under_way);
+    with_room(backend, &store, 7).await;
+    assert_eq!(counts(&store).await, [1, 6, 0]);
+    end(store).await;
+    let store = Store::open(again()).await.unwrap();
+    assert!(go_on(&store).await.is_done);
+    all_opens(&store, 7, 9).await;
+    end(store).await;
+}
+
+/// There is space again.
+async fn with_room(backend: &SqliteBackend, store: &Store, n: i64) {
+    backend.limit_pages(false).await;
+    with_messages(store, n..=n).await;
+}
+
+#[tokio::test]
+async fn nobody_on_a_shared_database_writes_a_key_that_the_old_master_key_wraps() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (options, ..) = in_a_file(options, folder.path());
+    let rotating = Store::open(options.clone()).await.unwrap();
+    let other = Store::open(StoreOptions { daemon: 4, ..options.clone() }).await.unwrap();
+    with_messages(&other, 1..=3).await;
+    other.share(Work::Wake).await.unwrap();
+    assert!(matches!(begin(&rotating, None).await, Err(RotationError::Shared { n: 1 })));
+    other.give_up(Work::Wake).await.unwrap();
+
+    // As many as can while the key is replaced; with an audit row in the same commit, and without.
+    let n_taken = std::sync::atomic::AtomicI64::new(0);
+    let add = async |numbers: std::ops::Range<i64>, has_audit: bool| {
+        for n in numbers {
+            let mut batch = CommitBatch::default();
+            message(&other, &mut batch, n);
+            if !has_audit {
+                batch.audit.clear();
+            }
+            match other.commit(&batch).await {
+                Ok(()) => n_taken.fetch_add(1, std::sync::atomic::Ordering::SeqCst),
+                Err(CommitError::Store(StoreError::KeyReplaced)) => return,
+                Err(error) => panic!("{error}"),
+            };
+        }
+        panic!("it was never told that the key is another");
+    };
+    let rotate = async {
+        while n_taken.load(std::sync::atomic::Ordering::SeqCst) < 20 {
+            tokio::task::yield_now().await;
+        }
+        assert!(begin(&rotating, None).await.unwrap());
+        while !go_on(&rotating).await.is_done {}
+    };
+    tokio::join!(add(1000..100_000, true), add(200_000..300_000, false), rotate);
+    let n_taken = usize::try_from(n_taken.into_inner()).unwrap();
+    assert_eq!(counts(&rotating).await, [3 + n_taken, 0, 0], "nothing that it wrote is lost, and nothing is wrapped by the old key");
+    // It reads no key that was wrapped since, and says so; a conflict would be tried again for ever.
+    let found = other.find(&FindRequest { patients: vec![1], ..FindRequest::default() }).await;
+    assert!(matches!(found, Err(StoreError::KeyReplaced)));
+    assert!(matches!(begin(&other, None).await, Err(RotationError::Store(_))));
+    for store in [rotating, other] {
+        end(store).await;
+    }
+    let store = Store::open(StoreOptions { master_key: MasterKey::load(&folder.path().join("wardroom.key")).unwrap(), ..options }).await.unwrap();
+    assert!(!store.key_standing().await.unwrap().is_under_way);
+    end(store).await;
 }
