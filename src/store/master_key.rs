@@ -137,29 +137,43 @@ impl MasterKey {
     /// # Errors
     /// Those of [`MasterKey::load`]; or the file cannot be made.
     pub fn load_or_create(path: &Path) -> Result<Self, MasterKeyError> {
+        Self::load_or_create_like(path, None)
+    }
+
+    fn load_or_create_like(path: &Path, other: Option<&Path>) -> Result<Self, MasterKeyError> {
         match path.try_exists() {
             Ok(true) => Self::load(path),
-            Ok(false) => Self::create(path),
+            Ok(false) => Self::create(path, other),
             Err(source) => Err(MasterKeyError::Read { path: path.to_owned(), source }),
         }
     }
 
-    fn create(path: &Path) -> Result<Self, MasterKeyError> {
+    fn create(path: &Path, other: Option<&Path>) -> Result<Self, MasterKeyError> {
         let failed = |source| MasterKeyError::Create { path: path.to_owned(), source };
         let mut bytes = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut bytes).map_err(|_| failed(io::Error::other("no random bytes")))?;
         let key = Self::of(bytes, None);
-        key.save(path).map_err(failed)?;
+        key.save(path, other).map_err(failed)?;
         Ok(Self { file: Some(fs::canonicalize(path).map_err(failed)?), ..key })
     }
 
-    /// Writes it into a file that is not there yet.
-    fn save(&self, path: &Path) -> io::Result<()> {
+    /// Writes it into a file that is not there yet, for whoever may read the other one: whoever rotates need not be who runs the daemon.
+    fn save(&self, path: &Path, other: Option<&Path>) -> io::Result<()> {
         // A temporary file has mode 0600, and is given its name only when it is whole and on disk.
         let mut file = tempfile::NamedTempFile::new_in(folder_of(path))?;
         let text = SecretString::from(STANDARD.encode(self.bytes()));
         file.write_all(text.expose_secret().as_bytes())?;
         file.write_all(b"\n")?;
+        #[cfg(unix)]
+        if let Some(other) = other.map(fs::metadata).transpose()? {
+            use std::os::unix::fs::MetadataExt;
+            use std::os::unix::fs::PermissionsExt;
+            let own = file.as_file().metadata()?;
+            if (own.uid(), own.gid()) != (other.uid(), other.gid()) {
+                std::os::unix::fs::fchown(file.as_file(), Some(other.uid()), Some(other.gid()))?;
+            }
+            file.as_file().set_permissions(fs::Permissions::from_mode(other.mode() & 0o770))?;
+        }
         file.as_file().sync_all()?;
         file.persist_noclobber(path).map_err(|error| error.error)?;
         sync_folder(path)
@@ -172,13 +186,12 @@ impl MasterKey {
     /// When it can neither be read nor made.
     pub(super) fn successor(&self, to: Option<&Path>) -> Result<Option<Self>, MasterKeyError> {
         if let Some(to) = to {
-            return Self::load_or_create(to).map(Some);
+            return Self::load_or_create_like(to, self.file()).map(Some);
         }
+        let Some(file) = &self.file else { return Ok(None) };
         // One that lies there already may have taken over in the store: it is never written over.
-        self.file
-            .as_ref()
-            .map(|file| Ok(Self { file: Some(file.clone()), is_beside: true, ..Self::load_or_create(&with_end(file, NEXT))? }))
-            .transpose()
+        let next = Self::load_or_create_like(&with_end(file, NEXT), Some(file))?;
+        Ok(Some(Self { file: Some(file.clone()), is_beside: true, ..next }))
     }
 
     /// Keys that may have taken the place of this one while it was read, or were about to.
@@ -212,7 +225,7 @@ impl MasterKey {
         let before = Self::load(file)?;
         if !before.is_same(self) {
             let aside = old_file(file, since);
-            match before.save(&aside) {
+            match before.save(&aside, Some(file)) {
                 // It was done before, and did not come to its end.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && Self::load(&aside)?.is_same(&before) => {}
                 saved => saved.map_err(failed)?,
@@ -277,12 +290,13 @@ mod tests {
         let path = folder.path().join("wardroom.key");
         let at = Timestamp::from_micros(1_795_461_600_000_000);
         let old = MasterKey::load_or_create(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         let next = old.successor(None).unwrap().unwrap();
         assert!(next.is_beside() && !next.is_same(&old) && MasterKey::load(&path).unwrap().is_same(&old));
         assert!(old.successor(None).unwrap().unwrap().is_same(&next), "it is not written over");
         assert!(old.others()[0].is_same(&next) && old.others()[0].is_beside());
         // As if it had ended here: the old one is saved, and nothing more.
-        old.save(&super::old_file(&path, at)).unwrap();
+        old.save(&super::old_file(&path, at), Some(&path)).unwrap();
         let placed = old.others()[0].put_in_place(at).unwrap();
         assert!(!placed.is_beside() && MasterKey::load(&path).unwrap().is_same(&next));
         assert!(next.put_in_place(at).unwrap().is_same(&next), "once more changes nothing");
@@ -292,7 +306,11 @@ mod tests {
             ["wardroom.key.until-2026-11-23T19-20-00.000000Z"]
         );
         assert!(MasterKey::load(&kept[0]).unwrap().is_same(&old));
-        assert_eq!((mode(&path), mode(&kept[0]), folder.path().read_dir().unwrap().count()), (0o600, 0o600, 2));
+        assert_eq!(
+            (mode(&path), mode(&kept[0]), folder.path().read_dir().unwrap().count()),
+            (0o640, 0o640, 2),
+            "whoever could read the old one can read both"
+        );
         // What lies aside is never written over.
         let third = next.successor(None).unwrap().unwrap();
         assert!(third.put_in_place(at).is_err() && MasterKey::load(&path).unwrap().is_same(&next));

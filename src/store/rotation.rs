@@ -141,6 +141,7 @@ impl Store {
         let put = put.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         self.write(Write::Wrap(Wrap { stands: now.own.clone(), put, audit: vec![audit], ..Wrap::default() })).await.map_err(StoreError::from)?;
         self.keys.wrap_with(wrapping.clone());
+        tracing::info!("the store has another master key; what the one before wraps is wrapped anew");
         // Where it cannot be, whoever opens the store finds it beside its place, and going on puts it there first.
         if let Err(error) = self.place_key(&wrapping).await {
             tracing::error!(%error, "the new master key of the store lies beside its place (`.next`), and could not be put there yet");
@@ -192,10 +193,11 @@ impl Store {
             }
         }
         self.keys.wrap_with(if progress.is_done { now.alone() } else { now.done_to(last) });
-        if progress.is_done
-            && let Err(error) = self.shorten_log().await
-        {
-            tracing::info!(%error, "what the old key wrapped stands in the file until its write-ahead log is written back");
+        if progress.is_done {
+            tracing::info!("the master key before opens nothing in the store any more");
+            if let Err(error) = self.shorten_log().await {
+                tracing::info!(%error, "what it wrapped stands in the file until the write-ahead log is written back");
+            }
         }
         Ok(progress)
     }
