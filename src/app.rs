@@ -80,6 +80,7 @@ pub(crate) mod ports;
 pub(crate) mod pressure;
 mod reasons;
 mod retention;
+mod rotation;
 
 /// How long listeners have to answer what is in flight.
 const INTAKE_GRACE: Duration = Duration::from_secs(8);
@@ -393,6 +394,7 @@ fn start_timers(
     let purge_after = setting.config.rooms.purge_after;
     let retention = Retention { store: store.clone(), intake: intake.clone(), clock: Arc::clone(clock), purge_after };
     workers.spawn(retention.run(share.subscribe(), stop.clone()));
+    workers.spawn(rotation::go_on(store.clone(), intake.clone(), stop.clone()));
     workers.spawn(wake::run(store.clone(), intake, wake_at, Arc::clone(clock), share, stop.clone()));
 }
 

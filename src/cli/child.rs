@@ -23,9 +23,12 @@ use tokio::time::timeout;
 
 const END_WITHIN: Duration = Duration::from_secs(25);
 
-/// An address that is free now.
-pub(super) fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+/// Two addresses that are free now.
+pub(super) fn free_addresses() -> anyhow::Result<[SocketAddr; 2]> {
+    let listen = || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    // Both at once: an address that is given up may be given out again.
+    let (one, other) = (listen()?, listen()?);
+    Ok([one.local_addr()?, other.local_addr()?])
 }
 
 /// Starts a daemon in a folder, with the configuration there, and does not wait for anything.

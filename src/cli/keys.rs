@@ -27,6 +27,7 @@ use crate::intake::orders::Order;
 use crate::intake::orders::Outcome;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::master_key::made_beside;
 use crate::store::master_key::old_file;
 use crate::store::master_key::old_files;
 use crate::store::rotation::KeyCounts;
@@ -130,6 +131,8 @@ fn status(setting: &Setting, standing: &KeyStanding, counts: KeyCounts, console:
     let (place, file) = source(setting);
     let old: Vec<String> = file.iter().flat_map(|file| old_files(file)).map(|file| file.display().to_string()).collect();
     let KeyCounts { n_keys, n_left, n_unopened } = counts;
+    // While a rotation is under way it is what takes the place of the present one.
+    let unused = file.as_deref().filter(|_| !standing.is_under_way && !standing.is_beside).and_then(made_beside);
     let is_whole = n_unopened == 0 && !standing.is_under_way;
     if console.json {
         let variable = match &setting.config.store.key {
@@ -148,6 +151,7 @@ fn status(setting: &Setting, standing: &KeyStanding, counts: KeyCounts, console:
             "left": n_left,
             "unopened": n_unopened,
             "old_keys": old,
+            "unused_key": unused.map(|file| file.display().to_string()),
         });
         console.out(&document.to_string())?;
         return Ok(ExitCode::from(u8::from(!is_whole)));
@@ -159,10 +163,14 @@ fn status(setting: &Setting, standing: &KeyStanding, counts: KeyCounts, console:
             format!("{}, by the order of {login}uid {}", moment(&replaced.at.to_string()), replaced.uid)
         },
     );
-    let beside = if standing.is_beside { " (it lies beside it yet, as `.next`; a daemon puts it there when it starts)" } else { "" };
+    let beside = if standing.is_beside {
+        " (it lies beside it yet, as `.next`; a daemon puts it there when it starts, and `wardroom keys rotate`)"
+    } else {
+        ""
+    };
     let rotation = if standing.is_under_way {
         format!(
-            "under way: {} still wrapped by the old key; `wardroom keys rotate` goes on",
+            "under way: {} still wrapped by the old key; a daemon goes on when it starts, and `wardroom keys rotate`",
             counted_as(n_left, "patient's key is", "patients' keys are")
         )
     } else {
@@ -175,6 +183,10 @@ fn status(setting: &Setting, standing: &KeyStanding, counts: KeyCounts, console:
         vec!["patients".to_owned(), format!("{}, {opened}", counted(n_keys, "key"))],
     ];
     rows.extend(old.into_iter().map(|file| vec!["old key".to_owned(), file]));
+    rows.extend(
+        unused
+            .map(|file| vec!["unused key".to_owned(), format!("{}, made for a rotation that did not begin: the next one takes it", file.display())]),
+    );
     for line in table(&["key", &format!("{place}{beside}")], &rows, console.columns()) {
         console.out(&line)?;
     }
@@ -187,6 +199,7 @@ struct Rotated {
     n_unopened: usize,
     since: Option<Timestamp>,
     has_begun: bool,
+    is_in_file: bool,
 }
 
 async fn rotate(to: Option<&Path>, setting: &Setting, n_patients: i64, console: &Console) -> anyhow::Result<ExitCode> {
@@ -205,7 +218,7 @@ async fn rotate(to: Option<&Path>, setting: &Setting, n_patients: i64, console: 
 
 async fn carry_out(to: Option<&Path>, n_patients: usize, orders: &mut Orders<'_>, console: &Console) -> Result<Rotated, (u8, anyhow::Error)> {
     let progress = console.progress(n_patients, "keys wrapped anew");
-    let mut rotated = Rotated { n_keys: 0, n_unopened: 0, since: None, has_begun: false };
+    let mut rotated = Rotated { n_keys: 0, n_unopened: 0, since: None, has_begun: false, is_in_file: false };
     let mut begins = true;
     loop {
         let outcome = orders.give(Order::RotateKeys { to: to.map(Path::to_owned), begins }).await?;
@@ -213,7 +226,7 @@ async fn carry_out(to: Option<&Path>, n_patients: usize, orders: &mut Orders<'_>
             let (code, text) = refused(why, !begins);
             return Err((code, anyhow::anyhow!(text)));
         }
-        let Outcome::Rotating { n_keys, n_unopened, is_done, has_begun, since } = outcome else {
+        let Outcome::Rotating { n_keys, n_unopened, is_done, has_begun, is_in_file, since } = outcome else {
             let text = if begins {
                 "the store could not do it; nothing was changed"
             } else {
@@ -224,6 +237,7 @@ async fn carry_out(to: Option<&Path>, n_patients: usize, orders: &mut Orders<'_>
         rotated.n_keys += n_keys;
         rotated.n_unopened += n_unopened;
         rotated.has_begun |= has_begun;
+        rotated.is_in_file = is_in_file;
         rotated.since = since;
         progress.set_position(u64::try_from(rotated.n_keys).unwrap_or(0));
         if is_done {
@@ -243,7 +257,18 @@ fn refused(why: NoRotation, has_begun: bool) -> (u8, String) {
              hint: `wardroom keys rotate --to file:PATH` makes the new key in that file, or takes the one that is there; then it has to become `store.key`"
                 .to_owned(),
         ),
-        NoRotation::Same => (64, "the file of the new key holds the key that the store has now\nhint: name a file that is not there yet".to_owned()),
+        NoRotation::Mounted => (
+            64,
+            "the file of the key is mounted by itself, as containers mount single files: no other can be put in its place\n\
+             hint: mount the folder that it is in; or `--to file:PATH` makes the new key elsewhere, which then has to become `store.key`"
+                .to_owned(),
+        ),
+        NoRotation::Same => (
+            64,
+            "the file of the new key holds the key that the store has now, or one that it had before\n\
+             hint: with `--to`, name a file that is not there yet; else take away the one beside the present key (`.next`)"
+                .to_owned(),
+        ),
         NoRotation::Shared { n } => (
             69,
             format!(
@@ -252,25 +277,27 @@ fn refused(why: NoRotation, has_begun: bool) -> (u8, String) {
                 if n == 1 { "1 daemon has".to_owned() } else { format!("{n} daemons have") }
             ),
         ),
-        NoRotation::NoFile if has_begun => (
+        NoRotation::NoFile { text } if has_begun => (
             69,
-            "the new key is in use, and its file cannot be put in the place of the old one's: it lies beside it, as `.next`\n\
-             hint: why stands in the daemon's log; see to it that there is space and that the daemon's user may write in that folder, and repeat the command"
-                .to_owned(),
+            format!(
+                "the new key is in use, and its file cannot be put in the place of the old one's: it lies beside it, as `.next`: {text}\n\
+                 hint: see to it that there is space and that the daemon's user may write in that folder, and repeat the command"
+            ),
         ),
-        NoRotation::NoFile => (
+        NoRotation::NoFile { text } => (
             69,
-            "the file of the new key can neither be read nor made; nothing was changed\n\
-             hint: why stands in the daemon's log; where nothing can be written beside the present key, `--to file:PATH` names another place"
-                .to_owned(),
+            format!(
+                "the file of the new key can neither be read nor made; nothing was changed: {text}\n\
+                 hint: where nothing can be written beside the present key, `--to file:PATH` names another place"
+            ),
         ),
     }
 }
 
 fn told(rotated: &Rotated, to: Option<&Path>, setting: &Setting, console: &Console) -> anyhow::Result<ExitCode> {
-    let Rotated { n_keys, n_unopened, since, has_begun } = *rotated;
+    let Rotated { n_keys, n_unopened, since, has_begun, is_in_file } = *rotated;
     // A rotation that goes on has the key that it was begun with.
-    let to = to.filter(|_| has_begun);
+    let (to, unused) = if has_begun { (to, None) } else { (None, to) };
     let (_, file) = source(setting);
     let old =
         if to.is_some() { file.clone() } else { file.as_deref().zip(since).map(|(file, since)| old_file(file, since)).filter(|old| old.exists()) };
@@ -282,6 +309,7 @@ fn told(rotated: &Rotated, to: Option<&Path>, setting: &Setting, console: &Conso
             "patients": n_keys,
             "unopened": n_unopened,
             "resumed": !has_begun,
+            "is_in_file": is_in_file,
             "file": shown(new),
             "old_key": shown(old),
         });
@@ -291,6 +319,10 @@ fn told(rotated: &Rotated, to: Option<&Path>, setting: &Setting, console: &Conso
         let keys = counted_as(n_keys, "patient's key", "patients' keys");
         let begun = if has_begun { "" } else { "the rotation that was begun before has come to its end: " };
         console.out(&format!("{begun}the store has another key{since}, which wraps {keys}; the old one opens nothing in it any more"))?;
+        if let Some(unused) = unused {
+            console.out(&format!("{} is not it: name it again, to have another key once more", unused.display()))?;
+        }
+        console.out("keep a copy of the new key elsewhere: nothing can be read without it")?;
         if let Some(to) = to {
             let to = to.display();
             console.out(&format!(
@@ -302,6 +334,15 @@ fn told(rotated: &Rotated, to: Option<&Path>, setting: &Setting, console: &Conso
         if matches!(setting.config.store.url, StoreUrl::Postgres { .. }) {
             console.out("every daemon needs the new key as its `store.key` before it starts")?;
         }
+    }
+    if is_in_file {
+        return console.fail(
+            1,
+            &anyhow::anyhow!(
+                "another process reads the store on and on: until it ends, what the old key wrapped stands in the file, which a copy of it alone would show\n\
+                 hint: end it; what the old key wrapped goes with the next few hundred messages, or when the daemon ends"
+            ),
+        );
     }
     if n_unopened > 0 {
         let keys = counted_as(n_unopened, "patient's key", "patients' keys");

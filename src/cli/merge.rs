@@ -78,13 +78,13 @@ pub async fn run(args: &MergeArgs, config: Option<&Path>, console: &Console) -> 
             beside::close(store, done, console).await
         }
         MergeCommand::Undo { id } => match orders::give(&setting, Order::UndoMerge { message: JournalId(id) }).await {
-            Ok(outcome) => told(outcome, id, console),
+            Ok(outcome) => told(&outcome, id, console),
             Err((code, error)) => console.fail(code, &error),
         },
     }
 }
 
-fn told(outcome: Outcome, id: i64, console: &Console) -> anyhow::Result<ExitCode> {
+fn told(outcome: &Outcome, id: i64, console: &Console) -> anyhow::Result<ExitCode> {
     let why = match outcome {
         Outcome::Done { .. } if console.json => return console.out(&serde_json::to_string(&json!({"undone": id}))?).map(|()| ExitCode::SUCCESS),
         Outcome::Done { .. } => return console.out(&format!("merge {id} is taken back; its rooms are planned again")).map(|()| ExitCode::SUCCESS),

@@ -91,17 +91,17 @@ pub async fn run(args: &QuarantineArgs, config: Option<&Path>, console: &Console
         QuarantineCommand::Discard { id, reason } => Order::Discard { message: JournalId(*id), reason: reason.clone() },
     };
     match orders::give(&setting, order).await {
-        Ok(outcome) => told(&args.command, outcome, console),
+        Ok(outcome) => told(&args.command, &outcome, console),
         Err((code, error)) => console.fail(code, &error),
     }
 }
 
-fn told(command: &QuarantineCommand, outcome: Outcome, console: &Console) -> anyhow::Result<ExitCode> {
+fn told(command: &QuarantineCommand, outcome: &Outcome, console: &Console) -> anyhow::Result<ExitCode> {
     let (n_named, word) = match command {
         QuarantineCommand::Retry { ids } => (ids.iter().collect::<BTreeSet<_>>().len(), "taken"),
         QuarantineCommand::List | QuarantineCommand::Show { .. } | QuarantineCommand::Discard { .. } => (1, "discarded"),
     };
-    match outcome {
+    match *outcome {
         Outcome::Done { messages, n_not_waiting } => {
             let n_waiting = n_named.saturating_sub(messages).saturating_sub(n_not_waiting);
             if console.json {

@@ -151,7 +151,7 @@ pub enum Order {
 }
 
 /// What became of an order.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// It was carried out, on this many messages.
@@ -220,6 +220,8 @@ pub enum Outcome {
         is_done: bool,
         /// Whether it was begun by now, and not before.
         has_begun: bool,
+        /// Whether what the old one wrapped stands in the file of the store still, because somebody reads it on and on.
+        is_in_file: bool,
         /// Since when the new one is in use.
         since: Option<Timestamp>,
     },
@@ -233,20 +235,25 @@ pub enum Outcome {
 }
 
 /// Why no other master key takes the place of the present one.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum NoRotation {
     /// The present one stands in no file, and no other file was named.
     NoPlace,
-    /// It is the present one.
+    /// Its file is mounted by itself.
+    Mounted,
+    /// It is the present one, or one that the store had before.
     Same,
     /// Others have the store open with the present one.
     Shared {
         /// How many.
         n: i64,
     },
-    /// The file of the new key can neither be read nor made.
-    NoFile,
+    /// The file of the new key can neither be read nor made, or not be put in its place.
+    NoFile {
+        /// Why, in words.
+        text: String,
+    },
 }
 
 /// What the audit trail calls orders.
@@ -320,6 +327,18 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         key: None,
         body: Record { by, order, epoch: None }.document(),
     }
+}
+
+/// An error and what is behind it, without hints.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for error in std::iter::successors(Some(error), |error| error.source()) {
+        let text = error.to_string().lines().next().unwrap_or_default().to_owned();
+        if words.last() != Some(&text) {
+            words.push(text);
+        }
+    }
+    words.join(": ")
 }
 
 /// Carries an order out. Gives back, too, what messages in quarantine may have waited for.
@@ -470,14 +489,15 @@ impl<C: Clock> Hands<'_, C> {
         let replaced = Replaced { at: audit.at, uid: by.uid, login: by.login.clone() };
         let since = Some(audit.at);
         let why = match self.parts.store.begin_rotation(to, &replaced, audit).await {
-            Ok(has_begun) => return Ok(Outcome::Rotating { n_keys: 0, n_unopened: 0, is_done: false, has_begun, since }),
+            Ok(has_begun) => return Ok(Outcome::Rotating { n_keys: 0, n_unopened: 0, is_done: false, has_begun, is_in_file: false, since }),
             Err(RotationError::NoPlace) => NoRotation::NoPlace,
+            Err(RotationError::Mounted) => NoRotation::Mounted,
             Err(RotationError::Same) => NoRotation::Same,
             Err(RotationError::Shared { n }) => NoRotation::Shared { n },
             Err(RotationError::Store(error)) => return Err(error.into()),
             Err(RotationError::File(error)) => {
                 tracing::error!(%error, "no other master key takes the place of the present one");
-                NoRotation::NoFile
+                NoRotation::NoFile { text: in_words(&error) }
             }
         };
         Ok(Outcome::NotRotated { why })
@@ -485,11 +505,13 @@ impl<C: Clock> Hands<'_, C> {
 
     async fn go_on_rotating(&self, audit: AuditRow) -> Result<Outcome, BatchError> {
         match self.parts.store.go_on_rotating(audit).await {
-            Ok(Progress { n_keys, n_unopened, is_done, since }) => Ok(Outcome::Rotating { n_keys, n_unopened, is_done, has_begun: false, since }),
+            Ok(Progress { n_keys, n_unopened, is_done, is_in_file, since }) => {
+                Ok(Outcome::Rotating { n_keys, n_unopened, is_done, has_begun: false, is_in_file, since })
+            }
             Err(RotationError::Store(error)) => Err(error.into()),
             Err(error) => {
                 tracing::error!(%error, "the new master key is in use and lies beside its place (`.next`), where it could not be put");
-                Ok(Outcome::NotRotated { why: NoRotation::NoFile })
+                Ok(Outcome::NotRotated { why: NoRotation::NoFile { text: in_words(&error) } })
             }
         }
     }

@@ -54,7 +54,8 @@ pub enum StoreError {
     /// The master key is not the one that the store was made with.
     #[error(
         "the key does not open this store\n\
-         hint: `store.key` must be the key that the store was made with, or the one that `wardroom keys rotate` put in its place last; a backup from before \
+         hint: `store.key` must be the key that the store was made with, or the one that `wardroom keys rotate` put in its place last (with `--to`, in the \
+         file that was named there, also where the command came to no end); a backup from before \
          that opens with the key of its time, which lies beside the present one (`.until-…`)"
     )]
     WrongKey,

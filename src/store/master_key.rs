@@ -255,6 +255,29 @@ fn with_end(file: &Path, end: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// Whether a file is mounted by itself, as containers mount single files: nothing can be renamed over it.
+pub(super) fn is_mounted(file: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::AtFlags;
+        use rustix::fs::CWD;
+        use rustix::fs::StatxAttributes;
+        use rustix::fs::StatxFlags;
+        let told = rustix::fs::statx(CWD, file, AtFlags::empty(), StatxFlags::empty());
+        told.is_ok_and(|told| told.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _file = file;
+        false
+    }
+}
+
+/// A key that lies beside this file, made for a rotation: of one that did not begin, the next one takes it.
+pub fn made_beside(file: &Path) -> Option<PathBuf> {
+    Some(with_end(file, NEXT)).filter(|next| next.exists())
+}
+
 /// Where a key lies whose place in a file was taken at this time.
 pub fn old_file(file: &Path, until: Timestamp) -> PathBuf {
     with_end(file, &format!("{UNTIL}{}", until.to_jiff().strftime("%Y-%m-%dT%H-%M-%S%.6fZ")))

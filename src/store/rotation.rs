@@ -14,6 +14,8 @@ use crate::store::error::StoreError;
 use crate::store::error::Trouble;
 use crate::store::master_key::MasterKey;
 use crate::store::master_key::MasterKeyError;
+use crate::store::master_key::is_mounted;
+use crate::store::master_key::old_files;
 use crate::store::on_backend;
 use crate::store::read;
 use crate::store::rows::AuditRow;
@@ -48,8 +50,11 @@ pub enum RotationError {
     /// The present one stands in no file, and no other file was named.
     #[error("the key of this store stands in no file, so none can take its place there")]
     NoPlace,
-    /// It is the present one.
-    #[error("the key that is to take the place of the present one is the same")]
+    /// The file of the present one is mounted by itself: no other can be put in its place.
+    #[error("the file of this store's key is mounted by itself, so no other can take its place")]
+    Mounted,
+    /// It is the present one, or one that lies beside it as an old one.
+    #[error("the key that is to take the place of the present one is the same, or one that the store had before")]
     Same,
     /// Others have the store open with the present one.
     #[error("{n} others have this store open with the key that it has now")]
@@ -74,6 +79,8 @@ pub struct Progress {
     pub n_unopened: usize,
     /// Whether it has come to its end.
     pub is_done: bool,
+    /// Whether what the old key wrapped stands in the file still, because somebody reads the store on and on: it goes behind later commits.
+    pub is_in_file: bool,
     /// Since when the present master key is in use.
     pub since: Option<Timestamp>,
 }
@@ -130,8 +137,12 @@ impl Store {
                 n => return Err(RotationError::Shared { n }),
             }
         }
+        if to.is_none() && now.master.file().is_some_and(is_mounted) {
+            return Err(RotationError::Mounted);
+        }
         let next = now.master.successor(to)?.ok_or(RotationError::NoPlace)?;
-        if next.is_same(&now.master) {
+        let had_before = now.master.file().map(old_files).unwrap_or_default();
+        if next.is_same(&now.master) || had_before.iter().any(|file| MasterKey::load(file).is_ok_and(|old| old.is_same(&next))) {
             return Err(RotationError::Same);
         }
         let wrapped = self.wrapped_keys().await?;
@@ -156,7 +167,7 @@ impl Store {
     pub async fn go_on_rotating(&self, audit: AuditRow) -> Result<Progress, RotationError> {
         let now = self.keys.wrapping();
         let since = self.key_standing().await?.replaced.map(|replaced| replaced.at);
-        let mut progress = Progress { n_keys: 0, n_unopened: 0, is_done: true, since };
+        let mut progress = Progress { n_keys: 0, n_unopened: 0, is_done: true, is_in_file: false, since };
         if !now.is_under_way() {
             return Ok(progress);
         }
@@ -185,7 +196,7 @@ impl Store {
         if !wrap.patients.is_empty() || progress.is_done {
             match self.write(Write::Wrap(wrap)).await {
                 Err(Trouble::Conflict) if self.wrapped_keys().await?.own == now.own => {
-                    return Ok(Progress { n_keys: 0, n_unopened: 0, is_done: false, since });
+                    return Ok(Progress { n_keys: 0, n_unopened: 0, is_done: false, is_in_file: false, since });
                 }
                 Err(Trouble::Conflict) => return Err(StoreError::KeyReplaced.into()),
                 Err(Trouble::Other(error)) => return Err(error.into()),
@@ -196,10 +207,16 @@ impl Store {
         if progress.is_done {
             tracing::info!("the master key before opens nothing in the store any more");
             if let Err(error) = self.shorten_log().await {
-                tracing::info!(%error, "what it wrapped stands in the file until the write-ahead log is written back");
+                progress.is_in_file = true;
+                tracing::warn!(%error, "what it wrapped stands in the file until the write-ahead log is written back");
             }
         }
         Ok(progress)
+    }
+
+    /// Whether keys are still wrapped by the master key before, as far as this process knows.
+    pub fn is_rotating(&self) -> bool {
+        self.keys.wrapping().is_under_way()
     }
 
     /// What is known of the master key that opens the store.
@@ -250,7 +267,7 @@ impl Store {
         let now = self.keys.wrapping();
         match self.place_key(&now).await {
             Ok(now) if now.is_under_way() => tracing::warn!(
-                "the store has another master key, and some of its keys are still wrapped by the one before\nhint: `wardroom keys rotate` goes on until none is"
+                "the store has another master key, and some of its keys are still wrapped by the one before\nhint: a daemon goes on until none is, and so does `wardroom keys rotate`"
             ),
             Ok(_) => {}
             Err(error) => tracing::error!(%error, "the master key of the store lies beside its place (`.next`), and could not be put there"),

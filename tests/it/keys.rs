@@ -15,6 +15,14 @@ use sqlx::Connection as _;
 use sqlx::SqliteConnection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use wardroom::store::Store;
+use wardroom::store::StoreOptions;
+use wardroom::store::master_key::MasterKey;
+use wardroom::store::rows::AuditRow;
+use wardroom::store::sealing::Document;
+use wardroom::store::sealing::Replaced;
+use wardroom::time::Clock as _;
+use wardroom::time::SystemClock;
 
 use super::support::daemon::Daemon;
 use super::support::daemon::program;
@@ -153,6 +161,33 @@ async fn a_key_is_rotated_beside_a_feed_that_goes_on_and_through_power_cuts() {
     assert_eq!(peer.ask(Plain::new("K1", "A02", 600_001, "ICU", 2).text()).await, "AA K1");
     daemon.room_is("V600001", "in ICU", |room| room["location"]["point_of_care"] == "ICU").await;
     is_whole(&daemon, &[]);
+}
+
+#[tokio::test]
+async fn a_daemon_goes_on_with_what_was_interrupted() {
+    let mut daemon = Daemon::start("").await;
+    let numbers = Arc::new(AtomicU32::new(630_000));
+    admit(&daemon, &numbers, 630_005, &CancellationToken::new()).await.join_all().await;
+    assert!(daemon.terminate().await.success());
+    let url = format!("sqlite:{}", daemon.path("wardroom.db").display()).into();
+    let options = StoreOptions { url, master_key: MasterKey::load(&daemon.path("wardroom.key")).unwrap(), readers: 1, daemon: 0 };
+    let store = Store::open(options).await.unwrap();
+    let replaced = Replaced { at: SystemClock.now(), uid: 0, login: None };
+    let (kind, body) = ("keys.rotation_begun".to_owned(), Document::new(1, b"{}".to_vec()));
+    let row = AuditRow { at: replaced.at, kind, room_id: None, room_version: None, made_for: None, journal_id: None, key: None, body };
+    assert!(store.begin_rotation(None, &replaced, row).await.unwrap());
+    store.close().await;
+    let now = status(&daemon);
+    assert_eq!((&now["rotating"], &now["left"]), (&true.into(), &5.into()));
+    daemon.up().await;
+    eventually("nothing is left", SOON, async || (status(&daemon)["rotating"] == false).then_some(())).await;
+    let now = status(&daemon);
+    assert_eq!((&now["left"], &now["unopened"], &now["unused_key"]), (&0.into(), &0.into(), &Value::Null));
+    assert_eq!(is_whole(&daemon, &[]), 5);
+    // A key that was made for a rotation that did not begin is told of.
+    fs::write(daemon.path("wardroom.key.next"), GIVEN).unwrap();
+    assert!(status(&daemon)["unused_key"].as_str().unwrap().ends_with("wardroom.key.next"));
+    assert!(daemon.terminate().await.success());
 }
 
 async fn admit_to_the_end(senders: JoinSet<u32>, stop: &CancellationToken) -> u32 {

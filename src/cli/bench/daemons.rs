@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::backend;
 use crate::cli::child;
-use crate::cli::child::free_address;
+use crate::cli::child::free_addresses;
 use crate::store::Store;
 use crate::store::StoreOptions;
 use crate::store::master_key::MasterKey;
@@ -93,7 +93,7 @@ impl House {
     }
 
     fn start_one(&self, number: u16) -> anyhow::Result<Daemon> {
-        let (feed, admin) = (free_address()?, free_address()?);
+        let [feed, admin] = free_addresses()?;
         let file = format!("wardroom.{number}.toml");
         std::fs::write(self.folder.join(&file), self.configuration(feed, admin, number))?;
         let child = child::serve(&self.folder, &file, &[], std::fs::File::create(self.folder.join(format!("log.{number}")))?)?;

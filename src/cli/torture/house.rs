@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use secrecy::SecretString;
 use tokio_util::task::TaskTracker;
 
-use crate::cli::child::free_address;
+use crate::cli::child::free_addresses;
 use crate::cli::simulate;
 use crate::cli::torture::TortureArgs;
 use crate::cli::torture::proxy::Proxy;
@@ -66,7 +66,7 @@ impl House {
                 }
                 None => (None, None),
             };
-            let (feed, admin) = (free_address()?, free_address()?);
+            let [feed, admin] = free_addresses()?;
             let publish = match node {
                 None => format!("to = \"jsonl\"\n[publish.jsonl]\npath = \"{}\"\n", folder.join("events.jsonl").display()),
                 // The queue is the consumer's.

@@ -49,9 +49,7 @@ pub(super) fn beside(file: &Path, end: &str) -> PathBuf {
 /// The file beside the database that one daemon holds locked; the lock ends with its process, however that ends.
 pub(super) fn lock(store: &Path) -> Result<File, StoreError> {
     let path = lock_file(store);
-    // Where locks are another system's, sharing one asks for a file that may be read.
-    let file = File::options().create(true).truncate(false).read(true).write(true).open(&path);
-    let file = file.map_err(|source| StoreError::LockFile { path: path.clone(), source })?;
+    let file = open_lock(&path, store).map_err(|source| StoreError::LockFile { path: path.clone(), source })?;
     for _ in 0..TRIES {
         match file.try_lock() {
             Ok(()) => return Ok(file),
@@ -67,6 +65,29 @@ pub(super) fn lock(store: &Path) -> Result<File, StoreError> {
         std::thread::sleep(BETWEEN_TRIES);
     }
     Err(StoreError::Locked { path })
+}
+
+/// It belongs to whoever the database belongs to: who gives a command need not be who runs the daemon.
+fn open_lock(path: &Path, store: &Path) -> io::Result<File> {
+    // Where locks are another system's, sharing one asks for a file that may be read.
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let file = options.mode(0o600).open(path)?;
+        let own = file.metadata()?;
+        if let Ok(store) = std::fs::metadata(store)
+            && own.uid() != store.uid()
+        {
+            // Only the superuser may, and only there is it needed.
+            drop(std::os::unix::fs::fchown(&file, Some(store.uid()), Some(store.gid())));
+        }
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
 }
 
 /// Whether a daemon holds it; nothing where that cannot be told.

@@ -8,6 +8,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::store::error::StoreError;
 use crate::store::sqlite::AUTO_CHECKPOINT;
+use crate::store::sqlite::BUSY_TIMEOUT;
 use crate::store::sqlite::SqliteBackend;
 use crate::store::sqlite::layer;
 use crate::store::sqlite::place::beside;
@@ -32,6 +34,9 @@ const FEW_PAGES: u64 = 128;
 const FRAME_BYTES: u64 = 4096 + 24;
 /// How many passes there are at the most, where commits write as fast as this.
 const PASSES: usize = 16;
+/// How often, and how long apart, whoever keeps the whole log from being written back is waited for: commits go on in between.
+const TRIES: usize = 40;
+const BETWEEN_TRIES: Duration = Duration::from_millis(50);
 /// How far the thread that writes the log back stands behind others (as in nice(2), which is about a thread on Linux only).
 #[cfg(target_os = "linux")]
 const LATER: i32 = 10;
@@ -44,6 +49,8 @@ pub(super) struct Log {
     /// Whether it is to be written back often.
     is_short: AtomicBool,
     is_written_back: AtomicBool,
+    /// Whether somebody asked for all of it and could not have that yet.
+    is_owed: AtomicBool,
     /// Whether it was said that somebody keeps it from being written back.
     is_held: AtomicBool,
     connection: std::sync::Mutex<Option<Connection>>,
@@ -89,7 +96,8 @@ impl SqliteBackend {
     /// Has the log written back in the background once it is long, so that no commit has to do it.
     pub(super) fn write_back(&self, n_rows: u64) {
         let n_rows = self.log.n_rows.fetch_add(n_rows, Ordering::Relaxed) + n_rows;
-        let at_most = if self.log.is_short.load(Ordering::Relaxed) { SHORT_LOG_ROWS } else { LOG_ROWS };
+        let is_short = self.log.is_short.load(Ordering::Relaxed) || self.log.is_owed.load(Ordering::Relaxed);
+        let at_most = if is_short { SHORT_LOG_ROWS } else { LOG_ROWS };
         if self.lock.is_some() && n_rows >= at_most && !self.log.is_written_back.swap(true, Ordering::Relaxed) {
             self.log.n_rows.store(0, Ordering::Relaxed);
             let backend = self.clone();
@@ -126,6 +134,9 @@ impl SqliteBackend {
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
         let left = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await?;
+        if self.log.is_owed.load(Ordering::Relaxed) && self.give_back().await? {
+            self.log.is_owed.store(false, Ordering::Relaxed);
+        }
         // Who cannot even look whether anything can be written back knows how long the log is: longer than this only where it is held.
         self.log.tell(if left.is_busy { self.log_bytes() / FRAME_BYTES } else { left.n_in_log.saturating_sub(left.n_back) });
         Ok(())
@@ -135,11 +146,31 @@ impl SqliteBackend {
         self.log.is_short.store(is_short, Ordering::Relaxed);
     }
 
-    /// Writes back all of the log, and gives back the space that it takes. Busy where somebody reads the store, or writes back, for longer than SQLite waits.
+    /// Writes back all of the log, and gives back the space that it takes. Busy where somebody reads the store, or writes back, for two seconds; then it is
+    /// done behind later commits.
     pub(in crate::store) async fn shorten_log(&self) -> Result<(), StoreError> {
-        let Some(writer) = &self.writer else { return Ok(()) };
-        let pages = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT_ALL)?)).await?;
-        if pages.is_busy { Err(StoreError::Busy { code: "checkpoint".to_owned() }) } else { Ok(()) }
+        for _ in 0..TRIES {
+            if self.give_back().await? {
+                self.log.is_owed.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+        self.log.is_owed.store(true, Ordering::Relaxed);
+        Err(StoreError::Busy { code: "checkpoint".to_owned() })
+    }
+
+    /// The same, where nobody is in the way just now: whether that was so.
+    async fn give_back(&self) -> Result<bool, StoreError> {
+        let Some(writer) = &self.writer else { return Ok(true) };
+        let attempt = |connection: &Connection| {
+            connection.busy_timeout(Duration::ZERO)?;
+            let pages = written_back(connection, text::CHECKPOINT_ALL);
+            connection.busy_timeout(BUSY_TIMEOUT)?;
+            pages
+        };
+        let pages = with(writer, move |writer| Ok(attempt(&writer.connection)?)).await?;
+        Ok(!pages.is_busy)
     }
 
     /// How long the write-ahead log is, in bytes.

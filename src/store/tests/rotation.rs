@@ -136,6 +136,11 @@ async fn is_rotated_whenever_it_is_interrupted(options: StoreOptions) {
     assert_eq!((standing.n_before, standing.replaced, standing.is_under_way, standing.is_beside), (1, Some(by()), false, false));
     end(store).await;
 
+    // None that the store had before.
+    let store = Store::open(again()).await.unwrap();
+    assert!(matches!(begin(&store, Some(&aside)).await, Err(RotationError::Same)));
+    end(store).await;
+
     // A second one, to a file that is named.
     let named = folder.path().join("other.key");
     let store = Store::open(again()).await.unwrap();
@@ -213,6 +218,35 @@ async fn what_the_old_key_wrapped_stands_in_the_file_no_more() {
     house.tamper("VACUUM").await;
     house.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
     assert_eq!(n_standing(&wrapped), 0);
+}
+
+#[tokio::test]
+async fn what_somebody_keeps_in_the_file_by_reading_on_and_on_is_told_of_and_goes_when_they_end() {
+    let house = House::new();
+    let folder = tempfile::tempdir().unwrap();
+    let (options, ..) = in_a_file(house.options(KEY), folder.path());
+    let store = Store::open(options).await.unwrap();
+    with_messages(&store, 1..=5).await;
+    store.shorten_log().await.unwrap();
+    let wrapped: Vec<Vec<u8>> = store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect();
+    let is_standing = || {
+        let bytes = std::fs::read(&house.path).unwrap();
+        wrapped.iter().any(|key| bytes.windows(key.len()).any(|window| window == key.as_slice()))
+    };
+    let reader = rusqlite::Connection::open(&house.path).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM patients").unwrap();
+    assert!(begin(&store, None).await.unwrap());
+    let done = go_on(&store).await;
+    assert!(done.is_done && done.is_in_file && is_standing());
+    reader.execute_batch("END").unwrap();
+    for n in 6..2000 {
+        if !is_standing() {
+            break;
+        }
+        with_messages(&store, n..=n).await;
+    }
+    assert!(!is_standing(), "it goes behind later commits");
+    end(store).await;
 }
 
 #[tokio::test]
