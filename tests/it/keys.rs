@@ -177,6 +177,8 @@ async fn a_daemon_goes_on_with_what_was_interrupted() {
     let row = AuditRow { at: replaced.at, kind, room_id: None, room_version: None, made_for: None, journal_id: None, key: None, body };
     assert!(store.begin_rotation(None, &replaced, row).await.unwrap());
     store.close().await;
+    // The lock of the file goes with it.
+    drop(store);
     let now = status(&daemon);
     assert_eq!((&now["rotating"], &now["left"]), (&true.into(), &5.into()));
     daemon.up().await;
