@@ -196,14 +196,20 @@ pub(in crate::cli) async fn entries(room: CareRoomId, store: &Store) -> anyhow::
 
 /// When and why somebody went from a room for the last time, in words; `None` when they never did.
 pub(super) async fn last_left(room: CareRoomId, user: &str, store: &Store) -> anyhow::Result<Option<String>> {
-    let rows = rows(room, store).await?;
+    Ok(left(rows(room, store).await?, user))
+}
+
+fn left(rows: Vec<StoredAudit>, user: &str) -> Option<String> {
     let revocations: Vec<Letting> = lettings(&rows).into_iter().filter(|letting| !letting.is_in && letting.user == user).collect();
     let entries = told(rows);
-    let Some(entry) = entries.iter().rev().find(|entry| entry.left.iter().any(|left| left == user)) else { return Ok(None) };
-    // The order's own row stands beside the change that it made.
-    let order = revocations.iter().rev().find(|letting| letting.at <= entry.at).filter(|_| entry.cause == "operator");
+    let index = entries.iter().rposition(|entry| entry.left.iter().any(|left| left == user))?;
+    let (before, from) = entries.split_at(index);
+    let (entry, before) = (from.first()?, before.last().map_or(Timestamp::MIN, |entry| entry.at));
+    // The order's own row was written with the change that it made, behind the change before: an older one is of another time in the room.
+    let made_it = |letting: &&Letting| entry.cause == "operator" && before <= letting.at && letting.at <= entry.at;
+    let order = revocations.iter().rev().find(made_it);
     let reason = order.map_or_else(|| entry.reason(), |order| order.told("revoked the grant"));
-    Ok(Some(printable(&format!("{}: {reason} ({})", moment(&entry.at.to_string()), entry.event_type))))
+    Some(printable(&format!("{}: {reason} ({})", moment(&entry.at.to_string()), entry.event_type)))
 }
 
 async fn rows(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<StoredAudit>> {
@@ -614,6 +620,28 @@ mod tests {
         };
         let told: Vec<String> = super::lettings(&[grant(1, 30), grant(2, 10), grant(3, 20)]).into_iter().map(|letting| letting.user).collect();
         assert_eq!(told, ["u10", "u20", "u30"]);
+    }
+
+    #[test]
+    fn who_left_by_an_order_left_by_that_order_and_not_by_one_from_before() {
+        let order = |version: i64, members: serde_json::Value| {
+            let body = json!({ "cause": "operator", "members": members });
+            StoredAudit { body: Some(Document::new(1, body.to_string().into_bytes())), ..row(version, version, "room.members_changed", &json!([])) }
+        };
+        let body = json!({ "by": { "uid": 7 }, "order": { "user": "cvoss", "reason": "is back" } });
+        let revoked = StoredAudit {
+            at: Timestamp::from_micros(15),
+            kind: super::REVOKED.to_owned(),
+            room_version: None,
+            body: Some(Document::new(1, body.to_string().into_bytes())),
+            ..row(9, 1, "x", &json!([]))
+        };
+        let opened = || row(10, 10, "room.opened", &json!([["cvoss", ["PV1-9"]]]));
+        let gone = super::left(vec![opened(), revoked.clone(), order(20, json!([]))], "cvoss").unwrap();
+        assert!(gone.contains("revoked the grant: is back"), "{gone}");
+        let again = row(30, 30, "room.members_changed", &json!([["cvoss", ["PV1-9"]]]));
+        let gone = super::left(vec![opened(), revoked, order(20, json!([])), again, order(40, json!([]))], "cvoss").unwrap();
+        assert!(gone.contains(": operator (") && !gone.contains("revoked"), "{gone}");
     }
 
     #[test]
