@@ -65,7 +65,7 @@ impl<C: Clock> Retention<C> {
     /// Purges what ended long enough before this instant. Gives back whether it came to the end.
     async fn purge(&self, now: Timestamp, stop: &CancellationToken) -> Result<bool, StoreError> {
         let until = now.minus(self.purge_after);
-        let by = Operator { uid: rustix::process::getuid().as_raw(), login: None };
+        let by = Operator::of_this_process();
         let (mut all, mut place) = (Purged::default(), Some(Place::START));
         while let Some(at) = place {
             if self.store.outbox_depth().await?.n_pending <= BACKLOG {

@@ -18,7 +18,7 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Goes on until nothing is wrapped by the old key any more, or it is told to stop.
 pub(super) async fn go_on(store: Store, intake: Intake, stop: CancellationToken) {
-    let by = Operator { uid: rustix::process::getuid().as_raw(), login: None };
+    let by = Operator::of_this_process();
     while store.is_rotating() {
         // Why not stands in the log; the next start tries again, and so does the command.
         let outcome = intake.order(Order::RotateKeys { to: None, begins: false }, by.clone()).await;

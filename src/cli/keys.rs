@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use clap::Subcommand;
@@ -33,6 +34,10 @@ use crate::store::master_key::old_files;
 use crate::store::rotation::KeyCounts;
 use crate::store::rotation::KeyStanding;
 use crate::time::Timestamp;
+
+/// How often, and how long apart, whoever reads the store is waited for at the end.
+const WAITS: usize = 40;
+const BETWEEN_WAITS: Duration = Duration::from_millis(50);
 
 /// Looks at the master key, or puts another in its place.
 #[derive(Args, Debug)]
@@ -219,7 +224,7 @@ async fn rotate(to: Option<&Path>, setting: &Setting, n_patients: i64, console: 
 async fn carry_out(to: Option<&Path>, n_patients: usize, orders: &mut Orders<'_>, console: &Console) -> Result<Rotated, (u8, anyhow::Error)> {
     let progress = console.progress(n_patients, "keys wrapped anew");
     let mut rotated = Rotated { n_keys: 0, n_unopened: 0, since: None, has_begun: false, is_in_file: false };
-    let mut begins = true;
+    let (mut begins, mut n_waits) = (true, WAITS);
     loop {
         let outcome = orders.give(Order::RotateKeys { to: to.map(Path::to_owned), begins }).await?;
         if let Outcome::NotRotated { why } = outcome {
@@ -240,9 +245,14 @@ async fn carry_out(to: Option<&Path>, n_patients: usize, orders: &mut Orders<'_>
         rotated.is_in_file = is_in_file;
         rotated.since = since;
         progress.set_position(u64::try_from(rotated.n_keys).unwrap_or(0));
-        if is_done {
+        // Whoever reads the store for a moment is waited for, while messages are taken.
+        if is_done && (!is_in_file || n_waits == 0) {
             progress.finish_and_clear();
             return Ok(rotated);
+        }
+        if is_done {
+            n_waits -= 1;
+            tokio::time::sleep(BETWEEN_WAITS).await;
         }
         begins = false;
     }

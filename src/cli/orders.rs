@@ -144,7 +144,7 @@ fn may_have_a_daemon(setting: &Setting) -> bool {
 pub(super) fn operator() -> Operator {
     let environment = Environment::of_process();
     let login = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(|name| environment.value(name)).map(str::to_owned);
-    Operator { uid: rustix::process::getuid().as_raw(), login }
+    Operator { login, ..Operator::of_this_process() }
 }
 
 /// The store and an intake on it, for as long as this command runs.

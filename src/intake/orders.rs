@@ -39,6 +39,7 @@ use crate::intake::retention::Purged;
 use crate::phi::Phi;
 use crate::phi::sealed_form;
 use crate::store::error::CommitError;
+use crate::store::error::in_words;
 use crate::store::look_up::LookUpHash;
 use crate::store::rotation::Progress;
 use crate::store::rotation::RotationError;
@@ -61,6 +62,13 @@ pub struct Operator {
     pub uid: u32,
     /// The name that the session goes by; a claim.
     pub login: Option<String>,
+}
+
+impl Operator {
+    /// Whoever runs this process: what a daemon does by itself goes by their user.
+    pub fn of_this_process() -> Self {
+        Self { uid: rustix::process::getuid().as_raw(), login: None }
+    }
 }
 
 /// What an operator asks for.
@@ -251,7 +259,7 @@ pub enum NoRotation {
     },
     /// The file of the new key can neither be read nor made, or not be put in its place.
     NoFile {
-        /// Why, in words.
+        /// Why, in words, and then what to do.
         text: String,
     },
 }
@@ -327,18 +335,6 @@ fn record(order: &Order, by: &Operator, at: Timestamp) -> AuditRow {
         key: None,
         body: Record { by, order, epoch: None }.document(),
     }
-}
-
-/// An error and what is behind it, without hints.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for error in std::iter::successors(Some(error), |error| error.source()) {
-        let text = error.to_string().lines().next().unwrap_or_default().to_owned();
-        if words.last() != Some(&text) {
-            words.push(text);
-        }
-    }
-    words.join(": ")
 }
 
 /// Carries an order out. Gives back, too, what messages in quarantine may have waited for.

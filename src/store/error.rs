@@ -279,6 +279,25 @@ fn from_code(code: &str) -> StoreError {
     }
 }
 
+/// An error and what is behind it, and then what to do.
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+    let whole = error.to_string();
+    let (first, hint) = whole.split_once("\nhint: ").map_or((whole.as_str(), None), |(first, hint)| (first, Some(hint)));
+    let mut text = first.to_owned();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    match hint {
+        Some(hint) => format!("{text}\nhint: {hint}"),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::StoreError;

@@ -169,6 +169,7 @@ impl Store {
         let since = self.key_standing().await?.replaced.map(|replaced| replaced.at);
         let mut progress = Progress { n_keys: 0, n_unopened: 0, is_done: true, is_in_file: false, since };
         if !now.is_under_way() {
+            progress.is_in_file = self.owes_log() && !self.ask_for_log().await;
             return Ok(progress);
         }
         let now = self.place_key(&now).await?;
@@ -206,12 +207,22 @@ impl Store {
         self.keys.wrap_with(if progress.is_done { now.alone() } else { now.done_to(last) });
         if progress.is_done {
             tracing::info!("the master key before opens nothing in the store any more");
-            if let Err(error) = self.shorten_log().await {
-                progress.is_in_file = true;
-                tracing::warn!(%error, "what it wrapped stands in the file until the write-ahead log is written back");
-            }
+            progress.is_in_file = !self.ask_for_log().await;
         }
         Ok(progress)
+    }
+
+    fn owes_log(&self) -> bool {
+        matches!(&self.backend, Backend::Sqlite(backend) if backend.owes_log())
+    }
+
+    /// Has what the old key wrapped written over in the file, where nobody is in the way just now. It holds up nobody: messages wait for whoever rotates.
+    async fn ask_for_log(&self) -> bool {
+        let Backend::Sqlite(backend) = &self.backend else { return true };
+        backend.ask_for_log().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what the old key wrapped stands in the file until the write-ahead log is written back");
+            false
+        })
     }
 
     /// Whether keys are still wrapped by the master key before, as far as this process knows.

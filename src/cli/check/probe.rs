@@ -29,6 +29,7 @@ use crate::outbox::amqp::AmqpPublisher;
 use crate::store;
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::error::in_words;
 use crate::store::master_key::MasterKey;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,25 +152,6 @@ fn can_publish(amqp: AmqpConfig) -> Attempt {
             Err(error) => Err(format!("{server}: {}", in_words(&error)).into()),
         }
     })
-}
-
-/// An error and what is behind it, and then what to do.
-fn in_words(error: &dyn std::error::Error) -> String {
-    let whole = error.to_string();
-    let (first, hint) = whole.split_once("\nhint: ").map_or((whole.as_str(), None), |(first, hint)| (first, Some(hint)));
-    let mut text = first.to_owned();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    match hint {
-        Some(hint) => format!("{text}\nhint: {hint}"),
-        None => text,
-    }
 }
 
 fn can_write(file: PathBuf) -> Attempt {

@@ -134,8 +134,8 @@ impl SqliteBackend {
         thread.spawn(move || done.send(work())).map_err(|_| StoreError::Closed)?;
         beside.await.map_err(|_| StoreError::Closed)??;
         let left = with(writer, |writer| Ok(written_back(&writer.connection, text::CHECKPOINT)?)).await?;
-        if self.log.is_owed.load(Ordering::Relaxed) && self.give_back().await? {
-            self.log.is_owed.store(false, Ordering::Relaxed);
+        if self.owes_log() {
+            self.ask_for_log().await?;
         }
         // Who cannot even look whether anything can be written back knows how long the log is: longer than this only where it is held.
         self.log.tell(if left.is_busy { self.log_bytes() / FRAME_BYTES } else { left.n_in_log.saturating_sub(left.n_back) });
@@ -150,18 +150,21 @@ impl SqliteBackend {
     /// done behind later commits.
     pub(in crate::store) async fn shorten_log(&self) -> Result<(), StoreError> {
         for _ in 0..TRIES {
-            if self.give_back().await? {
-                self.log.is_owed.store(false, Ordering::Relaxed);
+            if self.ask_for_log().await? {
                 return Ok(());
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
         }
-        self.log.is_owed.store(true, Ordering::Relaxed);
         Err(StoreError::Busy { code: "checkpoint".to_owned() })
     }
 
-    /// The same, where nobody is in the way just now: whether that was so.
-    async fn give_back(&self) -> Result<bool, StoreError> {
+    /// Whether all of the log was asked for and could not be had yet.
+    pub(in crate::store) fn owes_log(&self) -> bool {
+        self.log.is_owed.load(Ordering::Relaxed)
+    }
+
+    /// The same once, and without waiting for whoever is in the way: then it is owed. Gives back whether it was done.
+    pub(in crate::store) async fn ask_for_log(&self) -> Result<bool, StoreError> {
         let Some(writer) = &self.writer else { return Ok(true) };
         let attempt = |connection: &Connection| {
             connection.busy_timeout(Duration::ZERO)?;
@@ -169,8 +172,9 @@ impl SqliteBackend {
             connection.busy_timeout(BUSY_TIMEOUT)?;
             pages
         };
-        let pages = with(writer, move |writer| Ok(attempt(&writer.connection)?)).await?;
-        Ok(!pages.is_busy)
+        let is_busy = with(writer, move |writer| Ok(attempt(&writer.connection)?)).await?.is_busy;
+        self.log.is_owed.store(is_busy, Ordering::Relaxed);
+        Ok(!is_busy)
     }
 
     /// How long the write-ahead log is, in bytes.

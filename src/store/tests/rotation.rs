@@ -169,6 +169,16 @@ async fn a_key_takes_the_place_of_another_whenever_that_is_interrupted_on_postgr
     is_rotated_whenever_it_is_interrupted(options).await;
 }
 
+/// How many of these keys stand in a file, as they are wrapped.
+fn n_standing(file: &Path, wrapped: &[Vec<u8>]) -> usize {
+    let bytes = std::fs::read(file).unwrap();
+    wrapped.iter().filter(|key| bytes.windows(key.len()).any(|window| window == key.as_slice())).count()
+}
+
+async fn patients_keys(store: &Store) -> Vec<Vec<u8>> {
+    store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect()
+}
+
 /// Content that cannot be packed.
 fn noise(n_bytes: usize) -> Document {
     let mut bytes = vec![0; n_bytes];
@@ -183,21 +193,17 @@ async fn what_the_old_key_wrapped_stands_in_the_file_no_more() {
     let (options, ..) = in_a_file(house.options(KEY), folder.path());
     let store = Store::open(options).await.unwrap();
     with_messages(&store, 1..=30).await;
-    let mut wrapped: Vec<Vec<u8>> = store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect();
+    let mut wrapped = patients_keys(&store).await;
     let meta = store.wrapped_keys().await.unwrap();
     wrapped.extend([meta.own, meta.look_up]);
-    let n_standing = |wrapped: &[Vec<u8>]| {
-        let bytes = std::fs::read(&house.path).unwrap();
-        wrapped.iter().filter(|key| bytes.windows(key.len()).any(|window| window == key.as_slice())).count()
-    };
     store.shorten_log().await.unwrap();
-    assert_eq!(n_standing(&wrapped), 32);
+    assert_eq!(n_standing(&house.path, &wrapped), 32);
     assert!(begin(&store, None).await.unwrap());
     wrapped.push(store.wrapped_keys().await.unwrap().before.unwrap());
     store.shorten_log().await.unwrap();
-    assert_eq!(n_standing(&wrapped), 31, "patients' keys, and the old key itself");
+    assert_eq!(n_standing(&house.path, &wrapped), 31, "patients' keys, and the old key itself");
     assert!(go_on(&store).await.is_done);
-    assert_eq!(n_standing(&wrapped), 0);
+    assert_eq!(n_standing(&house.path, &wrapped), 0);
     // Rows that grow are moved, and what is left of them on pages that were laid out anew goes when the whole file is.
     let found = store.find(&FindRequest { patients: (1..=30).collect(), ..FindRequest::default() }).await.unwrap();
     let grown = |version: i64, row: &StoredPatient| PatientRow {
@@ -211,13 +217,13 @@ async fn what_the_old_key_wrapped_stands_in_the_file_no_more() {
         let patients = found.patients.iter().map(|row| grown(version, row)).collect();
         store.commit(&CommitBatch { patients, ..CommitBatch::default() }).await.unwrap();
     }
-    let wrapped: Vec<Vec<u8>> = store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect();
+    let wrapped = patients_keys(&store).await;
     let later = Replaced { at: at(7), ..by() };
     assert!(store.begin_rotation(None, &later, viewing(1)).await.unwrap() && go_on(&store).await.is_done);
     end(store).await;
     house.tamper("VACUUM").await;
     house.tamper("PRAGMA wal_checkpoint(TRUNCATE)").await;
-    assert_eq!(n_standing(&wrapped), 0);
+    assert_eq!(n_standing(&house.path, &wrapped), 0);
 }
 
 #[tokio::test]
@@ -228,16 +234,14 @@ async fn what_somebody_keeps_in_the_file_by_reading_on_and_on_is_told_of_and_goe
     let store = Store::open(options).await.unwrap();
     with_messages(&store, 1..=5).await;
     store.shorten_log().await.unwrap();
-    let wrapped: Vec<Vec<u8>> = store.patient_keys(0, 100).await.unwrap().into_iter().map(|(_, key)| key).collect();
-    let is_standing = || {
-        let bytes = std::fs::read(&house.path).unwrap();
-        wrapped.iter().any(|key| bytes.windows(key.len()).any(|window| window == key.as_slice()))
-    };
+    let wrapped = patients_keys(&store).await;
+    let is_standing = || n_standing(&house.path, &wrapped) > 0;
     let reader = rusqlite::Connection::open(&house.path).unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM patients").unwrap();
     assert!(begin(&store, None).await.unwrap());
     let done = go_on(&store).await;
     assert!(done.is_done && done.is_in_file && is_standing());
+    assert!(go_on(&store).await.is_in_file, "whoever asks again is told so");
     reader.execute_batch("END").unwrap();
     for n in 6..2000 {
         if !is_standing() {
@@ -246,6 +250,14 @@ async fn what_somebody_keeps_in_the_file_by_reading_on_and_on_is_told_of_and_goe
         with_messages(&store, n..=n).await;
     }
     assert!(!is_standing(), "it goes behind later commits");
+    // Or when it is asked for again.
+    reader.execute_batch("BEGIN; SELECT * FROM patients").unwrap();
+    let later = Replaced { at: at(7), ..by() };
+    assert!(store.begin_rotation(None, &later, viewing(1)).await.unwrap());
+    while !go_on(&store).await.is_done {}
+    assert!(go_on(&store).await.is_in_file);
+    reader.execute_batch("END").unwrap();
+    assert!(!go_on(&store).await.is_in_file);
     end(store).await;
 }
 
