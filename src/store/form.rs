@@ -1,10 +1,12 @@
 //! The stored form: what a document of each kind looks like, with its version.
 //!
-//! The types of the core are written as `MessagePack` with the names of their fields (version 2), or, before that, as JSON (version 1): the same content.
-//! What stands in a document many times and always whole (stamps, identifiers, places, members) is a list of its values instead, without names, as its
-//! type says with `Serialize_tuple`: such a type gets new fields at its end only, each with a default. Both read as the same. A change that a default
-//! cannot absorb gets a new version here, with the upcast from the one before. Documents of every form ever written stay readable: the tests hold
-//! committed examples of each.
+//! The types of the core are written as `MessagePack` (version 2), or, before that, as JSON (version 1): the same content. Fields stand by their position in
+//! the type, or, before that, by their name. What stands in a document many times and always whole (stamps, identifiers, places, members) is a list of its
+//! values instead, as its type says with `Serialize_tuple`. All of these read as the same. A type gets new fields at its end only, each with a default. A
+//! change that a default cannot absorb gets a new version here, with the upcast from the one before. Documents of every form ever written stay readable:
+//! the tests hold committed examples of each.
+
+mod positions;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -144,10 +146,9 @@ pub trait Stored: Serialize + DeserializeOwned {
 
     /// Writes it in the present form.
     fn document(&self) -> Document {
-        let mut bytes = Vec::with_capacity(Self::USUAL_BYTES);
-        // The types hold nothing that the form cannot say, and memory takes every byte.
-        rmp_serde::encode::write_named(&mut bytes, self).unwrap_or_default();
-        Document::new(PRESENT, bytes)
+        // The types hold nothing that either could not say, and memory takes every byte.
+        let bytes = positions::write(self, Self::USUAL_BYTES).or_else(|_| rmp_serde::to_vec_named(self));
+        Document::new(PRESENT, bytes.unwrap_or_default())
     }
 
     /// Reads it in any form it was ever written in.
@@ -167,17 +168,17 @@ pub trait Stored: Serialize + DeserializeOwned {
 
 impl Stored for PatientRecord {
     const KIND: &'static str = "patient";
-    const USUAL_BYTES: usize = 1024;
+    const USUAL_BYTES: usize = 512;
 }
 
 impl Stored for VisitDocument {
     const KIND: &'static str = "visit";
-    const USUAL_BYTES: usize = 6144;
+    const USUAL_BYTES: usize = 4096;
 }
 
 impl Stored for Fact {
     const KIND: &'static str = "fact";
-    const USUAL_BYTES: usize = 2048;
+    const USUAL_BYTES: usize = 1024;
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Examples of every form in which documents were ever written: `KIND.1` as JSON, `KIND.2.names` with all names, `KIND.2` as now. One document a
-//! line, the first of the same content in all; behind them stands what only the present form can say.
+//! Examples of every form in which documents were ever written: `KIND.1` as JSON, `KIND.2.names` with all names, `KIND.2.lists` with lists of what stands in
+//! them many times, `KIND.2` as now. One document a line, the first of the same content in all; behind them stands what only later forms can say.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,25 +16,39 @@ use crate::care::fact::Stamp;
 use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::store::sealing::Document;
-use crate::store::sealing::Table;
 
 fn packed(lines: &str) -> Vec<Document> {
     lines.lines().map(|line| Document::new(PRESENT, STANDARD.decode(line).unwrap())).collect()
 }
 
-/// Documents as they are written now, by the table that they stand in.
-pub(in crate::store) fn examples() -> [(Table, Vec<Document>); 3] {
-    [
-        (Table::Visits, packed(include_str!("examples/visit.2"))),
-        (Table::Patients, packed(include_str!("examples/patient.2"))),
-        (Table::Facts, packed(include_str!("examples/fact.2"))),
-    ]
+/// Documents as they are written now.
+pub(in crate::store) fn examples() -> Vec<Document> {
+    [include_str!("examples/visit.2"), include_str!("examples/patient.2"), include_str!("examples/fact.2")].into_iter().flat_map(packed).collect()
 }
 
-fn read_the_same<T: Stored>(json: &str, names: &str, present: &str) {
-    let present = packed(present);
-    let json = json.lines().map(|line| Document::new(JSON, line.as_bytes().to_vec())).collect();
-    for (form, documents) in [("json", json), ("names", packed(names)), ("present", present.clone())] {
+/// The examples of one kind, in every form.
+struct Forms {
+    json: &'static str,
+    names: &'static str,
+    lists: &'static str,
+    present: &'static str,
+}
+
+macro_rules! forms {
+    ($kind:literal) => {
+        Forms {
+            json: include_str!(concat!("examples/", $kind, ".1")),
+            names: include_str!(concat!("examples/", $kind, ".2.names")),
+            lists: include_str!(concat!("examples/", $kind, ".2.lists")),
+            present: include_str!(concat!("examples/", $kind, ".2")),
+        }
+    };
+}
+
+fn read_the_same<T: Stored>(forms: &Forms) {
+    let present = packed(forms.present);
+    let json = forms.json.lines().map(|line| Document::new(JSON, line.as_bytes().to_vec())).collect();
+    for (form, documents) in [("json", json), ("names", packed(forms.names)), ("lists", packed(forms.lists)), ("present", present.clone())] {
         assert!(!documents.is_empty(), "{form}");
         for (n, (document, present)) in documents.iter().zip(&present).enumerate() {
             let written = T::read(document).unwrap().document();
@@ -45,9 +59,14 @@ fn read_the_same<T: Stored>(json: &str, names: &str, present: &str) {
 
 #[test]
 fn documents_of_every_form_ever_written_read_the_same() {
-    read_the_same::<VisitDocument>(include_str!("examples/visit.1"), include_str!("examples/visit.2.names"), include_str!("examples/visit.2"));
-    read_the_same::<PatientRecord>(include_str!("examples/patient.1"), include_str!("examples/patient.2.names"), include_str!("examples/patient.2"));
-    read_the_same::<Fact>(include_str!("examples/fact.1"), include_str!("examples/fact.2.names"), include_str!("examples/fact.2"));
+    write_examples();
+}
+
+/// Reads and writes every example.
+pub(super) fn write_examples() {
+    read_the_same::<VisitDocument>(&forms!("visit"));
+    read_the_same::<PatientRecord>(&forms!("patient"));
+    read_the_same::<Fact>(&forms!("fact"));
 }
 
 /// The same value with the names of its fields and as the list that it is written as: what stands at which place never changes.
