@@ -47,7 +47,10 @@ impl With {
     pub(super) const NOTHING: Self = Self(0);
 
     fn for_table(table: Table) -> Self {
-        DICTIONARIES.iter().find(|dictionary| dictionary.table == table && dictionary.is_used).map_or(Self::NOTHING, |dictionary| Self(dictionary.number))
+        DICTIONARIES
+            .iter()
+            .find(|dictionary| dictionary.table == table && dictionary.is_used)
+            .map_or(Self::NOTHING, |dictionary| Self(dictionary.number))
     }
 
     fn content(self) -> Option<&'static [u8]> {

@@ -89,7 +89,7 @@ struct Everything {
     tuple: (i32, f32, u64),
     #[serde(skip)]
     never: u8,
-    last: Option<Box<Everything>>,
+    last: Option<Box<Self>>,
 }
 
 #[test]
