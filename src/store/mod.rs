@@ -243,9 +243,7 @@ impl Store {
     async fn with_keys(backend: Backend, options: &StoreOptions) -> Result<Self, StoreError> {
         let wrapped = read::wrapped_keys(&backend).await?.ok_or(StoreError::NotMigrated)?;
         let epoch = read::epoch(&backend).await?;
-        let is_ours_alone = matches!(backend, Backend::Sqlite(_));
-        let mut keys = rotation::open_keys(&options.master_key, &wrapped)?;
-        keys.has_dictionaries = is_ours_alone;
+        let keys = rotation::open_keys(&options.master_key, &wrapped)?;
         Ok(Self {
             backend,
             keys: Arc::new(keys),

@@ -61,7 +61,6 @@ impl With {
 /// Packs one content after another in the same memory.
 #[derive(Default)]
 pub(super) struct Packer {
-    has_dictionaries: bool,
     table: CompressTable,
     packed: Vec<u8>,
 }
@@ -73,11 +72,6 @@ impl fmt::Debug for Packer {
 }
 
 impl Packer {
-    /// With dictionaries or without any.
-    pub(super) fn new(has_dictionaries: bool) -> Self {
-        Self { has_dictionaries, ..Self::default() }
-    }
-
     /// The content of a table packed, and with what; `None` where it stays as it is.
     pub(super) fn pack(&mut self, table: Table, content: &[u8]) -> Option<(With, &[u8])> {
         let length = u32::try_from(content.len()).ok().filter(|_| content.len() >= WORTH_IT)?;
@@ -87,7 +81,7 @@ impl Packer {
         }
         let (prefix, packed) = self.packed.split_first_chunk_mut::<LENGTH_BYTES>()?;
         *prefix = length.to_le_bytes();
-        let with = if self.has_dictionaries { With::for_table(table) } else { With::NOTHING };
+        let with = With::for_table(table);
         let n_packed = match with.content() {
             Some(dictionary) => compress_into_with_dict(content, packed, dictionary),
             None => compress_into_with_table(content, packed, &mut self.table),
@@ -109,6 +103,7 @@ pub(super) fn unpack(packed: &[u8], with: With) -> Option<Vec<u8>> {
 mod tests {
     use std::fmt::Write as _;
 
+    use lz4_flex::block::compress_prepend_size;
     use lz4_flex::block::compress_prepend_size_with_dict;
     use ring::digest::SHA256;
     use ring::digest::digest;
@@ -122,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_packed_is_unpacked_whatever_was_packed_before_it() {
-        let mut packer = Packer::new(true);
+        let mut packer = Packer::default();
         for table in [Table::Directory, Table::Visits] {
             for n in [96_usize, 1000, 100, 70_000, 300, 200_000, 96] {
                 let content: Vec<u8> = b"SMITH^JANE^".iter().copied().cycle().take(n).collect();
@@ -135,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_gets_no_shorter_stays_as_it_is() {
-        let mut packer = Packer::new(true);
+        let mut packer = Packer::default();
         assert!(packer.pack(Table::Journal, b"SMITH^JANE").is_none());
         let noise: Vec<u8> = (0..200_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
         assert!(packer.pack(Table::Journal, &noise).is_none());
@@ -151,9 +146,7 @@ mod tests {
     #[test]
     fn what_was_packed_without_a_dictionary_is_still_read() {
         let content = b"PID|1||77^^^GHH^MR||SMITH^JANE".repeat(5);
-        let mut packer = Packer::new(false);
-        let (with, packed) = packer.pack(Table::Journal, &content).unwrap();
-        assert_eq!((with, unpack(packed, with).unwrap()), (With::NOTHING, content));
+        assert_eq!(unpack(&compress_prepend_size(&content), With::NOTHING).unwrap(), content);
     }
 
     #[test]
@@ -173,7 +166,7 @@ mod tests {
 
     #[test]
     fn documents_are_packed_without_a_dictionary_and_those_from_before_are_still_read() {
-        let mut packer = Packer::new(true);
+        let mut packer = Packer::default();
         for document in examples() {
             let (with, packed) = packer.pack(Table::Visits, &document.bytes).unwrap();
             assert_eq!((with, unpack(packed, with).unwrap()), (With::NOTHING, document.bytes));

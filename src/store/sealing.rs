@@ -172,7 +172,7 @@ pub(super) struct Sealer<'a> {
 
 impl<'a> Sealer<'a> {
     pub(super) fn new(keys: &'a Keys) -> Self {
-        Self { keys, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE, packer: Packer::new(keys.has_dictionaries) }
+        Self { keys, nonces: [0; NONCE_LEN * NONCES_AT_ONCE], next: NONCES_AT_ONCE, packer: Packer::default() }
     }
 
     fn nonce(&mut self) -> Result<[u8; NONCE_LEN], StoreError> {
@@ -276,9 +276,6 @@ pub(super) struct Keys {
     pub(super) own: SealingKey,
     wrapping: RwLock<Arc<Wrapping>>,
     pub(super) look_up: LookUpKey,
-    /// Whether contents are packed with dictionaries. Where other daemons have the store too they may be of the version before, which knows none yet: what
-    /// it cannot read must not be there before all of them can.
-    pub(super) has_dictionaries: bool,
 }
 
 /// What stands in `meta` of keys: the two that a store is made with, wrapped; and what is left of putting another master key in the place of the first.
@@ -328,7 +325,7 @@ impl Keys {
         let look_up = wrapping.unwrap(look_up_place, &wrapped.look_up).map_err(wrong)?;
         let own = SealingKey(Arc::new(KeyParts { id: OWN_KEY, aead: aead(&own)?, wrapped: wrapping.own.clone() }));
         let look_up = LookUpKey::new(&look_up, look_up_place.row == LOOK_UP_PLACE.row);
-        Ok(Self { random: SystemRandom::new(), own, wrapping: RwLock::new(Arc::new(wrapping)), look_up, has_dictionaries: true })
+        Ok(Self { random: SystemRandom::new(), own, wrapping: RwLock::new(Arc::new(wrapping)), look_up })
     }
 
     /// What keys are wrapped by.

@@ -1,6 +1,5 @@
 //! What only a PostgreSQL server can do wrong: plan a statement, end a connection, be asked too often, be shared.
 
-use super::House;
 use super::OTHER_KEY;
 use super::audit;
 use super::message;
@@ -18,26 +17,7 @@ use crate::store::master_key::MasterKey;
 use crate::store::postgres_sql;
 use crate::store::rows::CommitBatch;
 use crate::store::rows::FindRequest;
-use crate::store::sealing::Document;
-use crate::store::sealing::Place;
-use crate::store::sealing::Sealer;
-use crate::store::sealing::Table;
 use crate::store::sql;
-
-/// While daemons are replaced one by one, one that knows no dictionaries reads what the new ones write.
-#[tokio::test]
-async fn contents_of_a_shared_store_are_packed_as_the_version_before_reads_them() {
-    let Some(options) = on_a_new_postgres_database().await else { return };
-    let house = House::new();
-    let (shared, own) = (Store::open(options).await.unwrap(), house.open().await);
-    let content = Document::new(2, b"recorded_by_sender".repeat(20));
-    let [shared_form, own_form] = [&shared, &own].map(|store| {
-        let key = store.new_patient_key(7).unwrap();
-        Sealer::new(&store.keys).seal(&key, Place::row(Table::Facts, 1), &content).unwrap()[0]
-    });
-    assert_eq!(shared_form, 2, "packed, without a dictionary");
-    assert!(own_form > 2, "with one, where nobody else reads it");
-}
 
 #[tokio::test]
 async fn a_wrong_key_is_told_every_statement_is_prepared_and_two_daemons_share_a_database() {
