@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use crate::cli::check::report::Finding;
 use crate::cli::check::report::Report;
 use crate::cli::check::report::State;
+use crate::cli::console::OutputError;
 use crate::cli::words::counted;
 use crate::cli::words::counted_as;
 use crate::config::Config;
@@ -85,7 +86,7 @@ pub async fn run(
     } else {
         report.table(out.is_terminal() && environment.value("NO_COLOR").is_none_or(str::is_empty))
     };
-    out.write_all(text.as_bytes())?;
+    out.write_all(text.as_bytes()).map_err(OutputError::from)?;
     Ok(ExitCode::from(report.exit_code()))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Standard output is the result, standard error is everything else. Colour stands only on a terminal and never carries a meaning alone.
 
+use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,13 +32,25 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const CYAN: &str = "36";
 
+/// Standard output took no more. It is nothing that a command could do something about; its exit code is 69, or 0 where whoever read it has seen enough.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written\nhint: see that there is space where it goes")]
+pub struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// Whether nobody reads it any more.
+    pub fn is_unread(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
 impl Console {
     /// The console of this process.
     pub fn of_process(json: bool) -> Self {
-        let is_terminal = !json && std::io::stdout().is_terminal();
-        let size = is_terminal.then(|| rustix::termios::tcgetwinsize(std::io::stdout()).ok()).flatten();
+        let is_terminal = !json && io::stdout().is_terminal();
+        let size = is_terminal.then(|| rustix::termios::tcgetwinsize(io::stdout()).ok()).flatten();
         let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-        Self { json, colour: is_terminal, error_colour: std::io::stderr().is_terminal(), columns }
+        Self { json, colour: is_terminal, error_colour: io::stderr().is_terminal(), columns }
     }
 
     /// One that never paints.
@@ -56,10 +69,9 @@ impl Console {
     /// # Errors
     /// When standard output cannot be written.
     pub fn out(&self, line: &str) -> anyhow::Result<()> {
-        let mut out = std::io::stdout().lock();
-        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        match self.line(line) {
             // Whoever read it has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) if error.is_unread() => std::process::exit(0),
             result => Ok(result?),
         }
     }
@@ -68,15 +80,15 @@ impl Console {
     ///
     /// # Errors
     /// When standard output cannot be written.
-    pub fn line(&self, line: &str) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{line}").and_then(|()| out.flush())
+    pub fn line(&self, line: &str) -> Result<(), OutputError> {
+        let mut out = io::stdout().lock();
+        Ok(writeln!(out, "{line}").and_then(|()| out.flush())?)
     }
 
     /// A line of everything else.
     pub fn tell(&self, line: &str) {
         // There is nobody left to tell when this fails.
-        drop(writeln!(std::io::stderr().lock(), "{line}"));
+        drop(writeln!(io::stderr().lock(), "{line}"));
     }
 
     /// Says why the command cannot go on, and gives the exit code.

@@ -8,7 +8,6 @@ mod script;
 mod stage;
 
 use std::collections::HashMap;
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::care::change::EventType;
 use crate::cli::console::Console;
+use crate::cli::console::OutputError;
 use crate::cli::demo::script::Recorded;
 use crate::cli::demo::script::Scene;
 use crate::cli::demo::script::Times;
@@ -93,7 +93,7 @@ pub async fn run(args: &DemoArgs, console: &Console) -> anyhow::Result<ExitCode>
     drop(folder);
     match played {
         // Whoever read it has seen enough.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_unread) => Ok(ExitCode::SUCCESS),
         played => played,
     }
 }
@@ -156,7 +156,7 @@ fn acknowledgement(answer: &[u8]) -> String {
     segment.iter().take_while(|byte| byte.is_ascii_alphabetic()).map(|byte| char::from(*byte)).collect()
 }
 
-fn show(number: usize, told: &Told, console: Console) -> io::Result<()> {
+fn show(number: usize, told: &Told, console: Console) -> Result<(), OutputError> {
     console.line("")?;
     console.line(&format!(
         "{number:>2}  {}  {}  {}",
@@ -246,7 +246,7 @@ fn by_itself(rooms: &[Value]) -> Vec<(String, String)> {
     coming
 }
 
-fn next(console: Console, commands: &[(String, &str)]) -> io::Result<()> {
+fn next(console: Console, commands: &[(String, &str)]) -> Result<(), OutputError> {
     console.line("")?;
     console.line(&console.bold("Next"))?;
     let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);

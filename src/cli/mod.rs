@@ -44,6 +44,7 @@ use clap::Parser;
 use clap::Subcommand;
 
 use crate::cli::console::Console;
+use crate::cli::console::OutputError;
 use crate::cli::interrupt::until_asked;
 use crate::config::environment::Environment;
 use crate::time::SystemClock;
@@ -125,6 +126,17 @@ enum Command {
 /// When something failed that no command expects; the exit code is then 70.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let console = Console::of_process(cli.json);
+    match perform(cli, console).await {
+        Err(error) => match error.downcast_ref::<OutputError>() {
+            Some(output) if output.is_unread() => Ok(ExitCode::SUCCESS),
+            Some(_) => console.fail(69, &error),
+            None => Err(error),
+        },
+        done => done,
+    }
+}
+
+async fn perform(cli: Cli, console: Console) -> anyhow::Result<ExitCode> {
     let config = cli.config.as_deref();
     match &cli.command {
         Command::Serve(args) => serve::run(args, config, &console).await,

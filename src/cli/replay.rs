@@ -29,6 +29,7 @@ use super::messages::InputMessage;
 use super::messages::LeftOut;
 use super::messages::NO_MESSAGE;
 use super::messages::read_messages;
+use crate::cli::console::OutputError;
 use crate::mllp::client::ClientError;
 use crate::mllp::client::ClientOptions;
 use crate::mllp::client::Endpoint;
@@ -168,10 +169,10 @@ async fn perform(plan: &Plan, messages: Vec<InputMessage>, left_out: Vec<LeftOut
     })
     .await;
     progress.finish_and_clear();
-    let report = report.context("cannot write the report")?.without(&left_out);
+    let report = report.map_err(OutputError::from)?.without(&left_out);
     let mut out = io::stdout().lock();
     let written = if json { report.print_json(&mut out) } else { report.print_summary(&mut out) };
-    unless_nobody_reads(written).context("cannot write the report")?;
+    unless_nobody_reads(written).map_err(OutputError::from)?;
     for left_out in left_out {
         writeln!(io::stderr(), "{left_out}").context("cannot write to standard error")?;
     }

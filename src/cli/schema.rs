@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use crate::cli::console::OutputError;
 
 /// Print a JSON Schema
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -52,6 +52,6 @@ pub fn run(name: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(64));
         }
     };
-    std::io::stdout().write_all(text.as_bytes()).context("standard output cannot be written")?;
+    std::io::stdout().write_all(text.as_bytes()).map_err(OutputError::from)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -103,3 +103,23 @@ fn verify_keeps_journeys_apart_that_fail_and_that_cannot_be_read() {
     let (_, out, _) = run(&dir, &["verify", "."]);
     assert!(out.ends_with("\n1 passed, 1 failed, 2 not readable\n"), "{out}");
 }
+
+/// Standard output on a full disk is something that a command needs and cannot have; where nobody reads it, enough was read.
+#[cfg(target_os = "linux")]
+#[test]
+fn standard_output_that_takes_no_more_is_told_and_one_that_nobody_reads_is_not() {
+    let dir = house("");
+    fs::write(dir.path().join("one.hl7"), A01).unwrap();
+    for arguments in [&["schema", "config"][..], &["check", "--offline"], &["explain", "one.hl7"], &["--json", "explain", "one.hl7"]] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = program(&dir).args(arguments).stdout(full).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(69), "{arguments:?}: {told}");
+        assert!(told.contains("standard output cannot be written: No space left on device") && told.contains("\nhint: "), "{told}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = program(&dir).args(arguments).stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()), "{arguments:?}");
+    }
+}

@@ -264,8 +264,8 @@ pub(super) async fn run(args: &ExportArgs, setting: &Setting, console: &Console)
             // Whoever read it has seen enough.
             Some(OutError::Stdout(source)) if source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
             Some(OutError::Exists { .. } | OutError::Make { .. }) => console.fail(64, &error),
-            Some(OutError::Write { .. }) => console.fail(69, &error),
-            Some(OutError::Stdout(_)) | None => Err(error),
+            Some(OutError::Write { .. } | OutError::Stdout(_)) => console.fail(69, &error),
+            None => Err(error),
         },
         done => done,
     };
