@@ -10,6 +10,7 @@
 //! the batch that is planned meanwhile, when it has begun: should it fail, everything is forgotten.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::IntoIter;
 
 use foldhash::HashMap;
 
@@ -48,12 +49,14 @@ pub(crate) struct Recent {
     n_paused: u32,
     young: Generation,
     old: Generation,
+    /// What no generation has any more. A part of it goes with each batch: to give back the memory of all of it takes as long as to plan one.
+    leaving: IntoIter<i64, Family>,
 }
 
 impl Recent {
     /// `is_ours_alone` says whether no other process changes patients and visits.
     pub(crate) fn new(is_ours_alone: bool) -> Self {
-        Self { is_ours_alone, n_paused: 0, young: Generation::default(), old: Generation::default() }
+        Self { is_ours_alone, n_paused: 0, young: Generation::default(), old: Generation::default(), leaving: IntoIter::default() }
     }
 
     /// Whether it keeps anything just now.
@@ -98,9 +101,12 @@ impl Recent {
             return;
         }
         if self.young.families.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
+            let old = std::mem::replace(&mut self.old, std::mem::take(&mut self.young));
+            self.leaving = old.families.into_iter();
         }
         let World { patients, visits, mut targets, .. } = world;
+        // As many as this batch brings, twice, so that all are gone when there are as many again.
+        self.leaving.by_ref().take(2 * patients.len() + 1).for_each(drop);
         for hash in led {
             self.young.targets.remove(&hash);
             self.old.targets.remove(&hash);
@@ -143,8 +149,7 @@ impl Recent {
 
     /// Forgets everything: nobody knows what of it is in the store.
     pub(crate) fn forget(&mut self) {
-        self.young = Generation::default();
-        self.old = Generation::default();
+        *self = Self { n_paused: self.n_paused, ..Self::new(self.is_ours_alone) };
     }
 }
 

@@ -32,7 +32,7 @@ pub struct AccountsOfVisit {
     told: Vec<Timestamp>,
 }
 
-/// As it stands in documents.
+/// As it stands in documents, with the fields above in the same order.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Stored {
