@@ -167,9 +167,11 @@ mod tests {
     #[test]
     fn documents_are_packed_without_a_dictionary_and_those_from_before_are_still_read() {
         let mut packer = Packer::default();
-        for document in examples() {
-            let (with, packed) = packer.pack(Table::Visits, &document.bytes).unwrap();
-            assert_eq!((with, unpack(packed, with).unwrap()), (With::NOTHING, document.bytes));
+        for (table, documents) in examples() {
+            for document in documents {
+                let (with, packed) = packer.pack(table, &document.bytes).unwrap();
+                assert_eq!((with, unpack(packed, with).unwrap()), (With::NOTHING, document.bytes), "{table}");
+            }
         }
         for dictionary in DICTIONARIES.iter().filter(|dictionary| !dictionary.is_used) {
             let content = b"ids\xa4said\x81milestones".repeat(9);

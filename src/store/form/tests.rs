@@ -3,7 +3,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde::Serialize;
+use serde::Serializer;
 use serde::de::DeserializeOwned;
 
 use super::JSON;
@@ -16,14 +18,19 @@ use crate::care::fact::Stamp;
 use crate::care::identity::PatientRecord;
 use crate::care::room::CareRoom;
 use crate::store::sealing::Document;
+use crate::store::sealing::Table;
 
 fn packed(lines: &str) -> Vec<Document> {
     lines.lines().map(|line| Document::new(PRESENT, STANDARD.decode(line).unwrap())).collect()
 }
 
-/// Documents as they are written now.
-pub(in crate::store) fn examples() -> Vec<Document> {
-    [include_str!("examples/visit.2"), include_str!("examples/patient.2"), include_str!("examples/fact.2")].into_iter().flat_map(packed).collect()
+/// Documents as they are written now, by the table that they stand in.
+pub(in crate::store) fn examples() -> [(Table, Vec<Document>); 3] {
+    [
+        (Table::Visits, packed(include_str!("examples/visit.2"))),
+        (Table::Patients, packed(include_str!("examples/patient.2"))),
+        (Table::Facts, packed(include_str!("examples/fact.2"))),
+    ]
 }
 
 /// The examples of one kind, in every form.
@@ -123,4 +130,23 @@ fn a_grant_is_kept_with_its_room() {
     before.rooms[0].grants.clear();
     assert_eq!(VisitDocument::read(&before.document()).unwrap().rooms[0].grants, []);
     assert!(before.document().bytes.len() < granted.bytes.len());
+}
+
+/// What positions cannot say is written with names: a document is never empty.
+#[test]
+fn what_has_no_length_is_written_all_the_same() {
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Listed {
+        #[serde(serialize_with = "without_a_length")]
+        odd: Vec<u8>,
+    }
+    fn without_a_length<S: Serializer>(numbers: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().filter(|number| *number % 2 == 1))
+    }
+    impl Stored for Listed {
+        const KIND: &'static str = "list";
+        const USUAL_BYTES: usize = 0;
+    }
+    let written = Listed { odd: vec![1, 2, 3] }.document();
+    assert_eq!(Listed::read(&written).unwrap(), Listed { odd: vec![1, 3] });
 }
