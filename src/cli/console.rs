@@ -69,20 +69,8 @@ impl Console {
     /// # Errors
     /// When standard output cannot be written.
     pub fn out(&self, line: &str) -> anyhow::Result<()> {
-        match self.line(line) {
-            // Whoever read it has seen enough.
-            Err(error) if error.is_unread() => std::process::exit(0),
-            result => Ok(result?),
-        }
-    }
-
-    /// A line of the result, for a command that has something to tidy up when nobody reads on.
-    ///
-    /// # Errors
-    /// When standard output cannot be written.
-    pub fn line(&self, line: &str) -> Result<(), OutputError> {
         let mut out = io::stdout().lock();
-        Ok(writeln!(out, "{line}").and_then(|()| out.flush())?)
+        Ok(writeln!(out, "{line}").and_then(|()| out.flush()).map_err(OutputError::from)?)
     }
 
     /// A line of everything else.

@@ -22,7 +22,6 @@ use tokio::time::Instant;
 
 use crate::care::change::EventType;
 use crate::cli::console::Console;
-use crate::cli::console::OutputError;
 use crate::cli::demo::script::Recorded;
 use crate::cli::demo::script::Scene;
 use crate::cli::demo::script::Times;
@@ -91,22 +90,18 @@ pub async fn run(args: &DemoArgs, console: &Console) -> anyhow::Result<ExitCode>
     daemon.stop().await;
     guard.shutdown().await;
     drop(folder);
-    match played {
-        // Whoever read it has seen enough.
-        Err(error) if error.downcast_ref::<OutputError>().is_some_and(OutputError::is_unread) => Ok(ExitCode::SUCCESS),
-        played => played,
-    }
+    played
 }
 
 async fn play(args: &DemoArgs, folder: &Folder, stage: &mut Stage, console: Console) -> anyhow::Result<()> {
     if !console.json {
-        console.line(&format!("{}: a day on two wards", console.bold("wardroom demo")))?;
-        console.line(&format!(
+        console.out(&format!("{}: a day on two wards", console.bold("wardroom demo")))?;
+        console.out(&format!(
             "A daemon runs on throw-away defaults: HL7 over MLLP comes in at {}, events go to {}.",
             stage.daemon.feeds.first().map_or_else(String::new, ToString::to_string),
             folder.events().display(),
         ))?;
-        console.line("Every person here is invented.")?;
+        console.out("Every person here is invented.")?;
     }
     let mut sent: HashMap<&'static str, (Timestamp, Timestamp)> = HashMap::new();
     let mut before: Vec<u8> = Vec::new();
@@ -141,7 +136,7 @@ async fn play(args: &DemoArgs, folder: &Folder, stage: &mut Stage, console: Cons
         told.push(one);
     }
     let rooms: Vec<Value> = rooms::all(&stage.daemon.store).await?.iter().map(rooms::StoredRoom::json).collect::<Result<_, _>>()?;
-    if console.json { Ok(console.line(&document(folder, &told, &rooms)?)?) } else { close(folder, &told, &rooms, console) }
+    if console.json { console.out(&document(folder, &told, &rooms)?) } else { close(folder, &told, &rooms, console) }
 }
 
 /// When the scene's message was recorded: now, or halfway through what was sent of its visit.
@@ -156,9 +151,9 @@ fn acknowledgement(answer: &[u8]) -> String {
     segment.iter().take_while(|byte| byte.is_ascii_alphabetic()).map(|byte| char::from(*byte)).collect()
 }
 
-fn show(number: usize, told: &Told, console: Console) -> Result<(), OutputError> {
-    console.line("")?;
-    console.line(&format!(
+fn show(number: usize, told: &Told, console: Console) -> anyhow::Result<()> {
+    console.out("")?;
+    console.out(&format!(
         "{number:>2}  {}  {}  {}",
         console.bold(told.scene.trigger),
         told.scene.says,
@@ -167,13 +162,13 @@ fn show(number: usize, told: &Told, console: Console) -> Result<(), OutputError>
     for event in &told.events {
         let event_type = EventType::parse(text(event, "/type")).unwrap_or(EventType::Updated);
         for line in story::line(&console, event_type, event).lines() {
-            console.line(&format!("      {line}"))?;
+            console.out(&format!("      {line}"))?;
         }
     }
     match told.scene.recorded {
-        Recorded::Again => console.line("      nothing: wardroom knows this message, answers as before, and no room changes"),
-        Recorded::Earlier => console.line("      it takes its place in time: what it says counts, but for what the transfer has changed since"),
-        Recorded::Now if told.events.is_empty() => console.line("      no room changes"),
+        Recorded::Again => console.out("      nothing: wardroom knows this message, answers as before, and no room changes"),
+        Recorded::Earlier => console.out("      it takes its place in time: what it says counts, but for what the transfer has changed since"),
+        Recorded::Now if told.events.is_empty() => console.out("      no room changes"),
         Recorded::Now => Ok(()),
     }
 }
@@ -186,8 +181,8 @@ fn milliseconds(span: Duration) -> String {
 fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: Console) -> anyhow::Result<()> {
     let zone = TimeZone::system();
     let now = SystemClock.now().to_string();
-    console.line("")?;
-    console.line(&console.bold("The rooms now"))?;
+    console.out("")?;
+    console.out(&console.bold("The rooms now"))?;
     let rows: Vec<Vec<String>> = rooms
         .iter()
         .map(|room| {
@@ -203,18 +198,18 @@ fn close(folder: &Folder, told: &[Told], rooms: &[Value], console: Console) -> a
         })
         .collect();
     for line in table(&["room", "status", "level", "patient", "version", "members"], &rows, console.columns()) {
-        console.line(&format!("  {line}"))?;
+        console.out(&format!("  {line}"))?;
     }
-    console.line("")?;
-    console.line(&console.bold("What will happen by itself"))?;
+    console.out("")?;
+    console.out(&console.bold("What will happen by itself"))?;
     for (at, what) in by_itself(rooms) {
-        console.line(&format!("  {}  {what}", story::moment(&at, &now, &zone)))?;
+        console.out(&format!("  {}  {what}", story::moment(&at, &now, &zone)))?;
     }
     let n_events: usize = told.iter().map(|told| told.events.len()).sum();
-    console.line("")?;
-    console.line(&format!("{} in, {} out:", counted(told.len(), "message"), counted(n_events, "event")))?;
+    console.out("")?;
+    console.out(&format!("{} in, {} out:", counted(told.len(), "message"), counted(n_events, "event")))?;
     let kept = folder.kept().is_some();
-    console.line(&format!("  {}{}", folder.events().display(), if kept { "" } else { "  (gone when the demo ends; --keep DIR keeps it)" }))?;
+    console.out(&format!("  {}{}", folder.events().display(), if kept { "" } else { "  (gone when the demo ends; --keep DIR keeps it)" }))?;
     let program = std::env::args().next().unwrap_or_else(|| "wardroom".to_owned());
     let home = folder.kept().map_or_else(|| "demo".to_owned(), |path| path.display().to_string());
     let again = (format!("{program} demo --fast --keep {home}"), "the same again, and everything stays in ./demo");
@@ -246,12 +241,12 @@ fn by_itself(rooms: &[Value]) -> Vec<(String, String)> {
     coming
 }
 
-fn next(console: Console, commands: &[(String, &str)]) -> Result<(), OutputError> {
-    console.line("")?;
-    console.line(&console.bold("Next"))?;
+fn next(console: Console, commands: &[(String, &str)]) -> anyhow::Result<()> {
+    console.out("")?;
+    console.out(&console.bold("Next"))?;
     let width = commands.iter().map(|(command, _)| command.chars().count()).max().unwrap_or(0);
     for (command, what) in commands {
-        console.line(&format!("  {command:<width$}  {}", console.dim(&format!("# {what}"))))?;
+        console.out(&format!("  {command:<width$}  {}", console.dim(&format!("# {what}"))))?;
     }
     Ok(())
 }

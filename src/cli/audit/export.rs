@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::cli::audit::SpanArgs;
 use crate::cli::beside;
 use crate::cli::console::Console;
+use crate::cli::console::OutputError;
 use crate::cli::setting::Setting;
 use crate::cli::viewing;
 use crate::cli::viewing::Asked;
@@ -186,8 +187,6 @@ enum OutError {
         #[source]
         source: io::Error,
     },
-    #[error("standard output cannot be written")]
-    Stdout(#[source] io::Error),
 }
 
 /// Where the lines go.
@@ -221,17 +220,17 @@ impl Out {
         Ok(Self::File { path: path.to_owned(), lines: BufWriter::new(file) })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), OutError> {
+    fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         match self {
-            Self::Stdout(out) => out.write_all(bytes).map_err(OutError::Stdout),
-            Self::File { path, lines } => lines.write_all(bytes).map_err(|source| OutError::Write { path: path.clone(), source }),
+            Self::Stdout(out) => Ok(out.write_all(bytes).map_err(OutputError::from)?),
+            Self::File { path, lines } => Ok(lines.write_all(bytes).map_err(|source| OutError::Write { path: path.clone(), source })?),
         }
     }
 
     /// Makes sure that all of it is there. Gives back the file's path.
-    fn finish(self) -> Result<Option<PathBuf>, OutError> {
+    fn finish(self) -> anyhow::Result<Option<PathBuf>> {
         let (path, lines) = match self {
-            Self::Stdout(mut out) => return out.flush().map(|()| None).map_err(OutError::Stdout),
+            Self::Stdout(mut out) => return Ok(out.flush().map(|()| None).map_err(OutputError::from)?),
             Self::File { path, lines } => (path, lines),
         };
         let failed = |source| OutError::Write { path: path.clone(), source };
@@ -239,7 +238,7 @@ impl Out {
         file.as_file().sync_all().map_err(failed)?;
         if let Err(error) = file.persist_noclobber(&path) {
             let is_there = error.error.kind() == io::ErrorKind::AlreadyExists;
-            return Err(if is_there { OutError::Exists { path } } else { failed(error.error) });
+            return Err(if is_there { OutError::Exists { path } } else { failed(error.error) }.into());
         }
         fs::File::open(folder(&path)).and_then(|folder| folder.sync_all()).map_err(failed)?;
         Ok(Some(path))
@@ -261,10 +260,8 @@ pub(super) async fn run(args: &ExportArgs, setting: &Setting, console: &Console)
     let done = export(args, out, &store, console).await;
     let done = match done {
         Err(error) => match error.downcast_ref::<OutError>() {
-            // Whoever read it has seen enough.
-            Some(OutError::Stdout(source)) if source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
             Some(OutError::Exists { .. } | OutError::Make { .. }) => console.fail(64, &error),
-            Some(OutError::Write { .. } | OutError::Stdout(_)) => console.fail(69, &error),
+            Some(OutError::Write { .. }) => console.fail(69, &error),
             None => Err(error),
         },
         done => done,
