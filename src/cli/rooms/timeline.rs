@@ -4,9 +4,11 @@
 //! who is in it now will be is in the room itself, as it was published last. Rows that an older program wrote keep who was in it and on what, but no
 //! ends and no permissions.
 
+mod letting;
+mod presence;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -14,20 +16,18 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::care::change::EventType;
-use crate::care::room::CareRoom;
-use crate::care::room::Member;
 use crate::care::room::Permission;
 use crate::cli::console::Console;
 use crate::cli::quarantine::printable;
 use crate::cli::rooms::StoredRoom;
 use crate::cli::rooms::moment;
-use crate::cli::rooms::who_gave;
-use crate::cli::story::text;
+use crate::cli::rooms::timeline::letting::Letting;
+use crate::cli::rooms::timeline::letting::lettings;
+use crate::cli::rooms::timeline::presence::ends;
+use crate::cli::rooms::timeline::presence::presences;
 use crate::cli::table::table;
 use crate::ids::CareRoomId;
 use crate::ids::JournalId;
-use crate::intake::orders::GRANTED;
-use crate::intake::orders::REVOKED;
 use crate::store::Store;
 use crate::store::rows::StoredAudit;
 use crate::time::Timestamp;
@@ -223,56 +223,6 @@ async fn rows(room: CareRoomId, store: &Store) -> anyhow::Result<Vec<StoredAudit
     }
 }
 
-/// Somebody was let in by an operator, or out again.
-#[derive(Debug)]
-struct Letting {
-    at: Timestamp,
-    /// Whether in.
-    is_in: bool,
-    user: String,
-    /// Until when.
-    until: Option<Timestamp>,
-    by: Value,
-    reason: String,
-}
-
-impl Letting {
-    fn of(row: &StoredAudit) -> Option<Self> {
-        let is_in = row.kind == GRANTED;
-        if !is_in && row.kind != REVOKED {
-            return None;
-        }
-        let body: Value = serde_json::from_slice(&row.body.as_ref()?.bytes).ok()?;
-        let until = body.pointer("/order/seconds").and_then(Value::as_u64).map(|seconds| row.at.plus(Duration::from_secs(seconds)));
-        let (user, reason) = (text(&body, "/order/user").to_owned(), text(&body, "/order/reason").to_owned());
-        Some(Self { at: row.at, is_in, user, until, by: body.pointer("/by").cloned().unwrap_or_default(), reason })
-    }
-
-    fn line(&self) -> String {
-        let until = self.until.map(|until| format!(" until {}", moment(&until.to_string()))).unwrap_or_default();
-        let did = if self.is_in { "let in" } else { "revoked the grant of" };
-        printable(&format!("  {}  {}", moment(&self.at.to_string()), self.told(&format!("{did} {}{until}", self.user))))
-    }
-
-    /// Who did it, and why.
-    fn told(&self, did: &str) -> String {
-        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
-        format!("{} {did}{reason}", who_gave(Some(&self.by)))
-    }
-
-    fn form(&self) -> Value {
-        let (action, until) = (if self.is_in { GRANTED } else { REVOKED }, self.until.map(|until| until.to_string()));
-        json!({ "at": self.at.to_string(), "action": action, "user": self.user, "until": until, "by": self.by, "reason": self.reason })
-    }
-}
-
-/// Who was let in and out, in order: each start of a daemon, and each command that runs without one, writes rows of its own numbers, so the time is the order.
-fn lettings(rows: &[StoredAudit]) -> Vec<Letting> {
-    let mut lettings: Vec<Letting> = rows.iter().filter_map(Letting::of).collect();
-    lettings.sort_by_key(|letting| letting.at);
-    lettings
-}
-
 /// Replicas write chains of their own, so the room's version is the order, not the row.
 fn told(rows: Vec<StoredAudit>) -> Vec<Entry> {
     let changes = rows.into_iter().filter_map(|row| Some((row.room_version?, EventType::parse(&row.kind)?, row)));
@@ -306,53 +256,6 @@ fn told(rows: Vec<StoredAudit>) -> Vec<Entry> {
         present = members;
     }
     entries
-}
-
-/// Somebody's time in the room, from coming to going.
-#[derive(Debug)]
-struct Presence<'a> {
-    user: &'a str,
-    /// With which change they came.
-    came: &'a Entry,
-    /// With which they went; nothing while they are there.
-    went: Option<&'a Entry>,
-    /// On what they were there, at any time of it, each with the end that it has or had: of what was taken from them before that, when it was.
-    on: Vec<On>,
-}
-
-/// Everybody's times in the room, in the order in which they came.
-fn presences(entries: &[Entry]) -> Vec<Presence<'_>> {
-    let mut all: Vec<Presence<'_>> = Vec::new();
-    for entry in entries {
-        all.extend(entry.joined.iter().map(|(user, _)| Presence { user, came: entry, went: None, on: Vec::new() }));
-        let joined = entry.joined.iter().map(|(user, standing)| (user, standing));
-        for (user, standing) in joined.chain(entry.updated.iter().map(|(user, standing, _)| (user, standing))) {
-            if let Some(presence) = all.iter_mut().rfind(|presence| presence.user == user) {
-                for gone in presence.on.iter_mut().filter(|known| !standing.on.iter().any(|on| on.from == known.from)) {
-                    gone.until = Some(gone.until.map_or(entry.at, |until| until.min(entry.at)));
-                }
-                for on in &standing.on {
-                    match presence.on.iter_mut().find(|known| known.from == on.from) {
-                        Some(known) => known.until = on.until,
-                        None => presence.on.push(on.clone()),
-                    }
-                }
-            }
-        }
-        for user in &entry.left {
-            if let Some(presence) = all.iter_mut().rfind(|presence| presence.user == user) {
-                presence.went = Some(entry);
-            }
-        }
-    }
-    all
-}
-
-/// Until when who is in the room now will be, where all they are in it on has an end, or the room itself.
-fn ends(room: &CareRoom) -> BTreeMap<&str, Timestamp> {
-    let own = |member: &Member| member.grounds.iter().map(|ground| ground.until).collect::<Option<Vec<_>>>().and_then(|ends| ends.into_iter().max());
-    let end = |member: &Member| own(member).into_iter().chain(room.state.closes_at).min();
-    room.state.members.iter().filter_map(|member| Some((member.user.as_str(), end(member)?))).collect()
 }
 
 pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -> anyhow::Result<()> {
@@ -405,42 +308,6 @@ pub(super) async fn run(stored: &StoredRoom, store: &Store, console: &Console) -
     Ok(())
 }
 
-impl Presence<'_> {
-    /// When it will end, where that is known and has not come yet.
-    fn will_end(&self, ends: &BTreeMap<&str, Timestamp>) -> Option<Timestamp> {
-        ends.get(self.user).copied().filter(|_| self.went.is_none())
-    }
-
-    fn row(&self, ends: &BTreeMap<&str, Timestamp>) -> Vec<String> {
-        let until = match (self.went, self.will_end(ends)) {
-            (Some(went), _) => moment(&went.at.to_string()),
-            (None, Some(end)) => format!("leaves {}", moment(&end.to_string())),
-            (None, None) => "still there".to_owned(),
-        };
-        vec![
-            self.user.to_owned(),
-            moment(&self.came.at.to_string()),
-            self.came.reason(),
-            until,
-            self.went.map(Entry::reason).unwrap_or_default(),
-            self.on.iter().map(On::to_string).collect::<Vec<_>>().join(", "),
-        ]
-    }
-
-    fn form(&self, ends: &BTreeMap<&str, Timestamp>) -> Value {
-        json!({
-            "user": self.user,
-            "from": self.came.at.to_string(),
-            "from_version": self.came.version,
-            "until": self.went.map(|went| went.at.to_string()),
-            "until_version": self.went.map(|went| went.version),
-            "will_end": self.will_end(ends).map(|end| end.to_string()),
-            "on": froms(&self.on),
-            "ends": end_forms(&self.on),
-        })
-    }
-}
-
 /// Who came, who went and who stays on something else, those on the same grounds together.
 pub(in crate::cli) fn comings(entry: &Entry) -> Vec<String> {
     let joined = together(entry.joined.iter().map(|(user, standing)| (user, standing.changed(None))));
@@ -489,6 +356,8 @@ mod tests {
     use super::presences;
     use super::told;
     use crate::ids::CareRoomId;
+    use crate::intake::orders::GRANTED;
+    use crate::intake::orders::REVOKED;
     use crate::store::rows::StoredAudit;
     use crate::store::sealing::Document;
     use crate::time::Timestamp;
@@ -612,7 +481,7 @@ mod tests {
             let body = json!({ "by": { "uid": 0 }, "order": { "user": format!("u{at}"), "seconds": 3600, "reason": "helps" } });
             StoredAudit {
                 at: Timestamp::from_micros(at),
-                kind: super::GRANTED.to_owned(),
+                kind: GRANTED.to_owned(),
                 room_version: None,
                 body: Some(Document::new(1, body.to_string().into_bytes())),
                 ..row(id, 1, "x", &json!([]))
@@ -631,7 +500,7 @@ mod tests {
         let body = json!({ "by": { "uid": 7 }, "order": { "user": "cvoss", "reason": "is back" } });
         let revoked = StoredAudit {
             at: Timestamp::from_micros(15),
-            kind: super::REVOKED.to_owned(),
+            kind: REVOKED.to_owned(),
             room_version: None,
             body: Some(Document::new(1, body.to_string().into_bytes())),
             ..row(9, 1, "x", &json!([]))
