@@ -262,7 +262,7 @@ impl PostgresBackend {
     }
 
     pub(super) async fn pending_of(&self, limit: i64, parts: &[i16]) -> Result<Vec<OutboxColumns>, StoreError> {
-        self.rows(sqlx::query_as(text::OUTBOX_PENDING_OF).bind(i64::MIN).bind(limit).bind(parts)).await
+        self.rows(sqlx::query_as(text::OUTBOX_PENDING_OF).bind(limit).bind(parts)).await
     }
 
     async fn rows<T>(&self, query: sqlx::query::QueryAs<'_, Postgres, T, PgArguments>) -> Result<Vec<T>, StoreError>

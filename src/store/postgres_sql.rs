@@ -82,11 +82,13 @@ pub(super) const LEASE: &str = "WITH clock AS (SELECT (EXTRACT(EPOCH FROM clock_
     SELECT part, epoch FROM done WHERE holder = $2 ORDER BY part";
 pub(super) const LEASE_GIVE_UP: &str = "WITH gone AS (DELETE FROM lease_holders WHERE work = $1 AND holder = $2) \
     UPDATE leases SET holder = NULL, until_us = 0 WHERE work = $1 AND holder = $2";
-/// As in `sql`, of the parts that are held; a room's part is in the last byte of its id, which is random.
+/// As in `sql`, of the parts that are held; a room's part is in the last byte of its id, which is random. Each part is looked through by itself, so that what
+/// waits for others is in nobody's way.
 pub(super) const OUTBOX_PENDING_OF: &str = concat!(
-    "SELECT ",
+    "SELECT w.* FROM UNNEST($2::smallint[]) AS p (part), LATERAL (SELECT ",
     columns!(outbox),
-    " FROM outbox WHERE parked_reason IS NULL AND seq > $1 AND (get_byte(uuid_send(room_id), 15) & 15)::smallint = ANY($3) ORDER BY seq LIMIT $2"
+    " FROM outbox WHERE parked_reason IS NULL AND get_byte(uuid_send(room_id), 15) & 15 = p.part::integer ORDER BY seq LIMIT $1) AS w ",
+    "ORDER BY w.seq LIMIT $1"
 );
 /// As in `sql`, of the parts that are held; a patient's part is in the microsecond at which its row was made.
 pub(super) const DUE_WAKES_OF: &str = "SELECT id, patient_id FROM visits WHERE wake_at_us <= $1 AND ((patient_id >> 10) & 15)::smallint = ANY($3) \

@@ -16,6 +16,7 @@ macro_rules! migrations {
             ("rooms of the audit", include_str!(concat!("migrations/", $database, "/0004_rooms_of_the_audit.sql"))),
             ("looks of the audit", include_str!(concat!("migrations/", $database, "/0005_looks_of_the_audit.sql"))),
             ("retention", include_str!(concat!("migrations/", $database, "/0006_retention.sql"))),
+            ("parts of the outbox", include_str!(concat!("migrations/", $database, "/0007_parts_of_the_outbox.sql"))),
         ]
     };
 }

@@ -1,0 +1,2 @@
+-- One process publishes all there is. Both databases have the same versions.
+SELECT 1;
