@@ -29,7 +29,6 @@ pub(super) const PATIENT_KEYS_ANEW: &str = "UPDATE patients SET data_key = v.ane
 /// How many others have the store.
 pub(super) const HOLDERS: &str = "SELECT COUNT(DISTINCT holder) FROM lease_holders \
     WHERE until_us > (EXTRACT(EPOCH FROM clock_timestamp()) * 1000000)::bigint AND holder <> $1";
-pub(super) const PATIENT_VERSIONS: &str = "SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE";
 /// What guards the epoch and the master key: whoever publishes or adds a patient shares it until the commit, whoever raises the epoch or puts another key in
 /// the place of the master key has it alone. Of two numbers, as no identifier's is.
 macro_rules! epoch_lock {
@@ -38,22 +37,37 @@ macro_rules! epoch_lock {
     };
 }
 pub(super) const EPOCH_LOCK: &str = concat!("SELECT pg_advisory_xact_lock(", epoch_lock!(), ")");
-/// With it a lock for each identifier that nobody knew: they are made known by one daemon at a time; the other then sees them, and plans again. And, where
-/// there is something to publish or a patient to add, a share of what guards the epoch and the master key.
-pub(super) const VISIT_VERSIONS: &str = concat!(
-    "WITH v AS (SELECT id, version FROM visits WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), ",
-    "locks AS (SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($2::bigint[]) AS k ORDER BY k) AS sorted), ",
+/// What a commit stands on, locked until it ends: patients and visits with their versions, of which the second says which they are of; a lock for each
+/// identifier that nobody knew, which is made known by one daemon at a time: the other then sees it, and plans again; and, where there is something to
+/// publish or a patient to add, a share of what guards the epoch and the master key. In this order, and every commit in the same.
+pub(super) const VERSIONS: &str = concat!(
+    "WITH p AS (SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), ",
+    "v AS (SELECT id, version FROM visits WHERE id = ANY($2) ORDER BY id FOR NO KEY UPDATE), ",
+    "locks AS (SELECT pg_advisory_xact_lock(k) FROM (SELECT k FROM UNNEST($3::bigint[]) AS k ORDER BY k) AS sorted), ",
     "epoch AS (SELECT pg_advisory_xact_lock_shared(",
     epoch_lock!(),
-    ") WHERE $3::boolean) ",
-    "SELECT id, version FROM v UNION ALL SELECT 0, COUNT(locks.*) FROM locks UNION ALL SELECT 0, COUNT(epoch.*) FROM epoch"
+    ") WHERE $4::boolean) ",
+    "SELECT id, FALSE, version FROM p UNION ALL SELECT id, TRUE, version FROM v ",
+    "UNION ALL SELECT 0, TRUE, COUNT(locks.*) FROM locks UNION ALL SELECT 0, TRUE, COUNT(epoch.*) FROM epoch"
 );
-/// A look-up of the first, or one of the others that leads somewhere else too.
-pub(super) const LOOK_UPS_ELSEWHERE: &str = "SELECT target FROM look_ups WHERE hash = ANY($1) UNION ALL SELECT target FROM look_ups \
-    WHERE hash = ANY($2) AND (hash, target) NOT IN (SELECT * FROM UNNEST($2::bytea[], $3::bigint[])) LIMIT 1";
-/// The end of a chain, held until the commit, empty for a chain that has no row yet; and the epoch and the store's own key, behind the lock that guards them.
-pub(super) const CHAIN_END: &str = "INSERT INTO meta (key, value) VALUES ($1, ''::bytea) ON CONFLICT (key) DO UPDATE SET value = meta.value \
-    RETURNING value, (SELECT m.value FROM meta m WHERE m.key = 'epoch'), (SELECT m.value FROM meta m WHERE m.key = 'key/own')";
+/// The end of a chain, held until the commit, empty for a chain that has no row yet. None where none is named.
+macro_rules! chain_end {
+    ($key:literal) => {
+        concat!(
+            "INSERT INTO meta (key, value) SELECT ",
+            $key,
+            ", ''::bytea WHERE ",
+            $key,
+            " IS NOT NULL ON CONFLICT (key) DO UPDATE SET value = meta.value RETURNING value"
+        )
+    };
+}
+/// With it the epoch and the store's own key, behind the lock that guards them.
+pub(super) const CHAIN_END: &str = concat!(
+    "WITH chain AS (",
+    chain_end!("$1::text"),
+    ") SELECT (SELECT value FROM chain), (SELECT value FROM meta WHERE key = 'epoch'), (SELECT value FROM meta WHERE key = 'key/own'), FALSE"
+);
 pub(super) const DEDUPE_RELEASE: &str = "UPDATE journal SET dedupe = NULL WHERE id = ANY($1)";
 /// A transaction of its own, which waits for no disk: a settled event that comes back after a power cut is only sent once more.
 pub(super) const OUTBOX_SETTLE: &str = "WITH soon AS (SELECT set_config('synchronous_commit', 'off', true)), \
@@ -102,7 +116,8 @@ pub(super) const JOURNAL_SETTLE: &str = "UPDATE journal SET disposition = v.disp
                                          AS v (id, disposition, reason, by_age) \
                                          WHERE journal.id = v.id AND journal.disposition = 3";
 /// All rows of a commit that are only added, or put in the place of what was checked, and what is counted of them (`$47` to `$50`);
-/// what came to messages and visits later is behind that.
+/// what came to messages and visits later is behind that. Gives back what [`CHAIN_END`] does, and whether a look-up of those that nobody knew (`$53`) leads
+/// somewhere, or one of those that are known (`$54`, `$55`) somewhere else too: with locks that [`VERSIONS`] has taken, so that whoever had them before is seen.
 pub(super) const ROWS: &str = concat!(
     "WITH journal_rows AS (INSERT INTO journal (",
     columns!(journal),
@@ -127,9 +142,14 @@ pub(super) const ROWS: &str = concat!(
     "outbox_rows AS (INSERT INTO outbox (",
     columns!(outbox),
     ") SELECT * FROM UNNEST($37::bigint[], $38::uuid[], $39::bigint[], $40::uuid[], $41::text[], $42::text[], $43::text[], $44::bigint[], ",
-    "$45::text[], $46::bytea[])) ",
-    "INSERT INTO tally (what, lane, hour, n) SELECT what, $50::bigint, hour, n FROM UNNEST($47::text[], $48::bigint[], $49::bigint[]) ",
-    "AS v (what, hour, n) ON CONFLICT (what, lane, hour) DO UPDATE SET n = tally.n + excluded.n"
+    "$45::text[], $46::bytea[])), ",
+    "tally_rows AS (INSERT INTO tally (what, lane, hour, n) SELECT what, $50::bigint, hour, n FROM UNNEST($47::text[], $48::bigint[], $49::bigint[]) ",
+    "AS v (what, hour, n) ON CONFLICT (what, lane, hour) DO UPDATE SET n = tally.n + excluded.n), ",
+    "chain AS (",
+    chain_end!("$56::text"),
+    ") SELECT (SELECT value FROM chain), (SELECT value FROM meta WHERE key = 'epoch'), (SELECT value FROM meta WHERE key = 'key/own'), ",
+    "EXISTS (SELECT FROM look_ups WHERE hash = ANY($53)) OR EXISTS (SELECT FROM look_ups ",
+    "WHERE hash = ANY($54) AND (hash, target) NOT IN (SELECT * FROM UNNEST($54::bytea[], $55::bigint[])))"
 );
 /// Rows at the end of a chain, and its new end.
 pub(super) const AUDIT: &str = concat!(
@@ -170,7 +190,6 @@ pub(super) const PURGED_PATIENTS: &str = "INSERT INTO purged_patients (id, at_us
 pub(super) const ALL: &[&str] = &[
     KNOWN,
     LOOK_UPS,
-    LOOK_UPS_ELSEWHERE,
     VISITS,
     VISITS_OPEN,
     PATIENTS,
@@ -183,9 +202,8 @@ pub(super) const ALL: &[&str] = &[
     QUARANTINE_BY_HASHES,
     PATIENT_KEYS_ANEW,
     HOLDERS,
-    PATIENT_VERSIONS,
     EPOCH_LOCK,
-    VISIT_VERSIONS,
+    VERSIONS,
     CHAIN_END,
     DEDUPE_RELEASE,
     OUTBOX_SETTLE,

@@ -121,13 +121,16 @@ pub(super) fn write_out(
         // A room has one row at any time, also between two rows of this batch.
         batch.visits.sort_by_key(|row| !gave_its_room_away(row));
     }
-    if !context.store.is_ours_alone() {
-        let asked = world.targets.iter().filter(|(hash, _)| world.asked.as_ref().is_some_and(|asked| asked.contains(hash)));
-        batch.known_look_ups = asked.flat_map(|(hash, targets)| targets.iter().map(|(_, target)| (*hash, *target))).collect();
-    }
     if created {
         let led: HashSet<LookUpHash> = batch.look_ups.iter().map(|(hash, _, _)| *hash).collect();
         batch.absent_look_ups = world.absent_look_ups.iter().copied().filter(|hash| led.contains(hash)).collect();
+    }
+    if !context.store.is_ours_alone() {
+        // What must lead nowhere yet is asked for once.
+        let absent: HashSet<&LookUpHash> = batch.absent_look_ups.iter().collect();
+        let is_known = |hash: &LookUpHash| world.asked.as_ref().is_some_and(|asked| asked.contains(hash)) && !absent.contains(hash);
+        let known = world.targets.iter().filter(|(hash, _)| is_known(hash));
+        batch.known_look_ups = known.flat_map(|(hash, targets)| targets.iter().map(|(_, target)| (*hash, *target))).collect();
     }
     Ok(batch)
 }

@@ -45,6 +45,24 @@ pub(super) fn bytes(hashes: &[LookUpHash]) -> Vec<&[u8]> {
     hashes.iter().map(|hash| hash.0.as_slice()).collect()
 }
 
+/// What a commit has to agree with, behind the locks that guard it.
+#[derive(Default)]
+struct Stands {
+    /// The end of the chain, where one is asked for that has rows.
+    end: Option<Vec<u8>>,
+    epoch: Option<Vec<u8>>,
+    /// The store's own key.
+    own: Option<Vec<u8>>,
+}
+
+impl Stands {
+    /// From what a statement gave back; not where a look-up leads to what nobody knew of.
+    fn of((end, epoch, own, elsewhere): (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>, bool)) -> Result<Self, Trouble> {
+        let end = end.filter(|end| !end.is_empty());
+        if elsewhere { Err(Trouble::Conflict) } else { Ok(Self { end, epoch, own }) }
+    }
+}
+
 /// A connection whose statements are counted.
 pub(super) struct Session<'c> {
     pub(super) connection: &'c mut PgConnection,
@@ -79,16 +97,20 @@ impl Session<'_> {
                 let audit: Vec<AuditRow> = batches.iter_mut().flat_map(|batch| std::mem::take(&mut batch.audit)).collect();
                 let epochs: Vec<u32> = batches.iter().filter_map(|batch| batch.epoch).collect();
                 let wrapped_by = batches.iter().map(|batch| wrapped_by(&batch.patients)).collect::<Result<Vec<_>, _>>()?.concat();
-                for batch in batches {
-                    self.commit(write.lane, batch).await?;
+                let chain = (!audit.is_empty()).then(|| end_key(write.lane));
+                let mut stands = Stands::default();
+                let n_batches = batches.len();
+                for (n, batch) in batches.into_iter().enumerate() {
+                    let chain = chain.as_deref().filter(|_| n + 1 == n_batches);
+                    stands = self.commit(write.lane, batch, chain).await?.unwrap_or(stands);
                 }
-                if !audit.is_empty() {
-                    self.append(write.lane, &write.keys, &audit, (&epochs, &wrapped_by)).await?;
-                } else if !wrapped_by.is_empty() {
-                    write.keys.agree_on_key(&wrapped_by, self.own_key().await?.as_deref())?;
+                write.keys.agree_on_key(&wrapped_by, stands.own.as_deref())?;
+                agree_on_epoch(&epochs, stands.epoch.as_deref())?;
+                if let Some(chain) = chain {
+                    self.append_to(stands, (write.lane, chain), &write.keys, &audit).await?;
                 }
             }
-            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows, (&[], &[])).await?,
+            Write::Audit(rows) => self.append(write.lane, &write.keys, &rows).await?,
             Write::Settle(seqs) => self.settle(write.lane, &seqs).await?,
             Write::Park { seq, reason } => {
                 self.run(sqlx::query(sql::OUTBOX_PARK).bind(seq).bind(reason)).await?;
@@ -130,7 +152,7 @@ impl Session<'_> {
         if wrap.forgets {
             self.run(sqlx::query(sql::META_FORGET).bind(META_BEFORE)).await?;
         }
-        if wrap.audit.is_empty() { Ok(()) } else { self.append(lane, keys, &wrap.audit, (&[], &[])).await }
+        if wrap.audit.is_empty() { Ok(()) } else { self.append(lane, keys, &wrap.audit).await }
     }
 
     /// Takes events out of the outbox and counts them.
@@ -138,22 +160,23 @@ impl Session<'_> {
         self.run(sqlx::query(text::OUTBOX_SETTLE).bind(seqs).bind(ledger::CONFIRMED).bind(i64::from(lane))).await.map(drop)
     }
 
-    /// Rows at the end of a chain, if events were made with the epoch that stands, and new patients' keys wrapped by the master key that does. Comes last in a
-    /// transaction, since the end of the chain is held from here to the commit.
-    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow], (epochs, wrapped_by): (&[u32], &[i64])) -> Result<(), Trouble> {
-        let key = end_key(lane);
+    /// Rows at the end of the lane's chain.
+    async fn append(&mut self, lane: u16, keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let chain = end_key(lane);
         self.n_statements.fetch_add(1, Ordering::Relaxed);
-        let stands: (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>) = sqlx::query_as(text::CHAIN_END).bind(&key).fetch_one(&mut *self.connection).await?;
-        let (end, epoch, own) = stands;
-        agree_on_epoch(epochs, epoch.as_deref())?;
-        keys.agree_on_key(wrapped_by, own.as_deref())?;
-        let end = if end.is_empty() { None } else { Some(end) };
-        let (end, mut rows) = keys.seal_audit(lane, end, audit)?;
-        self.run(bind_columns!(sqlx::query(text::AUDIT), rows, 0, 1, 2, 3, 4, 5, 6, 7, 8).bind(key).bind(end)).await?;
+        let stands = sqlx::query_as(text::CHAIN_END).bind(&chain).fetch_one(&mut *self.connection).await?;
+        self.append_to(Stands::of(stands)?, (lane, chain), keys, audit).await
+    }
+
+    /// Rows at the end of a chain that is held. Comes last in a transaction.
+    async fn append_to(&mut self, stands: Stands, (lane, chain): (u16, String), keys: &AuditKeys, audit: &[AuditRow]) -> Result<(), Trouble> {
+        let (end, mut rows) = keys.seal_audit(lane, stands.end, audit)?;
+        self.run(bind_columns!(sqlx::query(text::AUDIT), rows, 0, 1, 2, 3, 4, 5, 6, 7, 8).bind(chain).bind(end)).await?;
         Ok(())
     }
 
-    async fn commit(&mut self, lane: u16, mut batch: SealedBatch) -> Result<(), Trouble> {
+    /// Writes a batch, and gives back what stands beside it: where a chain is named, its end too, which is held from here to the commit.
+    async fn commit(&mut self, lane: u16, mut batch: SealedBatch, chain: Option<&str>) -> Result<Option<Stands>, Trouble> {
         if let Some(epoch) = batch.next_epoch {
             self.raise_epoch(epoch).await?;
         }
@@ -161,7 +184,7 @@ impl Session<'_> {
         if !batch.dedupe_released.is_empty() {
             self.run(sqlx::query(text::DEDUPE_RELEASE).bind(&batch.dedupe_released)).await?;
         }
-        self.rows(lane, &mut batch).await?;
+        let stands = self.rows(lane, &mut batch, chain).await?;
         if !batch.journal_settled.is_empty() {
             let n_to_settle = batch.journal_settled.len();
             let n_settled = self.run(bind_columns!(sqlx::query(text::JOURNAL_SETTLE), batch.journal_settled, 0, 1, 2, 3)).await?;
@@ -183,7 +206,7 @@ impl Session<'_> {
         if batch.purge.n_rows() > 0 {
             self.purge(&batch.purge).await?;
         }
-        Ok(())
+        Ok(stands)
     }
 
     /// Deletes for good.
@@ -210,46 +233,41 @@ impl Session<'_> {
         if n_put == 0 { Err(Trouble::Conflict) } else { Ok(()) }
     }
 
-    /// What every commit writes.
-    async fn rows(&mut self, lane: u16, batch: &mut SealedBatch) -> Result<(), sqlx::Error> {
-        if batch.n_rows() == 0 {
-            return Ok(());
+    /// What every commit writes, if no look-up leads to what the batch was not planned with.
+    async fn rows(&mut self, lane: u16, batch: &mut SealedBatch, chain: Option<&str>) -> Result<Option<Stands>, Trouble> {
+        if batch.n_rows() == 0 && batch.absent.is_empty() && batch.look_ups_known.is_empty() && chain.is_none() {
+            return Ok(None);
         }
         let mut counted = ledger::counted(std::slice::from_ref(batch));
-        let query = bind_columns!(sqlx::query(text::ROWS), batch.journal, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
+        let (known, targets): (Vec<&[u8]>, Vec<i64>) = batch.look_ups_known.iter().map(|(hash, target)| (hash.0.as_slice(), *target)).unzip();
+        let query = bind_columns!(sqlx::query_as(text::ROWS), batch.journal, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11);
         let query = bind_columns!(query, batch.patients, 0, 1, 2, 3, 4);
         let query = bind_columns!(query, batch.visits, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
         let query = bind_columns!(query, batch.facts, 0, 1, 2, 3, 4, 5);
         let query = bind_columns!(query, batch.look_ups, 0, 1, 2);
         let query = bind_columns!(query, batch.outbox, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
         let query = bind_columns!(query, counted, 0, 1, 2).bind(i64::from(lane));
-        self.run(bind_columns!(query.bind(std::mem::take(&mut batch.by_age)), batch.visits, 10)).await.map(drop)
+        let query = bind_columns!(query.bind(std::mem::take(&mut batch.by_age)), batch.visits, 10);
+        let query = query.bind(bytes(&batch.absent)).bind(known).bind(targets).bind(chain);
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        Stands::of(query.fetch_one(&mut *self.connection).await?).map(Some)
     }
 
-    /// Whether everything that the batch was planned from still stands as it was read; holds it there until the commit.
+    /// Whether everything that the batch was planned from still stands as it was read, but its look-ups; holds it there until the commit.
     async fn check(&mut self, batch: &SealedBatch) -> Result<(), Trouble> {
         let patients: Vec<_> = batch.patients.iter().map(|row| (row.0, row.1 - 1)).chain(batch.patients_read.iter().copied()).collect();
-        if !patients.is_empty() {
-            let stored: Vec<(i64, i64)> = self.by_ids(text::PATIENT_VERSIONS, &ids(&patients)).await?;
-            agree(&patients, stored.into_iter())?;
-        }
         let visits: Vec<_> = batch.visits.iter().map(|row| (row.0, row.2 - 1)).chain(batch.visits_read.iter().copied()).collect();
+        let locks: Vec<i64> = batch.absent.iter().filter_map(|hash| hash.0.first_chunk().copied().map(i64::from_be_bytes)).collect();
         let shares = batch.epoch.is_some() || batch.patients.iter().any(|row| row.1 == 1);
-        if !(visits.is_empty() && batch.absent.is_empty()) || shares {
-            let locks: Vec<i64> = batch.absent.iter().filter_map(|hash| hash.0.first_chunk().copied().map(i64::from_be_bytes)).collect();
-            self.n_statements.fetch_add(1, Ordering::Relaxed);
-            let query = sqlx::query_as(text::VISIT_VERSIONS).bind(ids(&visits)).bind(locks).bind(shares);
-            let stored: Vec<(i64, i64)> = query.fetch_all(&mut *self.connection).await?;
-            agree(&visits, stored.into_iter())?;
+        if patients.is_empty() && visits.is_empty() && locks.is_empty() && !shares {
+            return Ok(());
         }
-        if !(batch.absent.is_empty() && batch.look_ups_known.is_empty()) {
-            let (known, targets): (Vec<&[u8]>, Vec<i64>) = batch.look_ups_known.iter().map(|(hash, target)| (hash.0.as_slice(), *target)).unzip();
-            // Behind the locks: whoever had them before may have added some.
-            if self.run(sqlx::query(text::LOOK_UPS_ELSEWHERE).bind(bytes(&batch.absent)).bind(known).bind(targets)).await? > 0 {
-                return Err(Trouble::Conflict);
-            }
-        }
-        Ok(())
+        self.n_statements.fetch_add(1, Ordering::Relaxed);
+        let query = sqlx::query_as(text::VERSIONS).bind(ids(&patients)).bind(ids(&visits)).bind(locks).bind(shares);
+        let stored: Vec<(i64, bool, i64)> = query.fetch_all(&mut *self.connection).await?;
+        let stored_of = |visits: bool| stored.iter().filter(move |row| row.1 == visits).map(|row| (row.0, row.2));
+        agree(&patients, stored_of(false))?;
+        agree(&visits, stored_of(true))
     }
 }
 
