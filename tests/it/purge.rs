@@ -50,6 +50,11 @@ fn counts(document: &Value) -> [u64; 5] {
     ["stays", "rooms", "patients", "messages", "waiting"].map(|what| document[what].as_u64().unwrap_or_else(|| panic!("{document}")))
 }
 
+/// The configuration of a store on a server.
+fn store_at(url: &str) -> String {
+    format!("[store]\nurl = \"{url}\"\nkey = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n")
+}
+
 async fn say(peer: &mut Peer, text: impl AsRef<[u8]>) {
     assert!(peer.ask(text).await.starts_with("AA"));
 }
@@ -207,8 +212,7 @@ async fn what_ended_long_enough_ago_goes_for_good_and_the_backend_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ended_long_enough_ago_goes_for_good_on_postgres() {
     let Some(url) = postgres::new_database().await else { return };
-    let config = format!("[store]\nurl = \"{url}\"\nkey = \"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\"\n");
-    goes_when_its_time_is_over(&config, Some(&url)).await;
+    goes_when_its_time_is_over(&store_at(&url), Some(&url)).await;
 }
 
 #[tokio::test]
@@ -247,10 +251,9 @@ async fn an_old_message_sent_again_opens_no_room_of_a_stay_that_was_purged() {
     still_adds_up(&daemon);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done() {
+async fn ends_with_a_power_cut(store: &str, url: Option<&str>) {
     const STAYS: u32 = 200;
-    let mut daemon = Daemon::start(ENDS_AT_ONCE).await;
+    let mut daemon = Daemon::start(&format!("{ENDS_AT_ONCE}{store}")).await;
     let mut peer = Peer::connect(daemon.mllp).await;
     for number in 8000..8000 + STAYS {
         say(&mut peer, text("A01", number, 1)).await;
@@ -261,7 +264,7 @@ async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done() {
     drop(peer);
     let n_stays = u64::from(STAYS);
     would_go(&daemon, [n_stays, n_stays, n_stays, 2 * n_stays, 0]).await;
-    let mut raw = Raw::open(&daemon, None).await;
+    let mut raw = Raw::open(&daemon, url).await;
     let mut n_killed = 0;
     while n_killed < 3 {
         let mut purge = wardroom(&daemon, &["purge"], "1s").stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
@@ -301,6 +304,17 @@ async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done() {
         assert_eq!(raw.count(&format!("SELECT COUNT(*) FROM {table}")).await, 0, "{table}");
     }
     assert!(still_adds_up(&daemon) > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done() {
+    ends_with_a_power_cut("", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_that_a_power_cut_ends_leaves_nothing_half_done_on_postgres() {
+    let Some(url) = postgres::new_database().await else { return };
+    ends_with_a_power_cut(&store_at(&url), Some(&url)).await;
 }
 
 /// Of each visit and patient whatever messages may have said: merged, moved, renumbered, swapped.
