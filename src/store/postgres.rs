@@ -25,7 +25,6 @@ use uuid::Uuid;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
-use crate::store::error::migrate_error;
 use crate::store::look_up::LookUpHash;
 use crate::store::postgres_sql as text;
 use crate::store::sealed::AuditColumns;
@@ -72,7 +71,7 @@ impl PostgresBackend {
     pub(super) async fn open(url: &str, readers: u32) -> Result<Self, StoreError> {
         let backend = Self::connect(url, readers, false)?;
         let mut connection = backend.readers.acquire().await?;
-        sql::migrator(sql::POSTGRES_MIGRATIONS).run_direct(None, &mut *connection, false).await.map_err(migrate_error)?;
+        sql::bring_up_to_date(&mut *connection, sql::POSTGRES_MIGRATIONS).await?;
         drop(connection);
         Ok(backend)
     }

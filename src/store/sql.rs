@@ -3,9 +3,14 @@
 //! Placeholders are `$1`: both understand them. Nothing is ever written into a statement's text.
 
 use sqlx::SqlSafeStr;
+use sqlx::migrate::Migrate;
 use sqlx::migrate::Migration;
 use sqlx::migrate::MigrationType;
 use sqlx::migrate::Migrator;
+use tokio::time::Instant;
+
+use crate::store::error::StoreError;
+use crate::store::error::migrate_error;
 
 macro_rules! migrations {
     ($database:literal) => {
@@ -34,6 +39,27 @@ pub(super) fn migrator(migrations: &[(&'static str, &'static str)]) -> Migrator 
     // While replicas are replaced one by one, an older program meets a newer scheme; migrations only ever add.
     migrator.set_ignore_missing(true);
     migrator
+}
+
+/// Brings a database up to date; says so where there is something in it, for a large one is read as a whole for some of the steps.
+pub(super) async fn bring_up_to_date<C: Migrate>(connection: &mut C, migrations: &[(&'static str, &'static str)]) -> Result<(), StoreError> {
+    let migrator = migrator(migrations);
+    // A database without the table has nothing in it, and one that cannot be asked fails below.
+    let applied = connection.list_applied_migrations(&migrator.table_name).await.unwrap_or_default();
+    let (begun, has, wants) = (Instant::now(), applied.len(), migrations.len());
+    let is_behind = (1..wants).contains(&has);
+    if is_behind {
+        tracing::info!(
+            has,
+            wants,
+            "the store is of an earlier version and is brought up to date; with a large one that takes minutes, and messages are taken afterwards"
+        );
+    }
+    migrator.run_direct(None, connection, false).await.map_err(migrate_error)?;
+    if is_behind {
+        tracing::info!(elapsed = ?begun.elapsed(), "the store is up to date");
+    }
+    Ok(())
 }
 
 /// Stamps out the columns of a table as a literal, for `concat!`.

@@ -33,7 +33,6 @@ use uuid::Uuid;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
-use crate::store::error::migrate_error;
 use crate::store::look_up::LookUpHash;
 use crate::store::sealed::AuditColumns;
 use crate::store::sealed::FactColumns;
@@ -130,7 +129,7 @@ impl SqliteBackend {
             .page_size(4096)
             .journal_mode(SqliteJournalMode::Wal);
         let mut connection = writing.connect().await?;
-        sql::migrator(sql::SQLITE_MIGRATIONS).run_direct(None, &mut connection, false).await.map_err(migrate_error)?;
+        sql::bring_up_to_date(&mut connection, sql::SQLITE_MIGRATIONS).await?;
         connection.close().await?;
         let writer = Writer::open(Opening { file: options.get_filename().to_owned(), auto_checkpoint: AUTO_CHECKPOINT })?;
         writer.can_write()?;

@@ -44,6 +44,22 @@ async fn it_ends_in_time_with_idle_peers_and_half_a_frame() {
 }
 
 #[tokio::test]
+async fn that_a_store_of_an_earlier_version_is_brought_up_to_date_is_in_the_log() {
+    const TELLS: &str = "the store is of an earlier version and is brought up to date";
+    let mut daemon = Daemon::start("").await;
+    assert!(daemon.terminate().await.success());
+    assert!(!daemon.log().iter().any(|line| line.contains(TELLS)), "a new one is of no version before");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(daemon.path("wardroom.db"));
+    let mut store = options.connect().await.unwrap();
+    // The last step changes nothing of what it finds.
+    sqlx::query("DELETE FROM _sqlx_migrations WHERE version = (SELECT MAX(version) FROM _sqlx_migrations)").execute(&mut store).await.unwrap();
+    sqlx::Connection::close(store).await.unwrap();
+    daemon.up().await;
+    daemon.says(TELLS).await;
+    daemon.says("the store is up to date").await;
+}
+
+#[tokio::test]
 async fn a_connection_too_many_is_told_by_the_limit_and_its_key() {
     let daemon = Daemon::start("[[feeds]]\nmax_connections_per_address = 2").await;
     let mut peers = Vec::new();
