@@ -37,9 +37,9 @@ macro_rules! epoch_lock {
     };
 }
 pub(super) const EPOCH_LOCK: &str = concat!("SELECT pg_advisory_xact_lock(", epoch_lock!(), ")");
-/// What a commit stands on, locked until it ends: patients and visits with their versions, of which the second says which they are of; a lock for each
-/// identifier that nobody knew, which is made known by one daemon at a time: the other then sees it, and plans again; and, where there is something to
-/// publish or a patient to add, a share of what guards the epoch and the master key. In this order, and every commit in the same.
+/// What a commit stands on, locked until it ends: patients and visits with their versions, and in between whether it is a visit; a lock for each identifier
+/// that nobody knew, which is made known by one daemon at a time: the other then sees it, and plans again; and, where there is something to publish or a
+/// patient to add, a share of what guards the epoch and the master key. All commits take them in this order.
 pub(super) const VERSIONS: &str = concat!(
     "WITH p AS (SELECT id, version FROM patients WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE), ",
     "v AS (SELECT id, version FROM visits WHERE id = ANY($2) ORDER BY id FOR NO KEY UPDATE), ",
@@ -50,7 +50,7 @@ pub(super) const VERSIONS: &str = concat!(
     "SELECT id, FALSE, version FROM p UNION ALL SELECT id, TRUE, version FROM v ",
     "UNION ALL SELECT 0, TRUE, COUNT(locks.*) FROM locks UNION ALL SELECT 0, TRUE, COUNT(epoch.*) FROM epoch"
 );
-/// The end of a chain, held until the commit, empty for a chain that has no row yet. None where none is named.
+/// The end of a chain, held until the commit, empty for a chain that has no row yet; nothing where no chain is named.
 macro_rules! chain_end {
     ($key:literal) => {
         concat!(
