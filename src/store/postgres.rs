@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::store::error::StoreError;
 use crate::store::error::Trouble;
+use crate::store::lease::PARTS;
 use crate::store::look_up::LookUpHash;
 use crate::store::postgres_sql as text;
 use crate::store::sealed::AuditColumns;
@@ -54,6 +55,8 @@ const IDLE_TRANSACTION_MS: &str = "10000";
 const PLANS: [(&str, &str); 3] = [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
 /// Every statement sees the same state.
 const ONE_MOMENT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// How many events more than on average a part of those that wait may have without being asked for again.
+const SPREAD: i64 = 64;
 /// How long a connection is waited for; the caller tries again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -64,6 +67,12 @@ pub(super) struct PostgresBackend {
     kept: Kept,
     read_only: bool,
     n_statements: Arc<AtomicU64>,
+}
+
+/// How many of these are of rooms of a part.
+fn n_of(part: i16, rows: &[OutboxColumns]) -> i64 {
+    let is_of_it = |room: &Uuid| room.as_bytes().last().is_some_and(|byte| i16::from(*byte) % PARTS == part);
+    i64::try_from(rows.iter().filter(|row| is_of_it(&row.1)).count()).unwrap_or(i64::MAX)
 }
 
 impl PostgresBackend {
@@ -260,8 +269,15 @@ impl PostgresBackend {
         self.rows(sqlx::query_as(text::QUARANTINE_BY_HASHES).bind(bytes(wanted))).await
     }
 
+    /// The first events of these parts, of each room one after another from its first on; fewer than `limit` only where no more wait.
     pub(super) async fn pending_of(&self, limit: i64, parts: &[i16]) -> Result<Vec<OutboxColumns>, StoreError> {
-        self.rows(sqlx::query_as(text::OUTBOX_PENDING_OF).bind(limit).bind(parts)).await
+        let first = async |of_each: i64| self.rows(sqlx::query_as(text::OUTBOX_PENDING_OF).bind(limit).bind(parts).bind(of_each)).await;
+        // Rooms are spread over the parts by chance, so that twice as many of each as there are on average will do, and not all are read for a part of them.
+        let of_each = limit.min(limit / i64::try_from(parts.len()).unwrap_or(1).max(1) * 2 + SPREAD);
+        let rows = first(of_each).await?;
+        let has_more = parts.iter().any(|part| n_of(*part, &rows) >= of_each);
+        let falls_short = i64::try_from(rows.len()).is_ok_and(|n_rows| n_rows < limit) && has_more;
+        if falls_short { first(limit).await } else { Ok(rows) }
     }
 
     async fn rows<T>(&self, query: sqlx::query::QueryAs<'_, Postgres, T, PgArguments>) -> Result<Vec<T>, StoreError>

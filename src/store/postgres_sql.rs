@@ -96,12 +96,12 @@ pub(super) const LEASE: &str = "WITH clock AS (SELECT (EXTRACT(EPOCH FROM clock_
     SELECT part, epoch FROM done WHERE holder = $2 ORDER BY part";
 pub(super) const LEASE_GIVE_UP: &str = "WITH gone AS (DELETE FROM lease_holders WHERE work = $1 AND holder = $2) \
     UPDATE leases SET holder = NULL, until_us = 0 WHERE work = $1 AND holder = $2";
-/// As in `sql`, of the parts that are held; a room's part is in the last byte of its id, which is random. Each part is looked through by itself, so that what
-/// waits for others is in nobody's way.
+/// As in `sql`, of the parts that are held, and of each so many at the most (`$3`); a room's part is in the last byte of its id, which is random. Each part is
+/// looked through by itself, so that what waits for others is in nobody's way.
 pub(super) const OUTBOX_PENDING_OF: &str = concat!(
     "SELECT w.* FROM UNNEST($2::smallint[]) AS p (part), LATERAL (SELECT ",
     columns!(outbox),
-    " FROM outbox WHERE parked_reason IS NULL AND get_byte(uuid_send(room_id), 15) & 15 = p.part::integer ORDER BY seq LIMIT $1) AS w ",
+    " FROM outbox WHERE parked_reason IS NULL AND get_byte(uuid_send(room_id), 15) & 15 = p.part::integer ORDER BY seq LIMIT $3) AS w ",
     "ORDER BY w.seq LIMIT $1"
 );
 /// As in `sql`, of the parts that are held; a patient's part is in the microsecond at which its row was made.

@@ -116,10 +116,28 @@ async fn what_waits_for_others_is_in_nobodys_way() {
     let store = Store::open(options).await.unwrap();
     with_messages(&store, 1..=64).await;
     let explain = format!("EXPLAIN (ANALYZE) {}", postgres_sql::OUTBOX_PENDING_OF);
-    let plan: Vec<String> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(explain)).bind(1000_i64).bind(vec![3_i16, 7]).fetch_all(&backend(&store).readers).await.unwrap();
+    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(explain)).bind(1000_i64).bind(vec![3_i16, 7]).bind(1000_i64);
+    let plan: Vec<String> = query.fetch_all(&backend(&store).readers).await.unwrap();
     let plan = plan.join("\n");
     assert!(plan.contains("Index Scan using ix_outbox_part") && !plan.contains("Removed by Filter"), "{plan}");
+}
+
+#[tokio::test]
+async fn a_share_is_read_to_its_end_however_unevenly_it_waits() {
+    let Some(options) = on_a_new_postgres_database().await else { return };
+    let store = Store::open(options).await.unwrap();
+    // Nearly all of one part: the last byte of a room is its number.
+    for of_a_part in 0..150 {
+        with_messages(&store, of_a_part * 16 + 3..=of_a_part * 16 + 3).await;
+    }
+    with_messages(&store, 5..=5).await;
+    let all: Vec<i64> = store.pending_outbox(1000, None).await.unwrap().iter().map(|row| row.seq).collect();
+    assert_eq!(all.len(), 151);
+    let parts: Vec<i16> = (0..PARTS).collect();
+    for limit in [1, 100, 150, 151, 152, 300, 1000] {
+        let found: Vec<i64> = backend(&store).pending_of(limit, &parts).await.unwrap().iter().map(|row| row.0).collect();
+        assert_eq!(found, all.iter().copied().take(usize::try_from(limit).unwrap()).collect::<Vec<_>>(), "the first {limit}");
+    }
 }
 
 #[tokio::test]
