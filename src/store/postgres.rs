@@ -271,6 +271,10 @@ impl PostgresBackend {
 
     /// The first events of these parts, of each room one after another from its first on; fewer than `limit` only where no more wait.
     pub(super) async fn pending_of(&self, limit: i64, parts: &[i16]) -> Result<Vec<OutboxColumns>, StoreError> {
+        if parts.len() == usize::from(PARTS.unsigned_abs()) {
+            // Nothing waits for others.
+            return self.rows(sqlx::query_as(sql::OUTBOX_PENDING).bind(i64::MIN).bind(limit)).await;
+        }
         let first = async |of_each: i64| self.rows(sqlx::query_as(text::OUTBOX_PENDING_OF).bind(limit).bind(parts).bind(of_each)).await;
         // Rooms are spread over the parts by chance, so that twice as many of each as there are on average will do, and not all are read for a part of them.
         let of_each = limit.min(limit / i64::try_from(parts.len()).unwrap_or(1).max(1) * 2 + SPREAD);
