@@ -52,7 +52,7 @@ pub(super) async fn bring_up_to_date<C: Migrate>(connection: &mut C, migrations:
         tracing::info!(
             has,
             wants,
-            "the store is of an earlier version and is brought up to date; with a large one that takes minutes, and messages are taken afterwards"
+            "the store is of an earlier version and is brought up to date; with a large one that may take minutes, and messages are taken afterwards"
         );
     }
     migrator.run_direct(None, connection, false).await.map_err(migrate_error)?;
